@@ -1,0 +1,78 @@
+"""What a user can get wrong, as typed errors: in flows a rule, a value and a next step, out flows one line.
+
+The command lines turn every ``FourierKDError`` into that line on stderr and exit code 2 (``exit_on_error``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+EXIT_BAD_INPUT = 2
+_MISSING = object()
+
+
+class FourierKDError(Exception):
+    """A user-facing error: ``rule``, then the offending ``value``, then the next step ``fix``."""
+
+    def __init__(self, rule: str, *, value: object = _MISSING, fix: str = "") -> None:
+        self.rule, self.value, self.fix = rule, value, fix
+        message = rule if value is _MISSING else f"{rule}, got {value!r}"
+        super().__init__(f"{message}; {fix}" if fix else message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the fields when the error crosses a process border."""
+        return (_rebuild, (type(self), self.rule, self.value is _MISSING, self.value, self.fix))
+
+
+def _rebuild(
+    kind: type[FourierKDError], rule: str, no_value: bool, value: object, fix: str
+) -> FourierKDError:
+    return kind(rule, fix=fix) if no_value else kind(rule, value=value, fix=fix)
+
+
+class ConfigError(FourierKDError):
+    """A config, an option or an argument breaks a rule."""
+
+
+class DataError(FourierKDError):
+    """A data set, an image or an annotation is missing, damaged or malformed."""
+
+
+class CheckpointError(FourierKDError):
+    """A checkpoint is missing, of another architecture, or not safe to load."""
+
+
+class RunError(FourierKDError):
+    """A run folder is busy, not writable or inconsistent; or a run diverged."""
+
+
+class StudyError(FourierKDError):
+    """A study cannot start, continue or finish."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Hint for an unknown name: ``did you mean 'a', 'b'?``, else the list of known names."""
+    options = sorted(set(known))
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + ", ".join(map(repr, close)) + "?"
+    shown = ", ".join(options[:20]) + (", ..." if len(options) > 20 else "")
+    return f"known: {shown}" if options else "none are known"
+
+
+def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
+    """Run ``main`` and exit; bad input and a full or read-only disk give one line and code 2."""
+    try:
+        sys.exit(main() or 0)
+    except FourierKDError as error:
+        message = str(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM):
+            raise
+        message = f"cannot write or read {error.filename or 'a file'}: {error.strerror}"
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)

@@ -1,0 +1,197 @@
+"""A run is a folder: this class alone spells its file names; everything else reads and writes through it.
+
+In flow a request (what to run), scalars row by row, control from the coordinator; out flow the same rows
+and the final result. Appends and atomic replacements only, so a process may be killed between any two lines.
+No torch here: the coordinator, the results table and the report import this module.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fourierkd.errors import RunError
+
+Row = dict[str, Any]
+STATES = ("complete", "pruned", "failed", "stopped")
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace ``path`` as a whole: write beside it, fsync, rename. Raises OSError when the disk is full."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    payload = data.encode() if isinstance(data, str) else data
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in ``path``, or None where there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} must be a JSON object ({error})", fix="delete it") from error
+
+
+class RunDir:
+    """One run's folder.
+
+    ======================  =====================================================================
+    ``request.json``        what was asked: config, options, seed, study, phase, method, trial
+    ``config.py``           the resolved config; ``environment.json`` versions, device, commit
+    ``scalars.jsonl``       one JSON object a line: iter, epoch, seconds, ``group/name`` scalars
+    ``control.json``        written by the coordinator: ``{"action": "stop", "state", "reason"}``
+    ``result.json``         written last and atomically: state, reason, metrics, seconds
+    ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
+    ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``
+    ``run.log``             console of the child process; ``wandb/`` the W&B folder
+    ======================  =====================================================================
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self.request = self.path / "request.json"
+        self.config = self.path / "config.py"
+        self.environment = self.path / "environment.json"
+        self.scalars = self.path / "scalars.jsonl"
+        self.control = self.path / "control.json"
+        self.result = self.path / "result.json"
+        self.log = self.path / "run.log"
+        self.checkpoints = self.path / "checkpoints"
+        self.pictures = self.path / "pictures"
+        self.wandb = self.path / "wandb"
+        self._lock = self.path / "lock"
+
+    def create(self, request: dict[str, Any]) -> RunDir:
+        """Make the folder and record what is asked of the run.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.request, json.dumps(request, indent=1) + "\n")
+        except PermissionError as error:
+            raise RunError(
+                "the work dir must be writable", value=str(self.path), fix="choose another --work-dir"
+            ) from error
+        return self
+
+    def read_request(self) -> dict[str, Any]:
+        """What was asked; RunError where the folder holds no run."""
+        request = read_json(self.request)
+        if request is None:
+            raise RunError("a run folder holds request.json", value=str(self.path), fix="check the path")
+        return request
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; RunError where another live process trains it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self._lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(
+                    "a run folder is trained by one process at a time",
+                    value=str(self.path),
+                    fix="wait for the other process or stop it",
+                ) from error
+            yield
+
+    def append(self, row: Row) -> None:
+        """Append one scalars row (needs ``iter``); a number that is not finite is stored as null."""
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        line = (json.dumps(clean) + "\n").encode()
+        descriptor = os.open(self.scalars, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line  # the last writer died inside a line: keep the damage to that line
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def tail(self, offset: int = 0) -> tuple[list[Row], int]:
+        """Whole rows from byte ``offset`` on, and the offset to go on from."""
+        try:
+            with open(self.scalars, "rb") as file:
+                file.seek(offset)
+                data = file.read()
+        except FileNotFoundError:
+            return [], offset
+        end = data.rfind(b"\n") + 1
+        rows = []
+        for line in data[:end].splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # a line cut by a kill
+            if isinstance(row, dict):
+                rows.append(row)
+        return rows, offset + end
+
+    def rows(self) -> list[Row]:
+        """All rows of the one curve: a ``resume`` row drops what an earlier process logged past it."""
+        curve: list[Row] = []
+        for row in self.tail()[0]:
+            if row.get("event") == "resume":
+                curve = [r for r in curve if r["iter"] <= row["iter"]]
+            else:
+                curve.append(row)
+        return curve
+
+    def ask_stop(self, state: str, reason: str) -> None:
+        """Coordinator's side: ask the child to stop and to end in ``state`` (pruned or stopped)."""
+        write_atomic(self.control, json.dumps({"action": "stop", "state": state, "reason": reason}))
+
+    def stop_asked(self) -> dict[str, Any] | None:
+        """Child's side, cheap enough for every iteration: the stop request, if there is one."""
+        return read_json(self.control) if self.control.exists() else None
+
+    def clear_stop(self) -> None:
+        """Forget an old stop request, so that a stopped run can continue."""
+        self.control.unlink(missing_ok=True)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """End the run: ``state`` (one of STATES), ``reason``, ``metrics``, ``seconds`` and more."""
+        if result.get("state") not in STATES:
+            raise RunError(f"a result's state is one of {', '.join(STATES)}", value=result.get("state"))
+        write_atomic(self.result, json.dumps(result, indent=1) + "\n")
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The result, or None while the run is not at its end."""
+        return read_json(self.result)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint, if any (``last_checkpoint`` is written after the file)."""
+        marker = self.checkpoints / "last_checkpoint"
+        if not marker.exists():
+            return None
+        path = self.checkpoints / Path(marker.read_text().strip()).name
+        return path if path.exists() else None
+
+    def best_checkpoint(self) -> Path:
+        """Where the best checkpoint lies."""
+        return self.checkpoints / "best.pth"
+
+    def picture(self, iteration: int, name: str, suffix: str = ".png") -> Path:
+        """Path of a picture or its data: ``spectra_<iter>_<name><suffix>``."""
+        return self.pictures / f"spectra_{iteration:06d}_{name}{suffix}"
