@@ -1,0 +1,49 @@
+"""In flows ``prepare_data`` of a run config, out flows a whole data folder at ``data_root``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from fourierkd.data.shapes import ShapesSpec
+from fourierkd.data.shapes_folder import MANIFEST, prepare_shapes
+from fourierkd.errors import ConfigError, DataError, near
+
+KINDS = ("shapes",)
+
+
+def prepare(cfg: dict[str, Any], data_root: str | os.PathLike[str]) -> None:
+    """Make the data that ``cfg`` describes at ``data_root``, unless it lies there whole.
+
+    Args:
+        cfg: ``dict(kind="shapes", seed=0, size=400, ...)``; the other keys are the fields of
+            ``ShapesSpec``.
+
+    Raises:
+        ConfigError: no or an unknown kind, an unknown key or a value out of range.
+        DataError: ``data_root`` holds files that are not ours.
+    """
+    parameters = dict(cfg)
+    kind = parameters.pop("kind", None)
+    if kind not in KINDS:
+        raise ConfigError("prepare_data needs a known kind", value=kind, fix=near(str(kind), KINDS))
+    prepare_shapes(data_root, ShapesSpec.from_dict(parameters))
+
+
+def data_fingerprint(data_root: str | os.PathLike[str]) -> str:
+    """sha256 of the manifest at ``data_root``, which holds the checksum of every file.
+
+    Raises:
+        DataError: the folder has no manifest.
+    """
+    manifest = Path(data_root) / MANIFEST
+    try:
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(
+            "a prepared data folder has a manifest",
+            value=str(manifest),
+            fix="prepare the data first",
+        ) from error
