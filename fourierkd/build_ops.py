@@ -1,0 +1,271 @@
+"""Install mmcv with its C++ operators: in flows its source from pip, out flows a checked install.
+
+``make setup`` runs this as a plain script before fourierkd is installed, so it needs only the
+standard library, torch, setuptools, and mmcv's own dependencies for the final check. The plain
+build compiles 77 C++ files that each parse torch's headers (23 minutes on two cores). Here the
+same sources are grouped into seven translation units (two minutes); the wheel is cached outside
+of the checkout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DISTRIBUTION, VERSION = "onedl-mmcv", "2.3.6"
+CSRC = Path("mmcv", "ops", "csrc", "pytorch")
+# pybind.cpp is the longest unit by far; the four kernels define helpers of the same names
+ALONE = (
+    "pybind.cpp",
+    "cpu/psamask.cpp",
+    "cpu/roi_align.cpp",
+    "cpu/roi_align_rotated.cpp",
+    "cpu/rotated_feature_align.cpp",
+)
+CACHE_ENV = "FOURIERKD_WHEEL_CACHE"  # a folder for built wheels
+WHEEL_ENV = "FOURIERKD_MMCV_WHEEL"  # a wheel to install as it is
+
+
+class BuildError(Exception):
+    """A step failed; the message names the step and what to do."""
+
+
+class WrongOperatorsError(BuildError):
+    """A wheel was installed whose operators are missing or wrong."""
+
+
+def say(message: str) -> None:
+    """Tell the user; the noise of pip and of the compiler goes to stderr instead."""
+    print(f"  mmcv: {message}", flush=True)
+
+
+# Grouping
+
+
+def group_sources(root: Path) -> dict[str, list[str]]:
+    """Assign every C++ source of the CPU build to one unit: {unit: sources}, relative to CSRC."""
+    found = {
+        path.relative_to(root / CSRC).as_posix()
+        for folder in (root / CSRC, root / CSRC / "cpu")
+        for path in folder.glob("*.cpp")
+    }
+    if missing := sorted(set(ALONE) - found):
+        raise BuildError(f"sources the grouping expects are not there: {', '.join(missing)}")
+    units = {f"unit_{name[:-4].replace('/', '_')}.cpp": [name] for name in ALONE}
+    rest = sorted(found - set(ALONE))
+    units["unit_bindings.cpp"] = [name for name in rest if "/" not in name]
+    units["unit_cpu.cpp"] = [name for name in rest if "/" in name]
+    return units
+
+
+def write_units(root: Path) -> None:
+    """Put the units in the sources' place: mmcv's own setup.py finds them, its flags unchanged."""
+    units = group_sources(root)
+    for sources in units.values():
+        for name in sources:  # stays in its folder, so that its relative includes hold
+            (root / CSRC / name).rename(root / CSRC / f"{name}.inc")
+    for unit, sources in units.items():
+        # torch first: some sources define macros that torch's headers must not see
+        lines = ["#include <torch/extension.h>", *(f'#include "{name}.inc"' for name in sources)]
+        (root / CSRC / unit).write_text("\n".join(lines) + "\n")
+
+
+# The wheel cache
+
+
+def cache_dir() -> Path:
+    """The folder of built wheels: $FOURIERKD_WHEEL_CACHE, else in the user's cache folder."""
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(CACHE_ENV) or Path(user, "fourierkd", "wheels")).absolute()
+
+
+def cache_key(kind: str) -> str:
+    """What a compiled wheel depends on, as a folder name; ``kind`` is from ``device_kind``."""
+    import torch
+
+    parts = (
+        f"mmcv-{VERSION}",
+        f"torch-{torch.__version__}",
+        str(sysconfig.get_config_var("SOABI")),
+        sysconfig.get_platform(),
+        f"cxx11abi{int(torch.compiled_with_cxx11_abi())}",
+        "-".join(platform.libc_ver()),  # a home folder may serve machines with an older libc
+        kind,
+    )
+    return "_".join(re.sub(r"[^A-Za-z0-9.+-]", "-", part) for part in parts)
+
+
+def cached_wheel(folder: Path) -> Path | None:
+    """The complete wheel in ``folder``; a damaged one counts as none."""
+    for wheel in sorted(folder.glob("*.whl")):
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                if archive.testzip() is None:
+                    return wheel
+        except (OSError, zipfile.BadZipFile):
+            pass
+        say(f"{wheel} is damaged and not used")
+    return None
+
+
+def store_wheel(wheel: Path, folder: Path) -> Path:
+    """Copy ``wheel`` into the cache; its name appears there only once it is complete on disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{wheel.name}.{os.getpid()}.partial"
+    try:
+        with wheel.open("rb") as source, partial.open("wb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+        return partial.replace(folder / wheel.name)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_builder(folder: Path) -> Iterator[None]:
+    """Let one process at a time fill ``folder``; the lock dies with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# Building
+
+
+def pip(*arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run the pip of this interpreter."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    run = subprocess.run(command, env={**os.environ, **(env or {})}, stdout=sys.stderr, check=False)
+    if run.returncode:
+        raise BuildError(f"this command failed: pip {' '.join(arguments)}")
+
+
+def require_compiler() -> None:
+    """Say what is missing before minutes are spent."""
+    compiler = (os.environ.get("CXX") or "g++").split()[0]
+    if shutil.which(compiler) is None:
+        raise BuildError(f"there is no C++ compiler {compiler}; on Debian: apt install g++")
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.exists():
+        raise BuildError(f"there is no {header}; on Debian: apt install python3-dev")
+
+
+def device_kind() -> str:
+    """What to build for: ``cpu``, or ``sm90`` and the like where there are a GPU and nvcc."""
+    import torch
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    if CUDA_HOME is None:
+        say(
+            "torch sees a GPU but there is no nvcc, so the operators will be for the CPU only; "
+            f"install the toolkit of CUDA {torch.version.cuda} or name a wheel in {WHEEL_ENV}"
+        )
+        return "cpu"
+    major, minor = torch.cuda.get_device_capability()
+    return f"sm{major}{minor}"
+
+
+def build_env(kind: str) -> dict[str, str]:
+    """The compiler's environment: no debug information, and as many jobs as we may use CPUs."""
+    jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
+    env = {"MAX_JOBS": jobs, "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0 -w".strip()}
+    if kind == "cpu":
+        return {**env, "FORCE_CUDA": "0", "CUDA_VISIBLE_DEVICES": ""}
+    return {**env, "FORCE_CUDA": "1"}
+
+
+def unpack_source(folder: Path) -> Path:
+    """Download mmcv's source with pip, from wherever pip looks, and return the unpacked root."""
+    source_only = ("--no-deps", "--no-build-isolation", "--no-binary", DISTRIBUTION)
+    pip("download", *source_only, "-d", str(folder), f"{DISTRIBUTION}=={VERSION}")
+    archive = next(folder.glob("*.tar.gz"))
+    shutil.unpack_archive(archive, folder)
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def build_wheel(folder: Path, *, kind: str, grouped: bool) -> Path:
+    """Compile mmcv inside of ``folder`` and return the wheel."""
+    root = unpack_source(folder)
+    if grouped:
+        write_units(root)
+    out = folder / "wheel"
+    options = ("--no-deps", "--no-build-isolation", "-w", str(out))
+    pip("wheel", "-v", *options, str(root), env=build_env(kind))
+    return next(out.glob("*.whl"))
+
+
+def install(wheel: Path) -> None:
+    """Install the wheel alone and check its operators in a fresh interpreter."""
+    pip("install", "--no-deps", "--force-reinstall", str(wheel))
+    check = Path(__file__).with_name("check_ops.py")
+    run = subprocess.run([sys.executable, "-I", str(check)], stdout=sys.stderr, check=False)
+    if run.returncode == 2:
+        raise BuildError("mmcv cannot be imported; install the packages of constraints.txt first")
+    if run.returncode:
+        raise WrongOperatorsError(f"the operators of {wheel.name} fail their check")
+
+
+def build_and_install(kind: str, folder: Path) -> None:
+    """Build, check, cache; the plain build where there is a GPU or where the grouped one fails."""
+    require_compiler()
+    for grouped in (True, False) if kind == "cpu" else (False,):
+        minutes = 2 if grouped else 25
+        say(f"compiling its operators for {kind}, about {minutes} minutes on two cores")
+        with tempfile.TemporaryDirectory(prefix="fourierkd-mmcv-") as temporary:
+            try:
+                wheel = build_wheel(Path(temporary), kind=kind, grouped=grouped)
+                install(wheel)
+                say(f"wheel kept for the next checkout: {store_wheel(wheel, folder)}")
+                return
+            except BuildError as error:
+                if not grouped:
+                    raise
+                say(f"the grouped build failed ({error}), so the plain one follows")
+
+
+def run() -> None:
+    """Install mmcv from the wheel the user names, else from the cache, else from its source."""
+    if named := os.environ.get(WHEEL_ENV):
+        install(Path(named))
+        return
+    kind = device_kind()
+    folder = cache_dir() / cache_key(kind)
+    with one_builder(folder):
+        wheel = cached_wheel(folder)
+        if wheel is not None:
+            say(f"wheel from the cache: {wheel}")
+            try:
+                install(wheel)
+                return
+            except WrongOperatorsError as error:
+                say(f"{error}; it is built again")
+        build_and_install(kind, folder)
+
+
+def main() -> int:
+    """Turn failures into one line and exit code 1."""
+    try:
+        run()
+    except (BuildError, OSError) as error:
+        print(f"build_ops: error: {error}")  # stdout: the Makefile sends stderr to the log
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
