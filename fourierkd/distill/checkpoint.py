@@ -1,0 +1,147 @@
+"""Checkpoints: in flow files of any origin, out flow tensors, a digest, and the student alone.
+
+Nothing in a file is ever run: PyTorch's weights-only unpickler reads it, and the only additions
+are NumPy's data types and inert stand-ins for what MMEngine stores beside the tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fourierkd.errors import CheckpointError
+from fourierkd.run_dir import write_atomic
+
+STUDENT = "student."
+
+
+class _Inert:
+    """Stands in for an object of a checkpoint's log: takes any construction, holds nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _allowed() -> list[tuple[Callable[..., Any], str] | Callable[..., Any]]:
+    """What may stand in a checkpoint beyond tensors and plain data; none of it can run code.
+
+    MMEngine's message hub pickles ``HistoryBuffer`` objects with ``getattr`` calls in them: both
+    become inert.
+    """
+    multiarray = np._core.multiarray  # type: ignore[attr-defined]
+    arrays = [(multiarray._reconstruct, "_reconstruct"), (multiarray.scalar, "scalar")]
+    return [
+        (_Inert, "mmengine.logging.history_buffer.HistoryBuffer"),
+        (_Inert, "builtins.getattr"),
+        (_Inert, "__builtin__.getattr"),
+        *((f, f"numpy.{m}.multiarray.{n}") for f, n in arrays for m in ("core", "_core")),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFDSU"},
+        slice,
+    ]
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The whole content of a checkpoint on the CPU, read without running anything in it.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, or it carries objects that are not data.
+    """
+    name = os.fspath(path)
+    if "://" in name:
+        raise CheckpointError("a checkpoint is a local file", value=name, fix="download it first")
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError("no such checkpoint", value=name, fix="check the path") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise CheckpointError("a checkpoint is a readable file", value=name) from error
+    except Exception as error:  # a damaged file makes torch.load raise nearly anything
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        if foreign:
+            raise CheckpointError(
+                f"the checkpoint carries code or objects beyond tensors ({foreign[1]}), not run",
+                value=name,
+                fix="save its state_dict alone, where you trust it",
+            ) from error
+        raise CheckpointError(
+            "the file is not a checkpoint, or it is damaged", value=name, fix="fetch it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            "a checkpoint holds a dict of tensors",
+            value=f"{type(content).__name__} in {name}",
+        )
+    return content
+
+
+def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: a bare state dict, or what is under ``state_dict`` or ``model``.
+
+    Raises:
+        CheckpointError: as ``load_checkpoint``; or it holds no tensors.
+    """
+    content = load_checkpoint(path)
+    state: Any = content.get("state_dict", content.get("model", content))
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(value, Tensor) for value in state.values())
+    ):
+        raise CheckpointError(
+            "a checkpoint holds tensors, bare or under 'state_dict'", value=os.fspath(path)
+        )
+    if all(key.startswith("module.") for key in state):  # saved from a data-parallel wrapper
+        state = _stripped(state, "module.")
+    return state
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The file's SHA-256 digest in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def student_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The student's keys of a Distiller's state dict; a plain model's state dict passes through."""
+    if not any(key.startswith(STUDENT) for key in state):
+        return state if isinstance(state, OrderedDict) else OrderedDict(state)
+    return _stripped(state, STUDENT)
+
+
+def _stripped(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    stripped = OrderedDict((k[len(prefix) :], v) for k, v in state.items() if k.startswith(prefix))
+    metadata = getattr(state, "_metadata", None)
+    if metadata is not None:  # versions of the layers: old formats are upgraded by them
+        stripped._metadata = {  # type: ignore[attr-defined]
+            key[len(prefix) :]: value for key, value in metadata.items() if key.startswith(prefix)
+        }
+    return stripped
+
+
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint atomically."""
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_atomic(path, buffer.getvalue())

@@ -1,0 +1,65 @@
+"""Connectors: in flows a student's map, out flows the map at the teacher's width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from fourierkd.distill.registry import MODELS
+from fourierkd.errors import ConfigError, near
+
+
+def build_connector(
+    spec: str | Mapping[str, Any] | None, student: int, teacher: int, *, where: str
+) -> nn.Module:
+    """The module between a student's tap and the loss.
+
+    Args:
+        spec: "auto" for a 1x1 convolution where the widths differ and nothing where they are
+            equal; None for nothing; or a dict with ``type="conv1x1"`` or the name of a registered
+            module (``ConvModule``), whose ``in_channels``, ``out_channels`` and ``kernel_size=1``
+            are filled in.
+        student: channels of the student's map.
+        teacher: channels of the teacher's map.
+        where: loss and level, for messages.
+
+    Raises:
+        ConfigError: the widths differ with ``spec=None``, or the module does not give the
+            teacher's width.
+    """
+    if spec is None and student != teacher:
+        raise ConfigError(
+            f"{where}: without a connector student and teacher need equal channels",
+            value=(student, teacher),
+            fix="use connector='auto'",
+        )
+    if spec is None or (spec == "auto" and student == teacher):
+        return nn.Identity()
+    if spec == "auto":
+        return nn.Conv2d(student, teacher, 1)
+    if not isinstance(spec, Mapping) or "type" not in spec:
+        raise ConfigError(f"{where}: a connector is 'auto', None or dict(type=...)", value=spec)
+    config = dict(spec)
+    if config["type"] == "conv1x1":
+        for key in set(config) - {"type", "bias"}:
+            raise ConfigError(
+                f"{where}: unknown key of conv1x1", value=key, fix=near(key, ["bias"])
+            )
+        return nn.Conv2d(student, teacher, 1, bias=config.get("bias", True))
+    config = {"in_channels": student, "out_channels": teacher, "kernel_size": 1, **config}
+    try:
+        module: nn.Module = MODELS.build(config).eval()
+        with torch.no_grad():
+            channels = module(torch.zeros(1, student, 8, 8)).shape[1]
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{where}: the connector cannot be built or run ({error})") from error
+    if channels != teacher:
+        raise ConfigError(
+            f"{where}: the connector must give the teacher's {teacher} channels",
+            value=channels,
+            fix="leave out out_channels",
+        )
+    return module.train()

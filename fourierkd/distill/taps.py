@@ -1,0 +1,203 @@
+"""Taps: in flow module paths such as ``backbone.layer4``, out flow those modules' feature maps.
+
+Hooks exist only while ``Taps.capture`` is open, so a model is otherwise untouched (it can be
+copied, exported, wrapped). ``probe`` runs one tiny image through a model and reports what each tap
+gives.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from fourierkd.errors import ConfigError, near
+
+PROBE_SIZE = 64  # pixels; small enough to cost nothing, large enough for every stride of an FPN
+
+
+class Level(NamedTuple):
+    """What a tap gives at one level: channels, (height, width), and if a gradient can enter."""
+
+    channels: int
+    size: tuple[int, int]
+    requires_grad: bool
+
+
+class _AllTapsFiredError(Exception):
+    """Raised inside a forward to end it."""
+
+
+class Taps:
+    """Capture the outputs of named modules during a forward.
+
+    Args:
+        model: where the paths are looked up; it is not kept.
+        paths: module paths as in ``model.named_modules()``.
+        role: "student" or "teacher", for messages.
+
+    Raises:
+        ConfigError: no module has this path; near names are listed.
+    """
+
+    def __init__(self, model: nn.Module, paths: Sequence[str], *, role: str) -> None:
+        names = [name for name, _ in model.named_modules() if name]
+        for path in paths:
+            if path not in names:
+                raise ConfigError(f"unknown {role} tap", value=path, fix=_near_path(path, names))
+        self.paths = tuple(dict.fromkeys(paths))
+        self.role = role
+        self.calls = dict.fromkeys(
+            self.paths, 1
+        )  # a head shared by all levels is called once a level
+
+    @contextmanager
+    def capture(self, model: nn.Module, *, stop: bool = False) -> Iterator[dict[str, list[Tensor]]]:
+        """Yield a dict path -> feature maps (N, C, H, W), filled while the body runs ``model``.
+
+        Args:
+            stop: leave the body as soon as every tap has fired as often as ``calls`` says.
+
+        Raises:
+            ConfigError: a tapped module gives something else than maps.
+        """
+        captured: dict[str, list[Tensor]] = {path: [] for path in self.paths}
+        fired = dict.fromkeys(self.paths, 0)
+
+        def recorder(path: str) -> Any:
+            def record(module: nn.Module, args: Any, output: Any) -> None:
+                captured[path].extend(_maps(output, path, self.role))
+                fired[path] += 1
+                if stop and all(fired[p] >= self.calls[p] for p in self.paths):
+                    raise _AllTapsFiredError
+
+            return record
+
+        handles = [model.get_submodule(p).register_forward_hook(recorder(p)) for p in self.paths]
+        try:
+            yield captured
+        except _AllTapsFiredError:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
+    """What each tap gives for one black image of PROBE_SIZE; sets ``taps.calls``.
+
+    The model is left as it was: training flags, running statistics and random states are
+    untouched. The whole forward without losses runs; what fails in it after every tap has fired
+    does not matter.
+
+    Raises:
+        ConfigError: the forward fails, a tapped module is never called, or it is overwritten in
+            place later.
+    """
+    device = next(model.parameters()).device
+    inputs = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, device=device)
+    shape = (PROBE_SIZE, PROBE_SIZE)
+    sample = BaseDataElement(
+        metainfo=dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), shape)
+        | {"scale_factor": (1.0, 1.0)}
+    )
+    counts = dict.fromkeys(taps.paths, 0)
+    versions: list[tuple[str, Tensor, int]] = []
+
+    def counter(path: str) -> Any:
+        def count(module: nn.Module, args: Any, output: Any) -> None:
+            counts[path] += 1
+            versions.extend((path, m, m._version) for m in _maps(output, path, taps.role))
+
+        return count
+
+    handles = [model.get_submodule(p).register_forward_hook(counter(p)) for p in taps.paths]
+    failure: Exception | None = None
+    with _untouched(model), torch.enable_grad(), taps.capture(model) as captured:
+        model.eval()
+        try:
+            model(inputs, [sample], mode="tensor")
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a package raises on an image without objects
+            failure = error
+        finally:
+            for handle in handles:
+                handle.remove()
+    silent = [path for path, count in counts.items() if not count]
+    if silent and failure is not None:
+        raise ConfigError(f"the {taps.role} fails on a black image ({failure})") from failure
+    for path in silent:
+        parts = [name for name, _ in model.get_submodule(path).named_children()]
+        raise ConfigError(
+            f"the {taps.role} tap is never called as a module",
+            value=path,
+            fix=f"tap one of its parts: {', '.join(parts)}" if parts else "tap another module",
+        )
+    for path, tensor, version in versions:
+        if tensor._version != version:
+            raise ConfigError(
+                f"the {taps.role} tap is overwritten in place by the module after it",
+                value=path,
+                fix="tap the module that contains both",
+            )
+    taps.calls.update(counts)
+    return {
+        path: [Level(m.shape[1], (m.shape[2], m.shape[3]), m.requires_grad) for m in maps]
+        for path, maps in captured.items()
+    }
+
+
+@contextmanager
+def isolated_random_state() -> Iterator[None]:
+    """Give back the CPU random states of torch, NumPy and Python as they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    with isolated_random_state():
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def _maps(output: Any, path: str, role: str) -> list[Tensor]:
+    levels = list(output) if isinstance(output, (list, tuple)) else [output]
+    for level in levels:
+        if not (isinstance(level, Tensor) and level.ndim == 4):
+            shape = tuple(level.shape) if isinstance(level, Tensor) else type(level).__name__
+            raise ConfigError(
+                f"the {role} tap {path!r} must give maps (N, C, H, W), alone or in a tuple",
+                value=shape,
+                fix="tap another module",
+            )
+    return levels
+
+
+def _near_path(path: str, names: list[str]) -> str:
+    """Near module paths; where nothing is near, the children of the deepest part that exists."""
+    hint = near(path, names)
+    if hint.startswith("did you mean"):
+        return hint
+    parent = path
+    while parent and parent not in names:
+        parent = parent.rpartition(".")[0]
+    depth = parent.count(".") + 1 if parent else 0
+    children = [n for n in names if n.count(".") == depth and n.startswith(parent)]
+    return near(path, children)

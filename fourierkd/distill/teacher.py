@@ -1,0 +1,132 @@
+"""The frozen teacher: in flow a model config, a checkpoint and taps; out flow feature maps.
+
+It is a plain object, not an ``nn.Module``: a Distiller that holds it neither stores it in
+checkpoints, nor hands it to DDP or the optimizer, nor switches it to training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fourierkd.distill.checkpoint import load_state_dict, sha256, student_state_dict
+from fourierkd.distill.model_config import ModelSpec, build_model
+from fourierkd.distill.taps import Taps, isolated_random_state
+from fourierkd.errors import CheckpointError, ConfigError
+
+RANDOM = "random"
+
+
+class FrozenTeacher:
+    """A model in eval mode without gradients, run only as far as its last tap.
+
+    Args:
+        model: one of the three forms of a model config.
+        checkpoint: path of its weights; the word "random" for a teacher that knows nothing (a
+            negative control).
+        taps: module paths.
+
+    Attributes:
+        sha256: digest of the checkpoint file; None for a random teacher.
+
+    Raises:
+        ConfigError: the model cannot be built, a tap is unknown, or there is no checkpoint.
+        CheckpointError: the checkpoint is missing, unsafe, or of another architecture.
+    """
+
+    def __init__(self, model: ModelSpec, checkpoint: str | None, taps: Sequence[str]) -> None:
+        if not checkpoint:
+            raise ConfigError(
+                "a teacher needs its checkpoint",
+                value=checkpoint,
+                fix="set model.teacher.checkpoint to a file, or to 'random' for a negative control",
+            )
+        with isolated_random_state():
+            self.model = build_model(model, role="teacher")
+        self.taps = Taps(self.model, taps, role="teacher")
+        self.sha256: str | None = None
+        if checkpoint != RANDOM:
+            load_strictly(self.model, checkpoint)
+            self.sha256 = sha256(checkpoint)
+        self.model.requires_grad_(False)
+        self.model.eval()
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, data_samples: Any = None) -> dict[str, list[Tensor]]:
+        """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W); the caller's autocast holds."""
+        with self.taps.capture(self.model, stop=True) as features:
+            self.model(inputs, data_samples, mode="tensor")
+        return features
+
+    def move(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Apply ``nn.Module._apply``'s function: the Distiller takes the teacher to its device."""
+        self.model._apply(function)
+
+
+def load_strictly(model: nn.Module, checkpoint: str) -> None:
+    """Load weights that fit ``model`` exactly; a Distiller's checkpoint gives its student.
+
+    Raises:
+        CheckpointError: the file is unsafe, or keys are missing, unexpected or of another shape.
+    """
+    state = student_state_dict(load_state_dict(checkpoint))
+    own = model.state_dict()
+    shapes = [
+        f"{k} {tuple(v.shape)} for {tuple(own[k].shape)}"
+        for k, v in state.items()
+        if k in own and own[k].shape != v.shape
+    ]
+    missing: list[str] = []
+    unexpected: list[str] = []
+    if not shapes:
+        report = model.load_state_dict(state, strict=False)  # renames the keys of old formats
+        missing = [k for k in report.missing_keys if not k.endswith("num_batches_tracked")]
+        unexpected = [k for k in report.unexpected_keys if not k.startswith("data_preprocessor.")]
+    wrong = {"of another shape": shapes, "missing": missing, "unexpected": unexpected}
+    if any(wrong.values()):
+        parts = [f"{len(k)} {what} ({_few(k)})" for what, k in wrong.items() if k]
+        raise CheckpointError(
+            f"the checkpoint is of another architecture: {', '.join(parts)}",
+            value=checkpoint,
+            fix="give the checkpoint of this teacher's config, or the config it was trained with",
+        )
+
+
+def check_same_input(student: nn.Module, teacher: nn.Module) -> None:
+    """Refuse a teacher trained on other pixel statistics than the student's preprocessor gives.
+
+    Args:
+        student: a model with a data preprocessor.
+        teacher: another; a preprocessor that does not normalise is not compared.
+
+    Raises:
+        ConfigError: mean, std or the channel order differ.
+    """
+    ours_is, theirs_is = student.data_preprocessor, teacher.data_preprocessor
+    if getattr(theirs_is, "mean", None) is None:
+        return
+    for key, attribute in (
+        ("mean", "mean"),
+        ("std", "std"),
+        ("bgr_to_rgb", "_channel_conversion"),
+        ("bgr_to_rgb", "channel_conversion"),
+    ):
+        ours, theirs = (_plain(getattr(model, attribute, None)) for model in (ours_is, theirs_is))
+        if ours != theirs:
+            raise ConfigError(
+                "student and teacher must prepare images alike: the teacher's "
+                f"data_preprocessor.{key} is {theirs}",
+                value=ours,
+                fix="override the student's data_preprocessor",
+            )
+
+
+def _plain(value: Any) -> Any:
+    return [round(v, 4) for v in value.flatten().tolist()] if isinstance(value, Tensor) else value
+
+
+def _few(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
