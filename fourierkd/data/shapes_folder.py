@@ -17,6 +17,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,13 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fourierkd.data.folders import flush, flush_tree
 from fourierkd.data.shapes import SPLITS, Sample, ShapesSpec, class_names, draw_sample, palette
 from fourierkd.errors import DataError
 
 GENERATOR, VERSION = "spectral_shapes", 1
 MANIFEST = "manifest.json"
 MARKER = ".spectral_shapes"  # the first file of a build: such a folder may be replaced by us
-LAYOUT = {"images", "masks", "annotations", MANIFEST, MARKER}
+OURS = re.compile(
+    r"manifest\.json|\.spectral_shapes|annotations(/(train|val|test)\.json)?"
+    r"|images(/(train|val|test)(/\d{6}\.jpg)?)?|masks(/(train|val|test)(/\d{6}\.png)?)?"
+)
 _log = logging.getLogger(__name__)
 Manifest = dict[str, Any]
 
@@ -85,7 +90,7 @@ def find_fault(place: Path, spec: ShapesSpec, *, verify: bool = True) -> str:
     try:
         manifest = json.loads((place / MANIFEST).read_text())
         files = dict(manifest["files"])
-    except FileNotFoundError:
+    except OSError:
         return "has no manifest"
     except (ValueError, KeyError, TypeError):
         return "its manifest is damaged"
@@ -93,17 +98,39 @@ def find_fault(place: Path, spec: ShapesSpec, *, verify: bool = True) -> str:
         return "was made by another generator or version"
     if manifest.get("parameters") != _parameters(spec):
         return "was made with other parameters"
+    expected = file_names(spec)
+    present = {
+        path.relative_to(place).as_posix() for path in place.glob("[!.]*/**/*") if path.is_file()
+    }
+    for name in sorted(present.symmetric_difference(expected)):
+        return f"{name} is {'missing' if name in expected else 'not part of it'}"
+    if files.keys() != expected:
+        return "its manifest is damaged"
     for name, facts in files.items():
         try:
-            data = (place / name).read_bytes() if verify else None
-            size = (place / name).stat().st_size if data is None else len(data)
+            damaged = (place / name).stat().st_size != facts["bytes"] or (
+                verify and _sha256((place / name).read_bytes()) != facts["sha256"]
+            )
         except OSError:
             return f"{name} cannot be read"
-        if size != facts["bytes"] or (
-            data is not None and hashlib.sha256(data).hexdigest() != facts["sha256"]
-        ):
+        except (KeyError, TypeError):
+            return "its manifest is damaged"
+        if damaged:
             return f"{name} is damaged"
     return ""
+
+
+def file_names(spec: ShapesSpec) -> set[str]:
+    """Names of all files of ``spec`` relative to its folder, without the manifest."""
+    names = {f"annotations/{split}.json" for split in SPLITS}
+    for split in SPLITS:
+        for index in range(spec.split_size(split)):
+            names |= {f"images/{split}/{index:06d}.jpg", f"masks/{split}/{index:06d}.png"}
+    return names
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _parameters(spec: ShapesSpec) -> dict[str, Any]:
@@ -124,17 +151,22 @@ def _refuse_foreign(place: Path) -> None:
     """DataError unless ``place`` is missing, empty, or holds Spectral Shapes and nothing else."""
     if not place.exists():
         return
-    names = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
-    if place.is_dir() and not names:
-        return
-    if MARKER not in names or names - LAYOUT:
+    inside = sorted(place.rglob("*")) if place.is_dir() else [place]
+    foreign = [path for path in inside if not OURS.fullmatch(path.relative_to(place).as_posix())]
+    proof = (place / MARKER).exists() or _made_by_us(place / MANIFEST)
+    if foreign or (inside and not proof):
         raise DataError(
             "Spectral Shapes go to a new or empty folder, or over older Spectral Shapes alone",
             value=str(place),
-            fix="choose another folder, or move "
-            + (", ".join(sorted(names - LAYOUT)[:3]) or place.name)
-            + " away",
+            fix=f"choose another folder, or move {(foreign or inside)[0]} away",
         )
+
+
+def _made_by_us(manifest: Path) -> bool:
+    try:
+        return bool(json.loads(manifest.read_text())["generator"] == GENERATOR)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _build(place: Path, spec: ShapesSpec) -> None:
@@ -153,7 +185,7 @@ def _build(place: Path, spec: ShapesSpec) -> None:
             path = building / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            files[name] = {"bytes": len(data), "sha256": _sha256(data)}
         manifest = {
             "generator": GENERATOR,
             "version": VERSION,
@@ -163,24 +195,15 @@ def _build(place: Path, spec: ShapesSpec) -> None:
             "files": files,
         }
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        for path in (*building.rglob("*"), building):
-            _flush(path)
+        flush_tree(building)
         if place.exists():
             place.rename(old)
         building.rename(place)
-        _flush(place.parent)
+        flush(place.parent)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _contents(spec: ShapesSpec) -> Iterator[tuple[str, bytes]]:
@@ -253,8 +276,8 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 
 
 def _index_png(labels: NDArray[np.uint8], colours: list[int]) -> bytes:
-    picture = Image.fromarray(labels, mode="P")
-    picture.putpalette(colours)
+    picture = Image.fromarray(labels)
+    picture.putpalette(colours)  # makes it an index image
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
