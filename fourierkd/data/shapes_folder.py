@@ -67,9 +67,7 @@ def prepare_shapes(
                 place, spec, verify=verify
             )  # another process may have built it meanwhile
             if fault:
-                if place.exists():
-                    _log.warning("%s: %s; building it again", place, fault)
-                _build(place, spec)
+                _build(place, spec, fault)
     return json.loads((place / MANIFEST).read_text())
 
 
@@ -141,8 +139,14 @@ def _parameters(spec: ShapesSpec) -> dict[str, Any]:
 
 @contextmanager
 def _lock(place: Path) -> Iterator[None]:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with open(place.parent / f".{place.name}.lock", "w") as file:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = open(place.parent / f".{place.name}.lock", "w")  # noqa: SIM115 - closed below
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            "a data root must lie in a folder", value=str(place), fix="choose another --out"
+        ) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -169,9 +173,11 @@ def _made_by_us(manifest: Path) -> bool:
         return False
 
 
-def _build(place: Path, spec: ShapesSpec) -> None:
+def _build(place: Path, spec: ShapesSpec, fault: str = "") -> None:
     """Build beside ``place``, flush, then swap. The caller holds the lock."""
     _refuse_foreign(place)
+    if fault and place.exists() and any(place.iterdir()):
+        _log.warning("%s: %s; building it again", place, fault)
     building = place.parent / f".{place.name}.building"
     old = place.parent / f".{place.name}.old"
     for leftover in (building, old):

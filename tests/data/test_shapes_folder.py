@@ -213,6 +213,9 @@ def test_a_folder_that_is_not_ours_is_never_touched(tmp_path: Path, copy: Path) 
     file.write_text("precious")
     with pytest.raises(DataError, match="new or empty folder"):
         prepare_shapes(file, SPEC)
+    with pytest.raises(DataError, match="must lie in a folder"):
+        prepare_shapes(file / "below", SPEC)
+    assert file.read_text() == "precious"
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
