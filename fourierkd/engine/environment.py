@@ -1,0 +1,80 @@
+"""What a run ran on: out flow versions, commit, device and threads.
+
+No environment variables, so no secrets.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "mmengine": "onedl-mmengine",
+    "mmcv": "onedl-mmcv",
+    "mmdet": "onedl-mmdetection",
+    "mmseg": "onedl-mmsegmentation",
+    "optuna": "optuna",
+    "wandb": "wandb",
+    "fourierkd": "fourierkd",
+}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit, ``dirty``, device, device names, threads, CPUs and platform.
+
+    MMEngine's own collection starts compilers to ask for their versions, and takes seconds.
+    """
+    cuda = torch.cuda.is_available()
+    return {
+        **code(),
+        "device": "cuda" if cuda else "cpu",
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if cuda
+        else [],
+        "threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+        "platform": platform.platform(),
+    }
+
+
+@functools.cache
+def code() -> dict[str, Any]:
+    """What cannot change while a process lives: versions and the commit of this checkout."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name, package in PACKAGES.items():
+        try:
+            versions[name] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[name] = getattr(sys.modules.get(name), "__version__", None)
+    if versions["fourierkd"] is None:
+        from fourierkd import __version__
+
+        versions["fourierkd"] = __version__
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return {"versions": versions, "commit": commit, "dirty": bool(status) if commit else None}
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git in the folder of this package; None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

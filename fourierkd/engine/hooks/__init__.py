@@ -1,0 +1,9 @@
+"""The hooks of a run, one per file; this import registers them in scope ``fourierkd``."""
+
+from fourierkd.engine.hooks.checkpoint import RunCheckpointHook
+from fourierkd.engine.hooks.control import ControlHook
+from fourierkd.engine.hooks.random_state import RandomStateHook
+from fourierkd.engine.hooks.scalars import ScalarsHook
+from fourierkd.engine.hooks.spectra import SpectraHook
+
+__all__ = ["ControlHook", "RandomStateHook", "RunCheckpointHook", "ScalarsHook", "SpectraHook"]

@@ -1,0 +1,90 @@
+"""Checkpoints: in flows the end of a step or validation, out flow ``iter_<k>.pth``, ``best.pth``.
+
+MMEngine's hook deletes the earlier file before it writes the next and forgets the validation of the
+iteration it resumes at. Here a file is written whole, then the earlier one goes, and a checkpoint
+is taken after validation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from fourierkd.distill.checkpoint import load_checkpoint
+from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.runner import KDRunner
+from fourierkd.errors import ConfigError, near
+
+
+@HOOKS.register_module()
+class RunCheckpointHook(Hook):
+    """Save the last checkpoint after every validation and at the end, the best one by ``metric``.
+
+    Args:
+        metric: key of the validation metrics, larger is better; None keeps no best checkpoint.
+        interval: save every so many iterations (epochs, where training goes by epochs) too; None
+        for no more.
+
+    Cost: a write of the student, with its optimizer for the last checkpoint, at each of these
+    points.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, metric: str | None = None, interval: int | None = None) -> None:
+        self.metric, self.interval = metric, interval
+        self._validated = False
+
+    def before_train(self, runner: KDRunner) -> None:
+        """After a resume, what is best is what ``best.pth`` says."""
+        path = runner.run_dir.best_checkpoint()
+        if runner.iter > 0 and path.exists():
+            runner.best = load_checkpoint(path)["meta"]["best"]
+
+    def after_val_epoch(self, runner: KDRunner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the best checkpoint."""
+        self._validated = True
+        if self.metric is None:
+            return
+        values = short_names(metrics or {})
+        if self.metric not in values:
+            raise ConfigError(
+                "metric must be one that the evaluator gives",
+                value=self.metric,
+                fix=near(self.metric, values),
+            )
+        value = values[self.metric]
+        if runner.best is None or value > runner.best["value"]:
+            runner.best = {"iter": runner.iter, "value": value, "metrics": values}
+            runner.save_checkpoint(
+                str(runner.run_dir.checkpoints),
+                runner.run_dir.best_checkpoint().name,
+                save_optimizer=False,
+                save_param_scheduler=False,
+                meta={"best": runner.best},
+            )
+
+    def after_step(self, runner: KDRunner, iteration: int, epoch: int) -> None:
+        """Save the last checkpoint where one is due."""
+        count = epoch if runner.by_epoch else iteration
+        due = self.interval is not None and count % self.interval == 0
+        if self._validated or due:
+            runner.save_last(iteration, epoch)
+        self._validated = False
+
+    def after_train(self, runner: KDRunner) -> None:
+        """Save the end."""
+        runner.save_last(runner.iter, runner.epoch)
+
+
+def short_names(metrics: dict[str, Any]) -> dict[str, float]:
+    """Metrics as floats under the names a researcher writes: ``coco/bbox_mAP`` is ``bbox_mAP``."""
+    short: dict[str, float] = {}
+    for key, value in metrics.items():
+        name = key.rpartition("/")[2]
+        try:
+            short[key if name in short else name] = float(value)
+        except (TypeError, ValueError):
+            continue  # a table or a list
+    return short

@@ -1,0 +1,59 @@
+"""Stopping: in flow ``control.json`` and signals, out flows an end from which the run can go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.runner import KDRunner
+
+
+class StopRun(Exception):  # noqa: N818 - not an error
+    """Ends a run early: ``state`` is pruned or stopped."""
+
+    def __init__(self, state: str, reason: str) -> None:
+        super().__init__(reason)
+        self.state, self.reason = state, reason
+
+
+@HOOKS.register_module()
+class ControlHook(Hook):
+    """At every step: where a stop is asked for, save the last checkpoint and raise ``StopRun``.
+
+    Training by epochs stops at once, and goes on from the last epoch's checkpoint.
+
+    Cost: one look for a file an iteration (a few microseconds).
+    """
+
+    priority = "LOWEST"
+
+    def after_train_iter(
+        self,
+        runner: KDRunner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Training by epochs: nothing to save in the middle of one."""
+        if runner.by_epoch:
+            self._stop_if_asked(runner)
+
+    def after_step(self, runner: KDRunner, iteration: int, epoch: int) -> None:
+        """Save what a resume needs, then stop."""
+        last = runner.max_epochs if runner.by_epoch else runner.max_iters
+        if (epoch if runner.by_epoch else iteration) < last:  # at its end a run is complete
+            self._stop_if_asked(runner, save=(iteration, epoch))
+
+    def _stop_if_asked(self, runner: KDRunner, save: tuple[int, int] | None = None) -> None:
+        if runner.signals:
+            state, reason = "stopped", f"signal {runner.signals[0]}"
+        else:
+            asked = runner.run_dir.stop_asked()
+            if asked is None:
+                return
+            state, reason = asked["state"], asked["reason"]
+        if save is not None:
+            runner.save_last(*save)
+        raise StopRun(state, reason)

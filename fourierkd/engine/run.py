@@ -1,0 +1,275 @@
+"""One run: in flows a run folder with its request, out flow scalars, checkpoints and the result.
+
+Every end writes ``result.json``: complete, pruned or stopped (asked for by control file or signal),
+or failed with the error as its reason; then the error goes on to the caller.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fourierkd.distill.checkpoint import load_checkpoint
+from fourierkd.distill.registry import register_all
+from fourierkd.engine.config import RunConfig, load_config
+from fourierkd.engine.environment import environment
+from fourierkd.engine.hooks.checkpoint import short_names
+from fourierkd.engine.hooks.control import StopRun
+from fourierkd.engine.runner import Clock, KDRunner, teacher_sha256
+from fourierkd.errors import ConfigError, DataError, RunError
+from fourierkd.run_dir import RunDir, write_atomic
+
+HOOKS: dict[str, dict[str, Any] | None] = {
+    "runtime_info": {"type": "RuntimeInfoHook"},
+    "sampler_seed": {"type": "DistSamplerSeedHook"},
+    "param_scheduler": {"type": "ParamSchedulerHook"},
+    "random_state": {"type": "RandomStateHook"},
+    "scalars": {"type": "ScalarsHook"},
+    "spectra": {"type": "SpectraHook"},
+    "checkpoint": {"type": "RunCheckpointHook"},
+    "control": {"type": "ControlHook"},
+    "timer": None,  # MMEngine's: ScalarsHook and the runner's clock do their work
+    "logger": None,
+}
+REPLACED_HOOKS = (  # what configs of the task packages ask for, and a run does otherwise
+    "CheckpointHook",
+    "IterTimerHook",
+    "LoggerHook",
+    "DetVisualizationHook",
+    "SegVisualizationHook",
+)
+
+
+def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
+    """Train what the request asks for, score the best checkpoint if asked, write the result.
+
+    Args:
+        run_dir: a folder made by ``RunDir.create``.
+        resume: go on from the last checkpoint; from the start where there is none yet.
+
+    Returns:
+        The result, as written.
+
+    Raises:
+        FourierKDError: bad input, a busy folder, a diverged loss; the result (state failed) is
+        written.
+        OSError: the disk is full or not writable; the result is written if it can be.
+    """
+    with run_dir.lock(), stop_signals() as signals:
+        request = run_dir.read_request()
+        if resume and (run_dir.read_result() or {}).get("state") == "complete":
+            raise RunError(
+                "a complete run cannot be resumed", value=str(run_dir.path), fix="start another"
+            )
+        run_dir.result.unlink(missing_ok=True)
+        run_dir.clear_stop()
+        job = _Job(run_dir, request)
+        try:
+            job.train(signals, resume=resume)
+        except StopRun as stop:
+            return job.finish(stop.state, stop.reason)
+        except BaseException as error:
+            traceback.print_exc()
+            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            try:
+                job.finish(state, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            except OSError:
+                traceback.print_exc()  # a full disk: the exit code has to tell
+            raise
+        return job.finish("complete", None)
+
+
+class _Job:
+    """What a run has come to, so that every end can tell it."""
+
+    def __init__(self, run_dir: RunDir, request: dict[str, Any]) -> None:
+        self.run_dir, self.request = run_dir, request
+        self.clock = Clock()
+        self.runner: KDRunner | None = None
+        self.tracker: Any = None
+        self.metric: str | None = None
+        self.test_metrics: dict[str, float] = {}
+
+    def train(self, signals: list[str], *, resume: bool) -> None:
+        """All of the run but its result."""
+        run_dir, split = self.run_dir, self.request.get("test_split")
+        config = load_config(self.request["config"], self.request["options"])
+        self.metric = config.get("metric")
+        complete_config(config, split)
+        prepare_data(config)
+        run_dir.checkpoints.mkdir(exist_ok=True)
+        write_atomic(run_dir.config, config.pretty_text)
+        facts = {"seed": self.request["seed"], "max_iters": config.train_cfg.get("max_iters")}
+        write_atomic(run_dir.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
+        register_all()
+        self.tracker = self._tracker(config)
+        checkpoint = run_dir.last_checkpoint() if resume else None
+        if resume:
+            iteration = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
+            run_dir.append({"event": "resume", "iter": iteration})
+        self.runner = KDRunner(
+            config,
+            run_dir,
+            seed=int(self.request["seed"]),
+            clock=self.clock,
+            tracker=self.tracker,
+            resume_from=checkpoint,
+        )
+        self.runner.signals = signals
+        self.runner.train()
+        if split is not None:
+            self.test_metrics = score_best(self.runner, split)
+
+    def _tracker(self, config: RunConfig) -> Any:
+        wandb = self.request.get("wandb") or {}
+        if wandb.get("mode") == "disabled":
+            return None
+        from fourierkd.tracking.wandb_backend import WandbBackend
+
+        with self.clock.part("tracking"):
+            return WandbBackend(self.run_dir, self.request, config.to_dict())
+
+    def finish(self, state: str, reason: str | None) -> dict[str, Any]:
+        """Write the result, and return it."""
+        runner, run_dir = self.runner, self.run_dir
+        best = runner.best if runner is not None else None
+        metrics = {f"val/{k}": v for k, v in best["metrics"].items()} if best else {}
+        metrics |= {f"test/{k}": v for k, v in self.test_metrics.items()}
+        if self.tracker is not None:
+            with self.clock.part("tracking"):
+                self.tracker.close(state, metrics)
+        last, best_path = run_dir.last_checkpoint(), run_dir.best_checkpoint()
+        result = {
+            "state": state,
+            "reason": reason,
+            "metric": self.metric,
+            "best": {"iter": best["iter"], "value": best["value"]} if best else None,
+            "metrics": metrics,
+            "iters": getattr(runner._train_loop, "_iter", 0) if runner is not None else 0,
+            "seconds": self.clock.report(),
+            "parameters": parameter_counts(runner.bare_model) if runner is not None else {},
+            "teacher_sha256": teacher_sha256(runner.bare_model) if runner is not None else None,
+            "checkpoints": {
+                "last": str(last.relative_to(run_dir.path)) if last else None,
+                "best": str(best_path.relative_to(run_dir.path)) if best_path.exists() else None,
+            },
+        }
+        run_dir.write_result(result)
+        return result
+
+
+def complete_config(config: RunConfig, split: str | None) -> None:
+    """Put in what every run has (loops of the given data loaders, hooks), in place.
+
+    Raises:
+        ConfigError: no training loop, or the test split is asked for and not described.
+    """
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
+        if not config.get(key):
+            raise ConfigError(f"a run config needs {key}", fix="see configs/_base_")
+    if split not in (None, "val", "test"):
+        raise ConfigError("a split is val or test", value=split)
+    for part in ("val", "test"):
+        loader, evaluator = config.get(f"{part}_dataloader"), config.get(f"{part}_evaluator")
+        if (loader is None) != (evaluator is None):
+            raise ConfigError(f"{part}_dataloader and {part}_evaluator come together")
+        if loader is None:
+            config[f"{part}_cfg"] = config[f"{part}_dataloader"] = config[f"{part}_evaluator"] = (
+                None
+            )
+            if split == part:
+                raise ConfigError(f"scoring on {part} needs {part}_dataloader and {part}_evaluator")
+        elif not config.get(f"{part}_cfg"):
+            config[f"{part}_cfg"] = {}
+    if config.val_dataloader is not None and not config.get("metric"):
+        raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
+    hooks = copy.deepcopy(HOOKS)
+    for name, hook in (config.get("default_hooks") or {}).items():
+        if hook is None or hook["type"] not in REPLACED_HOOKS:
+            hooks[name] = hook
+    if hooks["checkpoint"] is not None:
+        hooks["checkpoint"].setdefault("metric", config.get("metric"))
+    config.default_hooks = hooks
+
+
+def prepare_data(config: RunConfig) -> None:
+    """Make the data where the config says how.
+
+    Raises:
+        DataError: ``data_root`` is no folder.
+    """
+    if config.get("prepare_data"):
+        from fourierkd.data.prepare import prepare
+
+        if not config.get("data_root"):
+            raise ConfigError("prepare_data needs data_root")
+        prepare(dict(config.prepare_data), config.data_root)
+    root = config.get("data_root")
+    if root is not None and not Path(root).is_dir():
+        raise DataError(
+            "data_root must be a folder",
+            value=str(Path(root).absolute()),
+            fix="set data_root, or make the data",
+        )
+
+
+def score_best(runner: KDRunner, split: str) -> dict[str, float]:
+    """Metrics of the best checkpoint (of the last weights where there is none) on ``split``."""
+    if runner.best is not None:
+        if split == "val":
+            return dict(runner.best["metrics"])
+        state = load_checkpoint(runner.run_dir.best_checkpoint())["state_dict"]
+        runner.bare_model.load_state_dict(state)
+    loop = runner.test_loop if split == "test" else runner.val_loop
+    return short_names(loop.run())
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Parameters of ``student``, ``losses`` (with connectors) and ``teacher``."""
+
+    def count(*names: str) -> int:
+        parts = [getattr(model, name) for name in names if getattr(model, name, None) is not None]
+        return sum(p.numel() for part in parts for p in part.parameters())
+
+    teacher = getattr(getattr(model, "teacher", None), "model", None)
+    return {
+        "student": count("student") if hasattr(model, "student") else count_all(model),
+        "losses": count("losses", "connectors"),
+        "teacher": count_all(teacher) if teacher is not None else 0,
+    }
+
+
+def count_all(model: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[str]]:
+    """Collect SIGTERM and SIGINT for ControlHook; a second SIGINT raises KeyboardInterrupt."""
+    asked: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and name in asked:
+            raise KeyboardInterrupt
+        asked.append(name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,319 @@
+"""MMEngine's Runner with a short start-up, a clock and atomic checkpoints: out flows training.
+
+Random streams: building the model, initialising its weights and the training loop each start from
+the run's seed, so that a teacher or a loss shifts neither the student's initial weights nor the
+data.
+
+Beside MMEngine's hook events there is ``after_step(runner, iteration, epoch)``: the run may be cut
+here and resumed bitwise; it comes after an iteration (iteration-based) or an epoch, and after its
+validation where one is due.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed, weights_to_cpu
+from torch import nn
+
+from fourierkd.distill.checkpoint import load_checkpoint
+from fourierkd.distill.checkpoint import save as save_atomic
+from fourierkd.engine.config import RUNNER_KEYS, RunConfig
+from fourierkd.errors import CheckpointError
+from fourierkd.run_dir import RunDir, write_atomic
+
+PARTS = {"before_train_iter": "data", "after_train_iter": "step"} | {
+    f"{when}_{part}{unit}": part
+    for when in ("before", "after")
+    for part in ("val", "test")
+    for unit in ("", "_epoch", "_iter")
+}
+
+
+class Clock:
+    """Seconds of a run by part.
+
+    The time before a hook event belongs to the event's part (``data``, ``step``, ``val``, ``test``,
+    else ``setup``), the time inside it to ``hooks``; so the parts add up to the total.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._start = self._mark = time.perf_counter()
+        self._depth = 0
+
+    def lap(self, part: str) -> None:
+        """Book the time since the last lap on ``part``."""
+        now = time.perf_counter()
+        self.seconds[part] += now - self._mark
+        self._mark = now
+
+    @contextmanager
+    def event(self, name: str) -> Iterator[None]:
+        """Around the hooks of one event."""
+        if self._depth == 0:
+            self.lap(PARTS.get(name, "setup"))
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self.lap("hooks")
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Around something that is booked on ``name`` wherever it happens."""
+        self.lap("hooks" if self._depth else "setup")
+        try:
+            yield
+        finally:
+            self.lap(name)
+
+    @property
+    def total(self) -> float:
+        """Seconds of the run so far, those before a resume included."""
+        return self.seconds["earlier"] + time.perf_counter() - self._start
+
+    def state(self) -> dict[str, float]:
+        """What a resumed run goes on from."""
+        return {**self.seconds, "earlier": self.total}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Add what earlier processes of the run took."""
+        for part, seconds in state.items():
+            self.seconds[part] += seconds
+
+    def report(self) -> dict[str, float]:
+        """All parts, ``total``, and ``train``: data plus step."""
+        parts = {k: round(v, 4) for k, v in self.seconds.items() if k != "earlier"}
+        train = self.seconds["data"] + self.seconds["step"]
+        return {"total": round(self.total, 4), "train": round(train, 4), **parts}
+
+
+class KDRunner(Runner):
+    """Runner of one run folder.
+
+    Args:
+        config: what ``load_config`` gave; its ``default_hooks`` and ``custom_hooks`` are used as
+        they are.
+        run_dir: where everything is written.
+        seed: of initial weights, data order and augmentation.
+        tracker: W&B backend (``log``, ``image``, ``table``, ``close``) or None.
+        resume_from: checkpoint to go on from.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_dir: RunDir,
+        *,
+        seed: int,
+        clock: Clock | None = None,
+        tracker: Any = None,
+        resume_from: Path | None = None,
+    ) -> None:
+        self.run_dir, self.clock, self.tracker = run_dir, clock or Clock(), tracker
+        self.best: dict[str, Any] | None = None  # iter, value, metrics
+        self.signals: list[str] = []  # names of those that asked the run to stop
+        self.saved_iteration = -1  # of the last checkpoint
+        arguments = {k: v for k, v in config.items() if k in RUNNER_KEYS}
+        if resume_from is not None:
+            arguments.update(resume=True, load_from=str(resume_from))
+        arguments.update(
+            work_dir=str(run_dir.path),
+            cfg=config,
+            randomness={"seed": seed, "deterministic": False},
+            default_scope="fourierkd",
+            # Loggers and hubs are looked up by this name, and must not be another run's.
+            experiment_name=f"{run_dir.path.name}_{time.time_ns()}",
+        )
+        arguments.setdefault("visualizer", {"type": "Visualizer", "vis_backends": []})
+        super().__init__(**arguments)
+        os.rmdir(self._log_dir)  # MMEngine makes a folder for its log; ours is run.log
+
+    # At start MMEngine spends seconds asking compilers for their versions and formatting configs.
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """environment.json has it."""
+
+    def dump_config(self) -> None:
+        """config.py is written before the runner exists."""
+
+    def build_logger(self, log_level: int | str = "INFO", *args: Any, **kwargs: Any) -> MMLogger:
+        """Log to the console only: a run's console is its run.log."""
+        return MMLogger.get_instance(self._experiment_name, log_level=log_level)
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """Build from the seed."""
+        set_random_seed(self.seed)
+        return super().build_model(model)
+
+    def _init_model_weights(self) -> None:
+        set_random_seed(self.seed)
+        super()._init_model_weights()
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without a DDP wrapper."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    @property
+    def by_epoch(self) -> bool:
+        """Whether training goes by epochs; then a run can be cut between epochs only."""
+        return isinstance(self.train_loop, EpochBasedTrainLoop)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call an event's hooks, book their time, and announce ``after_step`` where it is one."""
+        with self.clock.event(fn_name):
+            super().call_hook(fn_name, **kwargs)
+            if fn_name == "after_train_iter" and not self.by_epoch:
+                self._after_step(
+                    self.iter + 1, self.epoch, count=self.iter + 1, last=self.max_iters
+                )
+            elif fn_name == "after_train_epoch" and self.by_epoch:
+                self._after_step(
+                    self.iter, self.epoch + 1, count=self.epoch + 1, last=self.max_epochs
+                )
+            elif fn_name == "after_val":
+                super().call_hook("after_step", iteration=self.iter, epoch=self.epoch)
+
+    def _after_step(self, iteration: int, epoch: int, *, count: int, last: int) -> None:
+        validates = self._val_loop is not None and count >= self.val_begin
+        if not (validates and (count % self.val_interval == 0 or count == last)):
+            super().call_hook("after_step", iteration=iteration, epoch=epoch)
+
+    def write_row(
+        self, values: dict[str, Any], *, iteration: int, epoch: int | None = None
+    ) -> None:
+        """Append one row to scalars.jsonl and send it to the tracker."""
+        row = {
+            "iter": iteration,
+            "epoch": self.epoch if epoch is None else epoch,
+            "seconds": round(self.clock.total, 3),
+            **values,
+        }
+        self.run_dir.append(row)
+        if self.tracker is not None:
+            with self.clock.part("tracking"):
+                self.tracker.log(row)
+
+    def save_last(self, iteration: int, epoch: int) -> None:
+        """Save all that a resume needs, point ``last_checkpoint`` at it, drop the earlier one.
+
+        Nothing happens where the last checkpoint is of this iteration already.
+        """
+        if self.saved_iteration == iteration:
+            return
+        folder = self.run_dir.checkpoints
+        path = folder / f"iter_{iteration}.pth"
+        self.save_checkpoint(str(folder), path.name, meta={"iter": iteration, "epoch": epoch})
+        write_atomic(folder / "last_checkpoint", path.name + "\n")
+        self.saved_iteration = iteration
+        for old in folder.glob("iter_*.pth"):
+            if old != path:
+                old.unlink(missing_ok=True)
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: Any = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: Any = None,
+    ) -> None:
+        """Write a whole checkpoint of tensors and plain values, which ``weights_only`` loads."""
+        model = self.bare_model
+        metainfo = getattr(self.train_dataloader.dataset, "metainfo", {})
+        checkpoint: dict[str, Any] = {
+            "meta": {
+                "iter": self.iter,
+                "epoch": self.epoch,
+                "seed": self.seed,
+                "seconds": self.clock.state(),
+                "dataset_meta": plain(metainfo),
+                "teacher_sha256": teacher_sha256(model),
+                **(meta or {}),
+            },
+            "state_dict": weights_to_cpu(model.state_dict()),
+        }
+        if save_optimizer:
+            checkpoint["optimizer"] = self.optim_wrapper.state_dict()
+        if save_param_scheduler:
+            checkpoint["param_schedulers"] = [s.state_dict() for s in self._schedulers()]
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        save_atomic(checkpoint, Path(out_dir) / filename)
+
+    def _schedulers(self) -> list[Any]:
+        schedulers = self.param_schedulers or []
+        if isinstance(schedulers, dict):
+            return [s for group in schedulers.values() for s in group]
+        return list(schedulers)
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Take weights, optimizer, schedules, counts, clock and random states from a checkpoint.
+
+        Raises:
+            CheckpointError: it cannot be read, or belongs to another model or teacher.
+        """
+        checkpoint = load_checkpoint(filename)
+        meta = checkpoint["meta"]
+        teacher = teacher_sha256(self.bare_model)
+        if meta["teacher_sha256"] != teacher:
+            raise CheckpointError(
+                f"a run is resumed with its own teacher (sha256 {meta['teacher_sha256']})",
+                value=teacher,
+                fix="restore that teacher or start another --work-dir",
+            )
+        try:
+            self.bare_model.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"checkpoint {filename} is of another model ({first_line(error)})",
+                fix="resume with the config of the run",
+            ) from error
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self.train_loop._epoch, self.train_loop._iter = meta["epoch"], meta["iter"]
+        self.optim_wrapper.load_state_dict(checkpoint["optimizer"])
+        for scheduler, state in zip(
+            self._schedulers(), checkpoint["param_schedulers"], strict=True
+        ):
+            scheduler.load_state_dict(state)
+        self.clock.restore(meta["seconds"])
+        self.saved_iteration = self.iter
+        self._has_loaded = True
+        self.logger.info(f"resumed {filename} at iteration {self.iter}")
+
+
+def teacher_sha256(model: nn.Module) -> str | None:
+    """Of the frozen teacher's checkpoint; None without a teacher."""
+    return getattr(getattr(model, "teacher", None), "sha256", None)
+
+
+def first_line(error: BaseException) -> str:
+    """The part of a long message that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]
+
+
+def plain(value: Any) -> Any:
+    """Metainfo as plain Python, so that a checkpoint needs no code to load."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value

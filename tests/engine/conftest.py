@@ -1,0 +1,56 @@
+"""Run folders of toy runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # the toy is named in a config, as a user's own module would be
+
+TEACHER = {
+    "model.teacher": {"model": {"type": "ToyModel", "width": 6}, "checkpoint": "random"},
+    "model.losses": {
+        "l2": {
+            "student_tap": "features",
+            "teacher_tap": "features",
+            "loss": {"type": "NoisyL2", "loss_weight": 0.5},
+        }
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Make the folder of a toy run; keyword arguments are entries of its request."""
+    from fourierkd.run_dir import RunDir
+
+    def make(name: str = "run", options: dict | None = None, **request):
+        return RunDir(tmp_path / name).create(
+            {
+                "config": str(HERE / "toy_config.py"),
+                "options": options or {},
+                "seed": 0,
+                "study": None,
+                "phase": "single",
+                "method": "run",
+                "trial": None,
+                "parameters": {},
+                "test_split": None,
+                "wandb": {"mode": "disabled"},
+                **request,
+            }
+        )
+
+    return make

@@ -1,0 +1,333 @@
+"""A run's ends, its files, and what must not depend on the method or on a kill."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+
+import pytest
+import torch
+from conftest import TEACHER
+from mmengine.hooks import Hook
+
+from fourierkd.distill.checkpoint import load_checkpoint
+from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.run import run
+from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
+from fourierkd.run_dir import RunDir
+
+
+@HOOKS.register_module(force=True)
+class ActHook(Hook):
+    """Call ``act(runner)`` after iteration ``at``; keep initial weights and batches in ``seen``."""
+
+    act = staticmethod(lambda runner: None)
+    seen: dict = {}  # noqa: RUF012
+
+    def __init__(self, at: int = -1, record: bool = False) -> None:
+        self.at, self.record = at, record
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if self.record and runner.iter < 4:
+            if runner.iter == 0:
+                state = runner.bare_model.student.state_dict()
+                ActHook.seen = {"weights": {k: v.clone() for k, v in state.items()}, "batches": []}
+            ActHook.seen["batches"].append(torch.stack(data_batch["inputs"]).clone())
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.at:
+            ActHook.act(runner)
+
+
+def act_at(iteration: int, act) -> dict:
+    ActHook.act = staticmethod(act)
+    return {"custom_hooks": [{"type": "ActHook", "at": iteration}]}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it may be relied on."""
+
+
+def kill(runner) -> None:
+    raise Killed
+
+
+def last_state(run_dir: RunDir) -> dict:
+    return load_checkpoint(run_dir.last_checkpoint())
+
+
+def assert_same(a, b, path="") -> None:
+    """Bitwise equality at any depth."""
+    assert type(a) is type(b), path
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{path}.{i}")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    else:
+        assert a == b, path
+
+
+def test_complete_run_writes_every_file_of_the_contract(make_run):
+    run_dir = make_run(test_split="test")
+    result = run(run_dir, resume=False)
+    assert result == run_dir.read_result()
+    assert result["state"] == "complete"
+    assert result["reason"] is None
+    assert result["metric"] == "acc"
+    assert result["iters"] == 20
+    values = {r["iter"]: r["val/acc"] for r in run_dir.rows() if "val/acc" in r}
+    assert list(values) == [5, 10, 15, 20]
+    assert result["best"]["value"] == max(values.values()) == values[result["best"]["iter"]]
+    assert result["metrics"]["val/acc"] == result["best"]["value"]
+    # the toy tests on its val images, so the best weights must give the best value again
+    assert result["metrics"]["test/acc"] == pytest.approx(result["best"]["value"])
+    assert result["parameters"] == {"student": 130, "losses": 0, "teacher": 0}
+    assert result["checkpoints"] == {
+        "last": "checkpoints/iter_20.pth",
+        "best": "checkpoints/best.pth",
+    }
+    assert sorted(p.name for p in run_dir.checkpoints.iterdir()) == [
+        "best.pth",
+        "iter_20.pth",
+        "last_checkpoint",
+    ]
+    seconds = result["seconds"]
+    parts = ("setup", "data", "step", "val", "test", "hooks")
+    assert sum(seconds[p] for p in parts) == pytest.approx(seconds["total"], abs=0.05)
+    environment = json.loads(run_dir.environment.read_text())
+    assert environment["versions"]["torch"] == torch.__version__
+    assert environment["seed"] == 0
+    assert environment["max_iters"] == 20
+    assert not any(p.is_dir() and p.name[:2] == "20" for p in run_dir.path.iterdir())
+
+
+def test_training_rows_hold_losses_times_and_distillation_scalars(make_run):
+    run_dir = make_run(options=TEACHER)
+    result = run(run_dir, resume=False)
+    rows = [r for r in run_dir.rows() if "train/loss" in r]
+    assert [r["iter"] for r in rows] == [10, 20]
+    for row in rows:
+        assert row["train/loss"] == pytest.approx(
+            row["train/loss_ce"] + row["train/distill.l2.loss"], rel=1e-5
+        )
+        assert row["time/iter"] >= row["time/data"] + row["time/teacher"] + row["time/student"]
+        assert 0 < row["distill/l2/gradient_share"] < 1
+        assert row["distill/l2/sphere_radius"] == 2.0
+        assert 0 < row["distill/l2/mix"] != 0.5  # 0.5 is where it starts, and it is trained
+    assert result["parameters"]["teacher"] == 6 * 27 + 6 + 12 + 12 + 2
+    assert result["parameters"]["losses"] == 4 * 6 + 6 + 6  # the connector and mix_logit
+    assert result["seconds"]["teacher"] > 0
+
+
+@pytest.mark.parametrize("options", [{}, TEACHER], ids=["alone", "distilled"])
+def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, options):
+    whole = make_run("whole", options)
+    run(whole, resume=False)
+    cut = make_run("cut", {**options, **act_at(13, kill)})
+    with pytest.raises(Killed):
+        run(cut, resume=False)
+    assert cut.last_checkpoint().name == "iter_10.pth"
+    cut.create({**cut.read_request(), "options": options})
+    result = run(cut, resume=True)
+    assert result["iters"] == 20
+    a, b = last_state(whole), last_state(cut)
+    for part in ("state_dict", "optimizer", "param_schedulers", "random_state"):
+        assert_same(a[part], b[part], part)
+
+    def curve(run_dir):
+        keys = ("iter", "train/loss", "val/acc")
+        return [{k: r[k] for k in keys if k in r} for r in run_dir.rows()]
+
+    assert curve(whole) == curve(cut)
+    assert whole.read_result()["best"] == cut.read_result()["best"]
+    assert_same(
+        load_checkpoint(whole.best_checkpoint())["state_dict"],
+        load_checkpoint(cut.best_checkpoint())["state_dict"],
+    )
+    seconds = [r["seconds"] for r in cut.rows()]
+    assert seconds == sorted(seconds)
+
+
+def test_resume_works_with_a_sampler_that_cannot_skip(make_run):
+    sampler = {
+        "train_dataloader.sampler": {"type": "DefaultSampler", "shuffle": True},
+        "train_dataloader.dataset.length": 60,  # one epoch: MMEngine sleeps 2 s between two
+    }
+    whole = make_run("whole", sampler)
+    run(whole, resume=False)
+    cut = make_run("cut", {**sampler, **act_at(7, kill)})
+    with pytest.raises(Killed):
+        run(cut, resume=False)
+    cut.create({**cut.read_request(), "options": sampler})
+    run(cut, resume=True)
+    assert_same(last_state(whole)["state_dict"], last_state(cut)["state_dict"])
+
+
+def test_initial_weights_and_batches_do_not_depend_on_the_method(make_run):
+    seen = []
+    for name, options in (("alone", {}), ("distilled", TEACHER)):
+        record = {"custom_hooks": [{"type": "ActHook", "record": True}]}
+        run(make_run(name, {**options, **record, "train_cfg.max_iters": 5}), resume=False)
+        seen.append(ActHook.seen)
+    assert len(seen[0]["batches"]) == 4
+    assert_same(seen[0], seen[1])
+    other = make_run("other", {**record, "train_cfg.max_iters": 5}, seed=1)
+    run(other, resume=False)
+    assert not torch.equal(ActHook.seen["batches"][0], seen[0]["batches"][0])
+    assert not torch.equal(
+        ActHook.seen["weights"]["features.weight"], seen[0]["weights"]["features.weight"]
+    )
+
+
+def test_coordinator_prunes_and_the_run_can_go_on(make_run):
+    run_dir = make_run(
+        options=act_at(7, lambda runner: runner.run_dir.ask_stop("pruned", "worse than the median"))
+    )
+    result = run(run_dir, resume=False)
+    assert (result["state"], result["reason"]) == ("pruned", "worse than the median")
+    assert run_dir.last_checkpoint().name == "iter_7.pth"
+    run_dir.create({**run_dir.read_request(), "options": {}})
+    assert run(run_dir, resume=True)["state"] == "complete"
+    whole = make_run("whole")
+    run(whole, resume=False)
+    assert_same(last_state(whole)["state_dict"], last_state(run_dir)["state_dict"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_with_a_checkpoint(make_run, number):
+    before = signal.getsignal(number)
+    run_dir = make_run(options=act_at(8, lambda runner: os.kill(os.getpid(), number)))
+    result = run(run_dir, resume=False)
+    assert (result["state"], result["reason"]) == ("stopped", f"signal {number.name}")
+    assert run_dir.last_checkpoint().name == "iter_8.pth"
+    assert signal.getsignal(number) is before
+
+
+def test_epochs_stop_at_once_and_resume_from_the_last_epoch(make_run):
+    epochs = {
+        "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 4, "val_interval": 2},
+        "train_dataloader.sampler": {"type": "DefaultSampler", "shuffle": True},
+        "param_scheduler": None,
+    }
+    whole = make_run("whole", epochs)
+    run(whole, resume=False)
+    cut = make_run("cut", {**epochs, **act_at(11, lambda r: r.run_dir.ask_stop("stopped", "now"))})
+    assert run(cut, resume=False)["state"] == "stopped"
+    assert cut.last_checkpoint().name == "iter_8.pth"  # 4 iterations an epoch, validated after 2
+    cut.create({**cut.read_request(), "options": epochs})
+    assert run(cut, resume=True)["iters"] == 16
+    assert_same(last_state(whole)["state_dict"], last_state(cut)["state_dict"])
+
+
+def test_diverged_loss_fails_and_is_named(make_run):
+    run_dir = make_run(options={"model.student": {"type": "ToyModel", "fail_at": 6}})
+    with pytest.raises(RunError, match="loss is not finite at iter 6: loss_ce"):
+        run(run_dir, resume=False)
+    result = run_dir.read_result()
+    assert result["state"] == "failed"
+    assert result["reason"].startswith("RunError: loss is not finite at iter 6: loss_ce")
+    assert run_dir.last_checkpoint().name == "iter_5.pth"
+
+
+def test_unknown_metric_lists_the_evaluators(make_run):
+    run_dir = make_run(options={"metric": "mIoU"})
+    with pytest.raises(ConfigError, match="one that the evaluator gives, got 'mIoU'; known: acc"):
+        run(run_dir, resume=False)
+    assert run_dir.read_result()["state"] == "failed"
+
+
+def test_missing_data_root_is_named(make_run, tmp_path):
+    with pytest.raises(DataError, match=r"data_root must be a folder, got '/.*nowhere'"):
+        run(make_run(options={"data_root": str(tmp_path / "nowhere")}), resume=False)
+
+
+def test_full_disk_fails_the_run_and_keeps_the_checkpoint(make_run, monkeypatch):
+    def fill(runner):
+        def full(self, row):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.scalars))
+
+        monkeypatch.setattr(RunDir, "append", full)
+
+    run_dir = make_run(options=act_at(8, fill))
+    with pytest.raises(OSError, match="No space left"):
+        run(run_dir, resume=False)
+    assert "No space left on device" in run_dir.read_result()["reason"]
+    assert run_dir.last_checkpoint().name == "iter_5.pth"
+
+
+def test_full_disk_for_the_result_too_raises_the_first_error(make_run, monkeypatch):
+    def full(self, *args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunDir, "append", full)
+    monkeypatch.setattr(RunDir, "write_result", full)
+    run_dir = make_run()
+    with pytest.raises(OSError, match="No space left"):
+        run(run_dir, resume=False)
+    assert run_dir.read_result() is None
+
+
+def test_kill_while_a_checkpoint_is_written_leaves_the_earlier_one(make_run, monkeypatch):
+    run_dir = make_run()
+    real = os.replace
+
+    def replace(source, target):
+        if str(target).endswith("iter_10.pth"):
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(Killed):
+        run(run_dir, resume=False)
+    monkeypatch.undo()
+    assert run_dir.last_checkpoint().name == "iter_5.pth"
+    assert run(run_dir, resume=True)["state"] == "complete"
+
+
+def test_complete_run_is_not_resumed_and_nothing_is_lost(make_run):
+    run_dir = make_run()
+    run(run_dir, resume=False)
+    before = {p: p.read_bytes() for p in run_dir.path.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match="complete run cannot be resumed"):
+        run(run_dir, resume=True)
+    assert {p: p.read_bytes() for p in run_dir.path.rglob("*") if p.is_file()} == before
+
+
+def test_resume_refuses_another_teacher(make_run, tmp_path):
+    from toy import ToyModel
+
+    def options(name: str) -> dict:
+        path = tmp_path / f"{name}.pth"
+        torch.save({"state_dict": ToyModel(width=6).state_dict()}, path)
+        return {**TEACHER, "model.teacher.checkpoint": str(path)}
+
+    run_dir = make_run(options={**options("first"), **act_at(7, kill)})
+    with pytest.raises(Killed):
+        run(run_dir, resume=False)
+    run_dir.create({**run_dir.read_request(), "options": options("second")})
+    with pytest.raises(CheckpointError, match="resumed with its own teacher"):
+        run(run_dir, resume=True)
+
+
+def test_resume_refuses_a_checkpoint_of_another_model(make_run):
+    run_dir = make_run(options=act_at(7, kill))
+    with pytest.raises(Killed):
+        run(run_dir, resume=False)
+    wider = {"model.student": {"type": "ToyModel", "width": 8}}
+    run_dir.create({**run_dir.read_request(), "options": wider})
+    with pytest.raises(CheckpointError, match="of another model"):
+        run(run_dir, resume=True)
+
+
+def test_a_second_process_is_refused(make_run):
+    run_dir = make_run()
+    with run_dir.lock(), pytest.raises(RunError, match="one process at a time"):
+        run(run_dir, resume=False)
