@@ -1,0 +1,311 @@
+"""Plotly figures of a comparison: tables and arrays flow in, figures in one style flow out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    import optuna
+    from plotly.graph_objects import Figure
+
+# Okabe and Ito's colours, told apart with any colour vision; the baseline is always grey.
+BASELINE_COLOUR = "#6b7280"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+TEACHER_COLOUR = "#111827"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+GRID = "#e5e7eb"
+SEED_LINE = {"color": "#cbd5e1", "width": 1}
+SEED_DOT = {"color": "white", "size": 7, "line": {"color": "#475569", "width": 1.2}}
+
+
+def colours(methods: Iterable[str], baseline: str | None) -> dict[str, str]:
+    """One colour per method, in their order; grey for the baseline."""
+    others = [m for m in dict.fromkeys(methods) if m != baseline]
+    chosen = {m: PALETTE[i % len(PALETTE)] for i, m in enumerate(others)}
+    return chosen | ({baseline: BASELINE_COLOUR} if baseline else {})
+
+
+def result_figure(
+    scores: pd.DataFrame, comparison: pd.DataFrame, *, label: str, palette: Mapping[str, str]
+) -> Figure:
+    """Every seed as a dot, mean and interval per method; dots of one seed are joined.
+
+    Args:
+        scores: columns ``method, seed, value``.
+        comparison: what ``stats.compare`` returns; its order is the order on the axis.
+        label: of the value axis.
+        palette: method -> colour.
+    """
+    figure = _figure(height=80 + 46 * len(comparison))
+    order = list(comparison["method"])
+    dots = []
+    for seed, group in scores.groupby("seed"):
+        group = group.set_index("method").reindex(order).dropna(subset=["value"])
+        x, y = list(group["value"]), [order.index(m) for m in group.index]
+        figure.add_scatter(x=x, y=y, mode="lines", line=SEED_LINE, hoverinfo="skip")
+        dots.append((f"seed {seed}: %{{x:.3f}}<extra></extra>", x, y))
+    for i, row in enumerate(comparison.to_dict("records")):
+        half, colour = row["high"] - row["mean"], palette[row["method"]]
+        bar = {"array": [half], "color": colour, "thickness": 2.5}
+        figure.add_scatter(
+            x=[row["mean"]],
+            y=[i],
+            mode="markers",
+            marker={"color": colour, "size": 12, "symbol": "diamond"},
+            error_x=bar if math.isfinite(half) else None,
+            hovertemplate=f"{row['method']}: %{{x:.3f}}<extra></extra>",
+        )
+    for text, x, y in dots:
+        figure.add_scatter(x=x, y=y, mode="markers", marker=SEED_DOT, hovertemplate=text)
+    figure.update_yaxes(
+        tickvals=list(range(len(order))),
+        ticktext=order,
+        range=[len(order) - 0.5, -0.5],
+        showgrid=False,
+    )
+    figure.update_xaxes(title=label)
+    return figure.update_layout(showlegend=False)
+
+
+def curves_figure(
+    curves: pd.DataFrame,
+    *,
+    label: str,
+    palette: Mapping[str, str],
+    title: str = "",
+    height: int = 330,
+) -> Figure:
+    """Mean over seeds per method, with the interval as a band.
+
+    Args:
+        curves: what ``curves.mean_curves`` returns, of one scalar.
+        label: of the value axis.
+        palette: method -> colour; gives the order too.
+    """
+    figure = _figure(height=height)
+    for method in (m for m in palette if m in set(curves["method"])):
+        own = curves[curves["method"] == method].sort_values("iter")
+        band = own.dropna(subset=["low"])
+        if len(band):
+            figure.add_scatter(
+                x=[*band["iter"], *band["iter"][::-1]],
+                y=[*band["high"], *band["low"][::-1]],
+                fill="toself",
+                fillcolor=_faint(palette[method]),
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=method,
+            )
+        figure.add_scatter(
+            x=own["iter"],
+            y=own["mean"],
+            name=method,
+            mode="lines+markers",
+            line={"color": palette[method], "width": 2},
+            marker={"size": 5},
+            legendgroup=method,
+            hovertemplate=f"{method}, iteration %{{x}}: %{{y:.4g}}<extra></extra>",
+        )
+    _set_range(figure, curves)
+    figure.update_xaxes(title="iteration")
+    return figure.update_yaxes(title=label).update_layout(title=title or None)
+
+
+def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
+    """Gap between teacher and student over training: one panel per band, one line per method.
+
+    Args:
+        curves: what ``curves.mean_curves`` returns for ``spectra/<loss>/gap_<band>`` of one loss.
+        palette: method -> colour.
+    """
+    from plotly.subplots import make_subplots
+
+    names = list(dict.fromkeys(curves["name"]))
+    titles = [f"band {name.rsplit('/gap_', 1)[-1]}" for name in names]
+    figure = make_subplots(
+        1, len(names), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.02
+    )
+    for column, name in enumerate(names, start=1):
+        for method in (m for m in palette if m in set(curves["method"])):
+            own = curves[(curves["method"] == method) & (curves["name"] == name)]
+            figure.add_scatter(
+                x=own["iter"],
+                y=own["mean"],
+                name=method,
+                mode="lines+markers",
+                line={"color": palette[method], "width": 2},
+                marker={"size": 4},
+                legendgroup=method,
+                showlegend=column == 1,
+                row=1,
+                col=column,
+            )
+    figure.update_layout(**_layout(330), margin_t=64)
+    figure.update_layout(legend_y=1.12).update_annotations(font_size=12)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, nticks=4)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False)
+    figure.update_xaxes(title="iteration", col=(len(names) + 1) // 2)
+    return figure.update_yaxes(title="gap, teacher to student", col=1)
+
+
+def profile_figure(
+    profiles: Mapping[str, Mapping[str, np.ndarray]], *, palette: Mapping[str, str], title: str = ""
+) -> Figure:
+    """Radial power over frequency: the student of every method, the teacher in black.
+
+    Args:
+        profiles: method -> arrays of ``spectra.Spectrum.arrays`` of one loss and level.
+        palette: method -> colour.
+    """
+    figure = _figure(height=330)
+    for i, (method, arrays) in enumerate(profiles.items()):
+        x = arrays["frequency"]
+        if i == 0:
+            _line(figure, x, arrays["teacher_profile"], "teacher", TEACHER_COLOUR, dash="dash")
+        _line(figure, x, arrays["student_profile"], method, palette[method])
+    first = next(iter(profiles.values()))
+    for edge in first.get("band_edges", np.zeros(0))[1:-1]:
+        figure.add_vline(x=float(edge), line={"color": "#cbd5e1", "width": 1, "dash": "dot"})
+    figure.update_xaxes(title="frequency (cycles per pixel)")
+    figure.update_yaxes(title="radial power", type="log", exponentformat="power", dtick=1)
+    return figure.update_layout(title=title or None)
+
+
+def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
+    """Log amplitude of teacher and student on one colour scale, and their difference.
+
+    Args:
+        arrays: what ``spectra.Spectrum.arrays`` returns; its ``mask`` is drawn as a line at 0.5.
+
+    Raises:
+        KeyError: the run saved profiles without the pictures' arrays.
+    """
+    from plotly.subplots import make_subplots
+
+    teacher, student = arrays["teacher_log_amplitude"], arrays["student_log_amplitude"]
+    low = float(min(teacher.min(), student.min()))
+    high = float(max(teacher.max(), student.max()))
+    limit = float(np.abs(student - teacher).max()) or 1.0
+    names = ("teacher", "student", "student minus teacher")
+    figure = make_subplots(1, 3, subplot_titles=names, horizontal_spacing=0.05)
+    shared = {"zmin": low, "zmax": high, "colorscale": "Viridis", "showscale": False}
+    figure.add_heatmap(z=teacher, row=1, col=1, **shared)
+    figure.add_heatmap(z=student, row=1, col=2, **shared)
+    figure.add_heatmap(
+        z=student - teacher,
+        row=1,
+        col=3,
+        zmin=-limit,
+        zmax=limit,
+        colorscale="RdBu",
+        showscale=True,
+    )
+    if "mask" in arrays and float(np.ptp(arrays["mask"])) > 0:
+        middle = float(arrays["mask"].min() + arrays["mask"].max()) / 2
+        for column in (1, 2, 3):
+            figure.add_contour(
+                z=arrays["mask"],
+                row=1,
+                col=column,
+                showscale=False,
+                contours={"start": middle, "end": middle, "coloring": "none"},
+                line={"color": "white" if column < 3 else "black", "width": 1.5, "dash": "dot"},
+            )
+    figure.update_xaxes(visible=False).update_yaxes(visible=False, autorange="reversed")
+    for column in (1, 2, 3):
+        figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
+    return figure.update_layout(**_layout(300), title=title or None)
+
+
+def importance_figure(importances: pd.Series) -> Figure:
+    """Share of each parameter, the largest on top (``tuning.importances``)."""
+    figure = _figure(height=90 + 32 * len(importances))
+    shown = importances[::-1]
+    figure.add_bar(
+        x=shown.to_numpy(),
+        y=list(shown.index),
+        orientation="h",
+        marker_color=PALETTE[0],
+        text=[f"{value:.2f}" for value in shown],
+        textposition="outside",
+        cliponaxis=False,
+    )
+    figure.update_xaxes(title="share of variation explained", range=[0, 1.08])
+    return figure.update_yaxes(showgrid=False).update_layout(showlegend=False)
+
+
+def history_figure(study: optuna.Study, *, label: str) -> Figure:
+    """Optuna's history: value of every trial and the best so far."""
+    from optuna.visualization import plot_optimization_history
+
+    figure = plot_optimization_history(study, target_name=label)
+    figure.update_layout(**_layout(300), title=None).update_xaxes(dtick=_whole(len(study.trials)))
+    figure.data[0].marker.update(color=PALETTE[4], size=7)
+    for trace in figure.data[1:]:
+        trace.line.color = PALETTE[0]
+    return figure
+
+
+def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Figure:
+    """Optuna's parallel coordinates over ``names``; trials without one run through None."""
+    from optuna.visualization import plot_parallel_coordinate
+
+    figure = plot_parallel_coordinate(study, params=names, target_name=label)
+    figure.update_layout(**_layout(320), title=None, margin_l=20, margin_r=20, margin_b=12)
+    figure.update_xaxes(tickfont={"size": 12, "color": "#111827"}, side="top")
+    return figure.update_traces(selector={"mode": "lines"}, opacity=0.75, line_width=1.8)
+
+
+def _layout(height: int) -> dict[str, object]:
+    return {
+        "template": "plotly_white",
+        "height": height,
+        "autosize": True,
+        "font": {"family": FONT, "size": 12, "color": "#1f2937"},
+        "margin": {"l": 64, "r": 16, "t": 34, "b": 46},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": None},
+        "hoverlabel": {"font": {"family": FONT}},
+    }
+
+
+def _figure(*, height: int) -> Figure:
+    from plotly.graph_objects import Figure
+
+    figure = Figure(layout=_layout(height))
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    return figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
+
+
+def _line(
+    figure: Figure, x: np.ndarray, y: np.ndarray, name: str, colour: str, dash: str = "solid"
+) -> None:
+    figure.add_scatter(
+        x=x, y=y, name=name, mode="lines", line={"color": colour, "width": 2, "dash": dash}
+    )
+
+
+def _set_range(figure: Figure, curves: pd.DataFrame) -> None:
+    """Fit the axis to the means: an interval of two seeds can be ten times as wide."""
+    low, high = curves["mean"].min(), curves["mean"].max()
+    span = (high - low) or abs(high) or 1.0
+    low_band, high_band = curves["low"].min(), curves["high"].max()
+    bottom = min(low, max(low - 0.35 * span, low_band)) if np.isfinite(low_band) else low
+    top = max(high, min(high + 0.35 * span, high_band)) if np.isfinite(high_band) else high
+    figure.update_yaxes(range=[bottom - 0.04 * span, top + 0.04 * span])
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.14)"
+
+
+def _whole(count: int) -> int:
+    """A tick step that shows whole trial numbers, at most about 12 of them."""
+    return max(1, math.ceil(count / 12))

@@ -1,0 +1,242 @@
+"""The HTML report: results, run folders and the study flow in, one self-contained file out."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from fourierkd.analysis import figures, report_tables, tuning
+from fourierkd.analysis.curves import mean_curves, scalar_curves
+from fourierkd.analysis.report_tables import most_common
+from fourierkd.analysis.results import metric_values
+from fourierkd.analysis.spectra import Spectrum, last_spectra
+from fourierkd.analysis.stats import compare, sentences
+from fourierkd.run_dir import RunDir, write_atomic
+
+if TYPE_CHECKING:
+    import optuna
+    from plotly.graph_objects import Figure
+
+REPORT_NAME = "report.html"
+BASELINE = "student_alone"
+# The named buttons only: plotly's default bar has one that sends the data to its makers.
+PLOT_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+}
+
+
+def write_report(
+    work_dir: str | Path,
+    table: pd.DataFrame,
+    study: optuna.Study | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``report.html`` into ``work_dir``; it loads nothing from outside of itself.
+
+    Args:
+        work_dir: where the report goes and what a relative ``run_dir`` of the table is relative to.
+        table: a results table; runs may be running, failed, pruned or without pictures.
+        study: Optuna's study, or None: then it is rebuilt from the table's trials.
+        info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
+            (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
+            (default the table's), ``direction`` (default the study's, else ``maximize``), ``notes``
+            (sentences for the head), ``time`` (part -> seconds; a part ``total`` makes the others
+            shares of it).
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        FourierKDError: the table cannot be compared (see ``stats.compare``) or a ``.npz`` is
+            damaged.
+    """
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    from fourierkd.analysis.report_template import TEMPLATE
+
+    work_dir, facts = Path(work_dir), dict(info or {})
+    metric = facts.get("metric") or most_common(table["metric"]) or "value"
+    direction = facts.get("direction") or (study.direction.name.lower() if study else "maximize")
+    baseline = facts.get("baseline") or BASELINE
+    finals = table[table["phase"] == "final"]
+    best = report_tables.best_trial(table, metric, direction)
+    shown = _shown_runs(table, best)
+    comparison = pd.DataFrame()
+    order = list(dict.fromkeys(shown["method"]))
+    if baseline in set(finals["method"]):
+        comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
+        order = list(comparison["method"])
+    palette = figures.colours(order, baseline)
+    split = most_common(finals["split"]) or "val"
+    page = {
+        "title": facts.get("title") or most_common(table["study"]) or "Runs",
+        "subtitle": report_tables.subtitle(table, metric),
+        "verdicts": sentences(comparison, metric) if len(comparison) else [],
+        "notes": list(facts.get("notes") or []),
+        "facts": report_tables.fact_rows(table, facts, f"{metric} on {split}, {direction}d"),
+        "font": Markup(figures.FONT),
+        "plotly_js": Markup(get_plotlyjs()),
+        "metric": metric,
+        "label": f"{metric} ({split})",
+        "baseline": baseline,
+        "no_comparison": report_tables.no_comparison(finals, baseline),
+        "comparison": report_tables.comparison_rows(comparison, palette),
+        "matrix": report_tables.pair_rows(table, comparison, metric, direction),
+        "plots": _plots(shown, comparison, work_dir, metric, palette),
+        "curves_note": _shown_note(
+            shown, "Mean on val over the seeds, with the 95 % t interval as band"
+        ),
+        "spectra": _spectra(shown, work_dir, palette),
+        "spectra_note": _shown_note(shown, "Log amplitude at the newest validation with spectra")
+        + " Profiles and pictures: lowest seed of each method; gap: mean over seeds.",
+        "tuning": _tuning(study, table, metric, direction),
+        "runs": report_tables.run_rows(table, metric, best),
+        "phases": report_tables.phase_rows(table),
+        "time": report_tables.time_rows(facts.get("time") or {}),
+    }
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    path = work_dir / REPORT_NAME
+    write_atomic(path, environment.from_string(TEMPLATE).render(page))
+    return path
+
+
+def _shown_runs(table: pd.DataFrame, best: Any) -> pd.DataFrame:
+    """The runs drawn in curves and spectra, with their label in ``method``.
+
+    The final runs; before there are any: all runs that are no trial, and the best trial. A method
+    with several runs of one seed is shown run by run, by folder name.
+    """
+    finals = table[(table["phase"] == "final") & table["method"].notna()]
+    if len(finals):
+        return finals
+    shown = table[table["phase"].notna() & ~table["phase"].isin(["trial", "teacher"])]
+    if best is not None and best not in shown.index:
+        shown = pd.concat([shown, table.loc[[best]]])
+    shown = shown.assign(method=shown["method"].fillna("run"))
+    repeated = shown.duplicated(["method", "seed"], keep=False)
+    folders = shown["run_dir"].map(lambda name: Path(name).name)
+    return shown.assign(method=shown["method"].where(~repeated, folders))
+
+
+def _shown_note(shown: pd.DataFrame, what: str) -> str:
+    phases = ", ".join(dict.fromkeys(shown["phase"]))
+    return f"{what}; runs of phase {phases}." if phases else f"{what}."
+
+
+def _plots(
+    shown: pd.DataFrame,
+    comparison: pd.DataFrame,
+    work_dir: Path,
+    metric: str,
+    palette: Mapping[str, str],
+) -> dict[str, Markup]:
+    plots = {"result": Markup(), "curves": Markup()}
+    if len(comparison):
+        whole = shown[shown["state"] == "complete"]
+        scores = whole.assign(value=metric_values(whole, metric))[["method", "seed", "value"]]
+        label = f"{metric} ({most_common(whole['split'])})"
+        figure = figures.result_figure(scores, comparison, label=label, palette=palette)
+        plots["result"] = _html(figure, "result")
+    curves = scalar_curves(shown, work_dir, prefix=f"val/{metric}")
+    curves = curves[curves["name"] == f"val/{metric}"]
+    if len(curves):
+        figure = figures.curves_figure(
+            mean_curves(curves), label=f"{metric} (val)", palette=palette
+        )
+        plots["curves"] = _html(figure, "curves")
+    return plots
+
+
+def _spectra(
+    shown: pd.DataFrame, work_dir: Path, palette: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """One part per loss and level: radial profiles, gap per band over time, pictures per method."""
+    found: dict[str, dict[str, tuple[Any, Spectrum]]] = {}
+    for method in palette:
+        own = shown[(shown["method"] == method) & (shown["state"] != "failed")]
+        for run in own.sort_values("seed").to_dict("records"):
+            spectra = last_spectra(RunDir(work_dir / run["run_dir"]))
+            for spectrum in spectra:
+                found.setdefault(spectrum.name, {})[method] = (run["seed"], spectrum)
+            if spectra:
+                break
+    parts: list[dict[str, Any]] = []
+    for name, by_method in found.items():
+        arrays = {m: s.arrays() for m, (_, s) in by_method.items() if s.npz is not None}
+        profile = figures.profile_figure(arrays, palette=palette) if arrays else None
+        pictures = [
+            {
+                "method": method,
+                "colour": palette[method],
+                "caption": f"seed {seed}, iteration {spectrum.iteration}",
+                "data": _inlined(spectrum.png),
+            }
+            for method, (seed, spectrum) in by_method.items()
+            if spectrum.png is not None
+        ]
+        html = _html(profile, f"profile-{name}") if profile else Markup()
+        parts.append({"name": name, "profile": html, "gap": Markup(), "pictures": pictures})
+    gaps = scalar_curves(shown, work_dir, prefix="spectra/")
+    for loss, own in gaps.groupby(gaps["name"].str.split("/").str[1], sort=False):
+        gap = _html(figures.gap_figure(mean_curves(own), palette=palette), f"gap-{loss}")
+        own_parts = [p for p in parts if p["name"] == loss or p["name"].startswith(f"{loss}_")]
+        if own_parts:
+            own_parts[0]["gap"] = gap
+        else:
+            parts.append({"name": loss, "profile": Markup(), "gap": gap, "pictures": []})
+    return parts
+
+
+def _tuning(
+    study: optuna.Study | None, table: pd.DataFrame, metric: str, direction: str
+) -> dict[str, Any] | None:
+    """Optuna's figures, each empty where the trials do not suffice; None without trials."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        source = study if study is not None else tuning.study_from_table(table, direction=direction)
+        if not source.get_trials(deepcopy=False):
+            return None
+        page: dict[str, Any] = dict.fromkeys(("history", "importance", "parallel"), Markup())
+        page |= {"sentence": tuning.sentence(source, metric), "note": tuning.note(source)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if tuning.complete_trials(source):
+                page["history"] = _html(figures.history_figure(source, label=metric), "history")
+            shares = tuning.importances(source)
+            if len(shares):
+                page["importance"] = _html(figures.importance_figure(shares), "importance")
+                names = tuning.drawn_parameters(source)
+                figure = figures.parallel_figure(source, names, label=metric)
+                page["parallel"] = _html(figure, "parallel")
+        return page
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _html(figure: Figure, name: str) -> Markup:
+    """The figure's own HTML; plotly escapes what is inside its JSON."""
+    text = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        include_mathjax=False,
+        div_id=f"plot-{name}",
+        default_height=f"{figure.layout.height}px",
+        config=PLOT_CONFIG,
+    )
+    return Markup(text)
+
+
+def _inlined(png: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()

@@ -1,0 +1,186 @@
+"""Tables of the HTML report: a results table flows in, rows of text cells flow out."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from fourierkd.analysis.results import metric_values, parameters
+from fourierkd.analysis.stats import cells_of, compare, decimals
+from fourierkd.analysis.tuning import short
+
+MAX_PAIRED_METHODS = 6
+_PHASES = ("teacher", "baseline", "trial", "final", "single")
+
+
+def most_common(column: pd.Series) -> str:
+    """The value most rows have, an empty string where there is none."""
+    counts = column.dropna().value_counts()
+    return str(counts.index[0]) if len(counts) else ""
+
+
+def best_trial(table: pd.DataFrame, metric: str, direction: str) -> Any:
+    """Index of the best complete trial in the table, None where there is none."""
+    tried = table["trial"].notna() & (table["phase"] != "final") & (table["state"] == "complete")
+    if not tried.any():
+        return None
+    values = metric_values(table[tried], metric).dropna()
+    if values.empty:
+        return None
+    return values.idxmax() if direction == "maximize" else values.idxmin()
+
+
+def subtitle(table: pd.DataFrame, metric: str) -> str:
+    """How many runs there are and how they ended."""
+    if table.empty:
+        return "no runs yet"
+    counts = table["state"].value_counts()
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{len(table)} run{'' if len(table) == 1 else 's'}: {states}; metric {metric}"
+
+
+def fact_rows(table: pd.DataFrame, info: Mapping[str, Any], measure: str) -> list[tuple[str, str]]:
+    """What was run with what; empty facts are left out.
+
+    Raises nothing; several commits or version sets among the runs are all named, as that breaks a
+    comparison.
+    """
+    now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
+    facts = {
+        "config": info.get("config"),
+        "command": info.get("command"),
+        "measure": measure,
+        "commit": info.get("commit") or _every(table["commit"]),
+        "versions": info.get("versions") or _every(table["versions"]),
+        "written": info.get("date") or now,
+    }
+    versions = facts["versions"]
+    if isinstance(versions, Mapping):
+        facts["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items())
+    return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def no_comparison(finals: pd.DataFrame, baseline: str) -> str:
+    """Why there is no comparison."""
+    if finals.empty:
+        return "Nothing is compared yet: there is no run of phase final."
+    names = ", ".join(sorted(set(finals["method"].dropna())))
+    return f"Nothing is compared: no final run of the baseline {baseline} (there are: {names})."
+
+
+def comparison_rows(
+    comparison: pd.DataFrame, palette: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """One row per method of ``stats.compare``."""
+    rows = comparison.to_dict("records")
+    digits = decimals(comparison["mean"]) if rows else 0
+    return [
+        {
+            "method": row["method"],
+            "colour": palette[row["method"]],
+            "cells": cells_of(row, digits),
+            "verdict": row["verdict"],
+            "missing": row["missing"],
+        }
+        for row in rows
+    ]
+
+
+def pair_rows(
+    table: pd.DataFrame, comparison: pd.DataFrame, metric: str, direction: str
+) -> list[dict[str, object]]:
+    """Differences between all methods, row minus column; empty for two methods or too many."""
+    names = list(comparison["method"]) if len(comparison) else []
+    if not 2 < len(names) <= MAX_PAIRED_METHODS:
+        return []
+    digits = decimals(comparison["mean"])
+    against = {
+        name: compare(table, baseline=name, metric=metric, direction=direction).set_index("method")
+        for name in names
+    }
+    rows = []
+    for method in names:
+        cells: list[dict[str, str] | None] = []
+        for other in names:
+            row = against[other].loc[method]
+            texts = cells_of({**row, "method": method}, digits)
+            known = method != other and row["pairs"]
+            cells.append(
+                {"mean": texts[3], "limits": texts[4], "verdict": row["verdict"]} if known else None
+            )
+        rows.append({"method": method, "names": names, "cells": cells})
+    return rows
+
+
+def run_rows(table: pd.DataFrame, metric: str, best: Any) -> list[dict[str, object]]:
+    """Every run with state, value, parameters, and the reason where it has one."""
+    digits = decimals(table["value"]) if len(table) else 2
+    rows = []
+    for index, run in zip(table.index, table.to_dict("records"), strict=True):
+        chosen = ", ".join(f"{name}={short(value)}" for name, value in parameters(run).items())
+        rows.append(
+            {
+                **{
+                    k: _text(run[k])
+                    for k in ("phase", "method", "state", "split", "reason", "run_dir")
+                },
+                **{k: _number(run[k], 0) for k in ("trial", "seed", "iters")},
+                "value": _number(run["value"], digits),
+                "seconds": _number(run["seconds"], 1),
+                "parameters": chosen,
+                "best": index == best,
+            }
+        )
+    return rows
+
+
+def phase_rows(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Number of runs, seconds and seconds of training per phase, and their sums."""
+    rows = []
+    known = [phase for phase in _PHASES if phase in set(table["phase"].dropna())]
+    for name in [*known, "all"]:
+        runs = table if name == "all" else table[table["phase"] == name]
+        rows.append(
+            {
+                "phase": name,
+                "runs": len(runs),
+                "seconds": _number(runs["seconds"].sum(), 1),
+                "train": _number(runs["seconds_train"].sum(), 1),
+            }
+        )
+    return rows
+
+
+def time_rows(time: Mapping[str, float]) -> list[dict[str, str]]:
+    """Parts of the wall clock, each as a share of ``total`` (or of their sum)."""
+    parts = {name: float(seconds) for name, seconds in time.items() if name != "total"}
+    total = float(time.get("total") or sum(parts.values()))
+    if "total" in time:
+        parts["total"] = total
+    return [
+        {
+            "name": name.replace("_", " "),
+            "seconds": f"{seconds:.1f} s",
+            "share": f"{100 * seconds / total:.1f} %" if total else "–",
+            "width": f"{min(100.0, 100 * seconds / total) if total else 0:.1f}%",
+        }
+        for name, seconds in parts.items()
+    ]
+
+
+def _every(column: pd.Series) -> str:
+    return "; ".join(dict.fromkeys(column.dropna()))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any, digits: int) -> str:
+    if pd.isna(value) or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}"

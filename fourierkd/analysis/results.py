@@ -1,0 +1,231 @@
+"""The results table: run folders flow in, one row per run flows out, to CSV and Parquet too.
+
+The run folders stay the truth: the table is rebuilt from them at any time, also while a study runs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import numbers
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fourierkd.errors import DataError, RunError
+from fourierkd.run_dir import RunDir, read_json, write_atomic
+
+CSV_NAME = "results.csv"
+PARQUET_NAME = "results.parquet"
+PARAM = "param."
+_HEAD = ("study", "phase", "method", "trial", "seed", "split", "metric", "value")
+_TAIL = ("seconds", "seconds_train", "iters", "state", "reason", "run_dir", "versions", "commit")
+_INTEGERS = ("trial", "seed", "iters")
+_NUMBERS = ("value", "seconds", "seconds_train")
+
+
+def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -> pd.DataFrame:
+    """One row per run, made from its request, result and environment records.
+
+    Args:
+        run_dirs: the run folders, in the order the rows shall have.
+        work_dir: ``run_dir`` is written relative to it where the run lies inside; default: the
+            parent of the ``runs`` folder that holds most of the runs.
+
+    Returns:
+        Columns ``study, phase, method, trial, seed, split, metric, value``, then ``val_<metric>``,
+        ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters, state, reason,
+        run_dir, versions, commit``. ``value`` is the metric on ``split``: of the test split where
+        the run was scored there, else the best validation value. A run without a result has state
+        ``running``; a folder that cannot be read has state ``failed`` and says why in ``reason``.
+    """
+    runs = list(run_dirs)
+    base = work_dir.absolute() if work_dir is not None else _common_work_dir(runs)
+    return _typed(pd.DataFrame([_row(run, base) for run in runs]))
+
+
+def write_results(table: pd.DataFrame, work_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write ``results.csv`` and ``results.parquet`` into ``work_dir``, each replaced as a whole.
+
+    Returns:
+        The two paths, CSV first.
+    """
+    csv, parquet = Path(work_dir) / CSV_NAME, Path(work_dir) / PARQUET_NAME
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_atomic(csv, table.to_csv(index=False))
+    write_atomic(parquet, buffer.getvalue())
+    return csv, parquet
+
+
+def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a results table back, with the column types of ``results_table``.
+
+    Args:
+        path: a ``.parquet`` or ``.csv`` file, or a work dir that holds one (parquet is preferred).
+
+    Raises:
+        DataError: no such file, no table in the folder, or the file is not a results table.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in (PARQUET_NAME, CSV_NAME) if (path / name).exists()]
+        if not found:
+            raise DataError(
+                f"a study's work dir holds {PARQUET_NAME} or {CSV_NAME}",
+                value=str(path),
+                fix="run `python sweeps/run.py study` first, or check the path",
+            )
+        path = found[0]
+    if not path.exists():
+        raise DataError("the results table must exist", value=str(path), fix="check the path")
+    if path.suffix not in (".csv", ".parquet"):
+        raise DataError("a results table is a .csv or .parquet file", value=str(path))
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(
+                path, keep_default_na=False, na_values=[""], float_precision="round_trip"
+            )
+    except (ValueError, OSError) as error:  # pyarrow's and pandas' parse errors are ValueErrors
+        raise DataError(
+            f"{path} is not a readable table ({error})", fix="write it again from the run folders"
+        ) from error
+    missing = [name for name in (*_HEAD, *_TAIL) if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path} is not a results table: it lacks the columns {', '.join(missing)}",
+            fix="write it again from the run folders",
+        )
+    return _typed(table)
+
+
+def metric_values(table: pd.DataFrame, metric: str | None = None) -> pd.Series:
+    """The numbers of one metric, a float per row, NaN where a run has none.
+
+    Args:
+        table: a results table.
+        metric: None or the table's own metric: column ``value``. Another metric: ``test_<metric>``
+            where the run was scored on its split, else ``val_<metric>``. A column name is taken as
+            it is.
+
+    Raises:
+        DataError: no run has this metric.
+    """
+    if metric is None or set(table["metric"].dropna()) == {metric}:
+        return table["value"].astype(float)
+    if metric in table.columns:
+        return table[metric].astype(float)
+    columns = [name for name in (f"test_{metric}", f"val_{metric}") if name in table.columns]
+    if not columns:
+        known = sorted(
+            {c.split("_", 1)[1] for c in table.columns if c.startswith(("val_", "test_"))}
+        )
+        raise DataError(
+            "no run has this metric", value=metric, fix=f"known: {', '.join(known) or 'none'}"
+        )
+    values = table[columns[0]].astype(float)
+    for column in columns[1:]:
+        values = values.where(~_unscored(table), table[column].astype(float))
+    return values
+
+
+def parameters(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The tuned parameters of one row of the table, without the missing ones."""
+    return {
+        str(name)[len(PARAM) :]: value
+        for name, value in row.items()
+        if str(name).startswith(PARAM) and not pd.isna(value)
+    }
+
+
+def _unscored(table: pd.DataFrame) -> pd.Series:
+    """Rows not scored on a split of their own: all their ``test_<metric>`` are missing."""
+    scored = [column for column in table.columns if column.startswith("test_")]
+    return table[scored].isna().all(axis=1)
+
+
+def _common_work_dir(runs: list[RunDir]) -> Path | None:
+    parents = Counter(run.path.parent.parent for run in runs if run.path.parent.name == "runs")
+    return parents.most_common(1)[0][0] if parents else None
+
+
+def _row(run: RunDir, base: Path | None) -> dict[str, Any]:
+    inside = base is not None and run.path.is_relative_to(base)
+    row: dict[str, Any] = dict.fromkeys((*_HEAD, *_TAIL))
+    row["run_dir"] = str(run.path.relative_to(base)) if inside and base else str(run.path)
+    try:
+        request = _mapping(run.read_request(), run.request)
+        row |= _asked(request)
+        environment = _mapping(read_json(run.environment) or {}, run.environment)
+        row |= _made_by(environment)
+        result = run.read_result()
+        if result is None:
+            return row | {"state": "running"}
+        return row | _outcome(_mapping(result, run.result), request.get("test_split"))
+    except (RunError, OSError, UnicodeDecodeError) as error:
+        return row | {"state": "failed", "reason": f"unreadable run folder: {error}"}
+
+
+def _mapping(value: object, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RunError(f"{path.name} must hold a JSON object", value=type(value).__name__)
+    return value
+
+
+def _asked(request: dict[str, Any]) -> dict[str, Any]:
+    row = {name: request.get(name) for name in ("study", "phase", "method", "trial", "seed")}
+    row["split"] = request.get("test_split") or "val"
+    chosen = request.get("parameters") or {}
+    return row | {PARAM + name: value for name, value in chosen.items()}
+
+
+def _made_by(environment: dict[str, Any]) -> dict[str, Any]:
+    versions = environment.get("versions") or {}
+    text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    commit = environment.get("commit")
+    changed = "-dirty" if commit and environment.get("dirty") else ""
+    return {"versions": text or None, "commit": commit + changed if commit else None}
+
+
+def _outcome(result: dict[str, Any], test_split: str | None) -> dict[str, Any]:
+    metrics, seconds = result.get("metrics") or {}, result.get("seconds") or {}
+    metric, best = result.get("metric"), result.get("best") or {}
+    row = {name.replace("/", "_"): value for name, value in metrics.items()}
+    row |= {name: result.get(name) for name in ("metric", "iters", "state", "reason")}
+    row["value"] = metrics.get(f"test/{metric}") if test_split else best.get("value")
+    row["seconds"], row["seconds_train"] = seconds.get("total"), seconds.get("train")
+    return row
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns in their order and with types that CSV and parquet both keep."""
+    names = [str(name) for name in table.columns]
+    kinds = [sorted(n for n in names if n.startswith(k)) for k in ("val_", "test_", PARAM)]
+    ordered = list(dict.fromkeys([*_HEAD, *kinds[0], *kinds[1], *kinds[2], *_TAIL]))
+    table = table.reindex(columns=[*ordered, *(n for n in names if n not in ordered)])
+    for name in table.columns:
+        if name in _INTEGERS:
+            table[name] = table[name].astype("Int64")
+        elif name in _NUMBERS or name.startswith(("val_", "test_")):
+            table[name] = table[name].astype(float)
+        else:
+            table[name] = _typed_column(table[name], numeric=name.startswith(PARAM))
+    return table
+
+
+def _typed_column(column: pd.Series, *, numeric: bool) -> pd.Series:
+    """Booleans or floats where a parameter has only these, else text; lists and dicts as JSON."""
+    present = column.dropna()
+    if numeric and len(present):
+        if all(pd.api.types.is_bool(value) for value in present):
+            return column.astype("boolean")
+        if all(isinstance(value, numbers.Real) for value in present):
+            return column.astype(float)
+    text = [v if isinstance(v, str) else json.dumps(v, default=str) for v in present]
+    return pd.Series(text, index=present.index, dtype="str").reindex(column.index)

@@ -1,0 +1,287 @@
+"""Statistics of a comparison over seeds: a results table flows in, intervals and verdicts flow out.
+
+All intervals are Student's t, which is exact for normal scores at any n >= 2. Each verdict stands
+alone: with k methods against one baseline, about k times 2.5 % of them win (and lose) by chance.
+
+References:
+    Student, "The Probable Error of a Mean", Biometrika 6 (1908) 1-25 (also its paired comparison).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fourierkd.analysis.results import metric_values
+from fourierkd.errors import ConfigError, DataError, StudyError, near
+
+if TYPE_CHECKING:
+    import rich.table
+
+LEVEL = 0.95
+TOO_FEW = "n<2"
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence limits, in the unit of the values; limits are NaN for n < 2."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def interval(values: Sequence[float] | np.ndarray | pd.Series, level: float = LEVEL) -> Interval:
+    """Mean and its two-sided Student t interval: ``mean +- t(n-1) * s / sqrt(n)``.
+
+    Args:
+        values: independent scores, for example one per seed, any unit.
+        level: coverage in (0, 1).
+
+    Returns:
+        ``Interval``; NaN limits for n < 2, NaN mean for n = 0.
+
+    Raises:
+        ConfigError: a value is not finite, or ``level`` is outside (0, 1).
+
+    References:
+        Student (1908), Biometrika 6, section III.
+
+    Example:
+        >>> [round(x, 3) for x in interval([1.0, 2.0, 3.0])]
+        [2.0, -0.484, 4.484, 3]
+    """
+    from scipy.special import stdtrit  # inverse of Student's t distribution
+
+    if not 0 < level < 1:
+        raise ConfigError("level must be in (0, 1)", value=level)
+    data = np.asarray(values, dtype=float)
+    if not np.isfinite(data).all():
+        raise ConfigError("values must be finite", value=data.tolist(), fix="leave failed runs out")
+    n = data.size
+    mean = float(data.mean()) if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    half = float(stdtrit(n - 1, 0.5 + level / 2) * data.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(
+    a: Mapping[int, float] | pd.Series, b: Mapping[int, float] | pd.Series, level: float = LEVEL
+) -> Interval:
+    """Mean of ``a[seed] - b[seed]`` over the seeds that both have, with its paired t interval.
+
+    The same seed gives the same data order and initial weights in every method, so what the seed
+    alone does cancels in the difference.
+
+    Args:
+        a: seed -> score.
+        b: seed -> score, same unit.
+        level: coverage in (0, 1).
+
+    Returns:
+        ``Interval`` with n the number of shared seeds.
+
+    References:
+        Student (1908), Biometrika 6, section IX.
+
+    Example:
+        >>> paired_difference({0: 2.0, 1: 4.0, 2: 9.0}, {0: 1.0, 1: 3.0, 5: 0.0})
+        Interval(mean=1.0, low=1.0, high=1.0, n=2)
+    """
+    shared = sorted(set(a.keys()) & set(b.keys()))
+    return interval([float(a[seed]) - float(b[seed]) for seed in shared], level)
+
+
+def compare(
+    table: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str | None = None,
+    phase: str | None = "final",
+    direction: str = "maximize",
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """Compare every method with ``baseline`` over equal seeds.
+
+    Args:
+        table: a results table; only complete runs of ``phase`` count (None: of every phase).
+        baseline: the method that differences are taken against.
+        metric: None: the table's own; else a metric's name (see ``metric_values``).
+        direction: ``maximize`` or ``minimize``: which way is better.
+        level: coverage of the intervals.
+
+    Returns:
+        One row per method, the baseline first, the others by their mean, best first: ``method, n,
+        mean, low, high, difference, diff_low, diff_high, pairs, verdict, missing``. Verdicts:
+        ``better`` or ``worse`` where the paired interval excludes 0, else ``tie``; ``n<2`` with
+        fewer than two shared seeds; ``baseline``. ``missing`` names the seeds that other methods
+        have and this one lacks.
+
+    Raises:
+        StudyError: the baseline is not among the methods, or a method has two complete runs of a
+            seed.
+        DataError: the runs were scored on different splits, or lack the metric.
+    """
+    if direction not in ("maximize", "minimize"):
+        raise ConfigError("direction is 'maximize' or 'minimize'", value=direction)
+    runs = table if phase is None else table[table["phase"] == phase]
+    runs = runs.assign(score=metric_values(runs, metric)).dropna(subset=["method"])
+    if baseline not in set(runs["method"]):
+        raise StudyError(
+            f"the baseline must be a method of phase {phase}",
+            value=baseline,
+            fix=near(baseline, runs["method"]),
+        )
+    whole = runs[(runs["state"] == "complete") & runs["score"].notna()]
+    if whole["split"].nunique() > 1:
+        raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
+    scores = {method: _by_seed(whole, method) for method in runs["method"].unique()}
+    rows = []
+    for method, values in scores.items():
+        own = interval(values, level)
+        gain = paired_difference(values, scores[baseline], level)
+        is_baseline = method == baseline
+        rows.append(
+            {
+                "method": method,
+                "n": own.n,
+                "mean": own.mean,
+                "low": own.low,
+                "high": own.high,
+                "difference": math.nan if is_baseline else gain.mean,
+                "diff_low": math.nan if is_baseline else gain.low,
+                "diff_high": math.nan if is_baseline else gain.high,
+                "pairs": gain.n,
+                "verdict": "baseline" if is_baseline else _verdict(gain, direction),
+                "missing": _missing(runs, method, values),
+            }
+        )
+    best_last = direction == "maximize"
+    rows.sort(key=lambda r: (r["method"] != baseline, -r["mean"] if best_last else r["mean"]))
+    return pd.DataFrame(rows)
+
+
+def sentences(comparison: pd.DataFrame, metric: str) -> list[str]:
+    """The verdicts in plain words: ``tuned beats student_alone by 5.1 mIoU [3.0, 7.2] (...)``."""
+    baseline = str(comparison.loc[comparison["verdict"] == "baseline", "method"].iloc[0])
+    digits = decimals(comparison["mean"])
+    lines = []
+    for row in comparison[comparison["verdict"] != "baseline"].to_dict("records"):
+        name, pairs, gain = row["method"], row["pairs"], row["difference"]
+        limits = f"[{row['diff_low']:.{digits}f}, {row['diff_high']:.{digits}f}]"
+        tail = f"({pairs} paired seed{'' if pairs == 1 else 's'})"
+        if row["verdict"] == TOO_FEW:
+            known = f"{gain:+.{digits}f} {metric}, " if pairs else ""
+            lines.append(
+                f"{name} against {baseline}: {known}no verdict from fewer than 2 seeds {tail}"
+            )
+        elif row["verdict"] == "tie":
+            lines.append(
+                f"{name} ties with {baseline}: {gain:+.{digits}f} {metric} {limits} {tail}"
+            )
+        else:
+            verb = "beats" if row["verdict"] == "better" else "loses to"
+            size = f"{abs(gain):.{digits}f}"
+            limits = limits if gain > 0 else _flipped(row, digits)
+            lines.append(f"{name} {verb} {baseline} by {size} {metric} {limits} {tail}")
+    return lines
+
+
+def summary(
+    table: pd.DataFrame, *, baseline: str, metric: str, direction: str = "maximize"
+) -> rich.table.Table:
+    """The final comparison as a table for the terminal (see ``compare`` for what it raises)."""
+    from rich.table import Table
+    from rich.text import Text
+
+    comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
+    split = table.loc[table["phase"] == "final", "split"].iloc[0]
+    view = Table(title=f"{metric} on {split}, 95 % intervals, paired by seed")
+    view.add_column("method", no_wrap=True)
+    view.add_column("n", justify="right")
+    view.add_column("mean", justify="right")
+    view.add_column(f"minus {baseline}", justify="right")
+    view.add_column("verdict", no_wrap=True)
+    style = {"better": "bold green", "worse": "bold red", "tie": "yellow", "baseline": "dim"}
+    digits = decimals(comparison["mean"])
+    for row in comparison.to_dict("records"):
+        n, mean, limits, gain, gain_limits, pairs = cells_of(row, digits)
+        paired = "" if pairs in (n, "–") else f", {pairs} pairs"
+        verdict = Text(row["verdict"] + paired, style=style.get(row["verdict"], ""))
+        view.add_row(row["method"], n, f"{mean} {limits}", f"{gain} {gain_limits}", verdict)
+    lacking = comparison[comparison["missing"] != ""]
+    view.caption = (
+        "\n".join(f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()) or None
+    )
+    return view
+
+
+def cells_of(row: Mapping[str, object], digits: int) -> list[str]:
+    """One row as text: n, mean, interval, difference, interval, pairs; a dash where none."""
+
+    def number(name: str, sign: str = "") -> str:
+        value = float(row[name])  # type: ignore[arg-type]
+        return f"{value:{sign}.{digits}f}" if math.isfinite(value) else "–"
+
+    def limits(low: str, high: str, sign: str = "") -> str:
+        text = f"[{number(low, sign)}, {number(high, sign)}]"
+        return "–" if "–" in text else text
+
+    return [
+        str(row["n"]),
+        number("mean"),
+        limits("low", "high"),
+        number("difference", "+"),
+        limits("diff_low", "diff_high", "+"),
+        "–" if row["verdict"] == "baseline" else str(row["pairs"]),
+    ]
+
+
+def decimals(values: pd.Series) -> int:
+    """Digits after the point: 3 for fractions (AP in [0, 1]), 2 for percentages (mIoU)."""
+    largest = values.abs().max()
+    return 3 if pd.isna(largest) or largest <= 1 else 2
+
+
+def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:
+    own = whole[whole["method"] == method]
+    twice = own[own["seed"].duplicated(keep=False)]
+    if len(twice):
+        raise StudyError(
+            f"{method} has one run per seed, found several of seed {twice['seed'].iloc[0]}",
+            value=sorted(twice["run_dir"]),
+            fix="keep one of the run folders",
+        )
+    return own.set_index("seed")["score"]
+
+
+def _verdict(gain: Interval, direction: str) -> str:
+    if gain.n < 2:
+        return TOO_FEW
+    if gain.low <= 0 <= gain.high:
+        return "tie"
+    return "better" if (gain.mean > 0) == (direction == "maximize") else "worse"
+
+
+def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:
+    own = runs[runs["method"] == method].set_index("seed")
+    names = []
+    for seed in sorted(set(runs["seed"].dropna()) - set(values.index)):
+        if seed not in own.index:
+            names.append(f"{seed} (no run)")
+            continue
+        row = own.loc[[seed]].iloc[-1]
+        why = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""
+        state = row["state"] if row["state"] != "complete" else "complete without this metric"
+        names.append(f"{seed} ({state}{': ' + why if why else ''})")
+    return ", ".join(names)
+
+
+def _flipped(row: Mapping[str, float], digits: int) -> str:
+    """The limits of a negative difference, as limits of its size."""
+    return f"[{-row['diff_high']:.{digits}f}, {-row['diff_low']:.{digits}f}]"

@@ -1,0 +1,157 @@
+"""What tuning found: trials of a results table flow in, an Optuna study and importances flow out.
+
+Optuna's own study knows the search space; a table alone does not, so its ranges are taken from the
+trials.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from fourierkd.analysis.results import PARAM, parameters
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+LOG_RATIO = 20  # positive values that span more than this ratio are taken as searched in log scale
+
+
+def study_from_table(table: pd.DataFrame, *, direction: str = "maximize") -> optuna.Study:
+    """An in-memory Optuna study with the trials of a results table, numbered as they were.
+
+    Args:
+        table: a results table; rows with a trial number are used, except the final runs.
+        direction: ``maximize`` or ``minimize``.
+
+    Returns:
+        The study. A numeric parameter is searched between its smallest and largest value, in log
+        scale where these are positive and span more than ``LOG_RATIO``; any other is a choice of
+        the values seen. Stopped runs and missing numbers are failed trials.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    study = optuna.create_study(direction="minimize" if direction == "minimize" else "maximize")
+    # a final run repeats a trial with another seed and split: it is not one more trial
+    trials = table[table["trial"].notna() & ~table["phase"].isin(["final", "teacher"])]
+    space = {
+        str(name)[len(PARAM) :]: _distribution(trials[name].dropna())
+        for name in trials.columns
+        if str(name).startswith(PARAM) and trials[name].notna().any()
+    }
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    states |= {"running": TrialState.RUNNING}
+    for row in trials.sort_values("trial").to_dict("records"):
+        while len(study.get_trials(deepcopy=False)) < row["trial"]:
+            study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+        chosen = parameters(row)
+        state = states.get(row["state"], TrialState.FAIL)
+        if state == TrialState.COMPLETE and pd.isna(row["value"]):
+            state = TrialState.FAIL
+        study.add_trial(
+            optuna.create_trial(
+                state=state,
+                params=chosen,
+                distributions={name: space[name] for name in chosen},
+                value=row["value"] if state == TrialState.COMPLETE else None,
+            )
+        )
+    return study
+
+
+def complete_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """The trials that ended with a value."""
+    import optuna
+
+    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+
+
+def shared_parameters(study: optuna.Study) -> list[str]:
+    """Parameters of every complete trial that has any: others exist for some choices only."""
+    chosen = [set(trial.params) for trial in complete_trials(study) if trial.params]
+    return sorted(set.intersection(*chosen)) if chosen else []
+
+
+def varied_parameters(study: optuna.Study) -> list[str]:
+    """Those of ``shared_parameters`` that took two values or more: these can explain something."""
+    trials = [trial for trial in complete_trials(study) if trial.params]
+    return [
+        name
+        for name in shared_parameters(study)
+        if len({str(trial.params[name]) for trial in trials}) > 1
+    ]
+
+
+def drawn_parameters(study: optuna.Study, most: int = 8) -> list[str]:
+    """At most ``most`` parameters that took two values or more, those of the most trials first."""
+    seen: dict[str, list[str]] = {}
+    for trial in complete_trials(study):
+        for name, value in trial.params.items():
+            seen.setdefault(name, []).append(str(value))
+    names = [name for name, values in seen.items() if len(set(values)) > 1]
+    return sorted(names, key=lambda name: (-len(seen[name]), name))[:most]
+
+
+def importances(study: optuna.Study) -> pd.Series:
+    """Share of the trials' variation that each parameter explains (PED-ANOVA), largest first.
+
+    Returns:
+        Series indexed by parameter, in [0, 1], sum 1; empty with fewer than two trials that have
+        parameters or where no parameter varied.
+
+    References:
+        Watanabe, Bansal, Hutter, "PED-ANOVA", IJCAI 2023 (Optuna's default evaluator).
+    """
+    import optuna
+
+    names = varied_parameters(study)
+    if not names:
+        return pd.Series(dtype=float, name="importance")
+    found = optuna.importance.get_param_importances(study, params=names)
+    return pd.Series(found, dtype=float, name="importance").sort_values(ascending=False)
+
+
+def sentence(study: optuna.Study, metric: str) -> str:
+    """How the trials ended, and the best one with its parameters."""
+    states = pd.Series([trial.state.name.lower() for trial in study.get_trials(deepcopy=False)])
+    counts = ", ".join(f"{count} {state}" for state, count in states.value_counts().items())
+    text = f"{len(states)} trials ({counts})."
+    if not complete_trials(study):
+        return text
+    best = study.best_trial
+    chosen = ", ".join(f"{name}={short(value)}" for name, value in best.params.items())
+    return (
+        f"{text} Best: trial {best.number}, {metric} {short(best.value)} on val"
+        f"{' with ' + chosen if chosen else ', without a tuned parameter'}."
+    )
+
+
+def note(study: optuna.Study) -> str:
+    """How importance is made, and which parameters it leaves out."""
+    every = {name for trial in complete_trials(study) for name in trial.params}
+    fixed = every - set(varied_parameters(study))
+    text = (
+        "Tuning saw train and val only. Importance is PED-ANOVA's over the complete trials: with "
+        "few trials a hint, not a finding."
+    )
+    if fixed:
+        names = ", ".join(sorted(fixed))
+        text += f" Left out of it, as only some trials have them or they never varied: {names}."
+    return text
+
+
+def short(value: object) -> str:
+    """A parameter or metric as text: floats with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _distribution(values: pd.Series) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if pd.api.types.is_float_dtype(values):
+        low, high = float(values.min()), float(values.max())
+        return FloatDistribution(low, high, log=low > 0 and high / low > LOG_RATIO)
+    return CategoricalDistribution(sorted(values.unique().tolist()))

@@ -1,0 +1,188 @@
+"""The report says what the table says, loads nothing, and can be written at any stage."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+
+import optuna
+import pytest
+from plotly.offline import get_plotlyjs
+
+from fourierkd.analysis.report import write_report
+from fourierkd.analysis.results import results_table
+from fourierkd.analysis.tuning import study_from_table
+from fourierkd.errors import DataError
+from fourierkd.run_dir import RunDir
+
+Build = Callable[..., RunDir]
+INFO = {
+    "config": "configs/studies/shapes_seg.py",
+    "command": "python sweeps/run.py study",
+    "time": {"training": 90.0, "report": 10.0, "total": 200.0},
+    "notes": ["The teacher came from the cache."],
+}
+
+
+def page_of(path: Path) -> str:
+    """The page less plotly.js."""
+    return path.read_text().replace(get_plotlyjs(), "")
+
+
+@pytest.fixture(scope="module")
+def page(study_dir: Path, study_runs: list[RunDir]) -> str:
+    return page_of(write_report(study_dir, results_table(study_runs), None, INFO))
+
+
+def text_of(page: str) -> str:
+    """What a reader sees: tags, scripts and styles removed."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.S)
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bare)))
+
+
+def test_head_and_verdicts(page: str) -> None:
+    text = text_of(page)
+    assert "25 runs: 21 complete, 2 failed, 2 pruned; metric mIoU" in text
+    assert "tuned beats student_alone by 5.10 mIoU [4.20, 6.00] (3 paired seeds)" in text
+    assert "published ties with student_alone: +0.43 mIoU [-1.22, 2.09] (3 paired seeds)" in text
+    assert "config configs/studies/shapes_seg.py" in text
+    assert "versions torch 2.13.0, mmseg 1.4.2, optuna 5.0.0" in text
+    assert "commit 0123456789abcdef0123456789abcdef01234567" in text
+    assert "measure mIoU on test, maximized" in text
+    assert "The teacher came from the cache." in text
+
+
+def test_tables(page: str) -> None:
+    text = text_of(page)
+    assert "tuned 3 31.27 [27.82, 34.71] +5.10 [+4.20, +6.00] 3 better" in text
+    assert "missing seeds: 102 (failed: killed by signal 9)" in text
+    assert "published +0.43 [-1.22, +2.09] -4.67 [-5.43, -3.91]" in text  # every pair
+    assert "runs/trial_0005 loss is NaN at iteration 12" in text
+    assert text.count("runs/") == 25
+    assert "training 90.0 s 45.0 %" in text
+    assert "total 200.0 s 100.0 %" in text
+
+
+def test_figures_and_pictures(page: str, study_dir: Path) -> None:
+    ids = set(re.findall(r'id="plot-([\w-]+)"', page))
+    assert ids >= {"result", "curves", "profile-fourier_0", "gap-fourier"}
+    assert ids >= {"history", "importance", "parallel"}
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert len(pictures) == 3  # the student alone has none
+    newest = RunDir(study_dir / "runs" / "final_tuned_100").picture(200, "fourier_0")
+    assert base64.b64decode(pictures[0]) == newest.read_bytes()
+
+
+def test_nothing_is_loaded_or_sent(page: str) -> None:
+    assert "://" not in page
+    assert not re.search(r"<(link|iframe|object|embed|form|img src=\"[^d])", page)
+    assert "default-src 'none'" in page
+    assert "form-action 'none'" in page
+    assert "sendChartToCloud" not in page
+    buttons = '"modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]'
+    assert page.count(buttons) == page.count('class="plotly-graph-div"') > 0
+    assert "MathJax" not in page
+
+
+def test_plotly_is_inlined_once(study_dir: Path, study_runs: list[RunDir]) -> None:
+    path = write_report(study_dir, results_table(study_runs), None, INFO)
+    assert path.read_text().count(get_plotlyjs()) == 1
+    assert path.stat().st_size < 6e6
+
+
+def test_the_given_study_is_shown(study_dir: Path, study_runs: list[RunDir]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = results_table(study_runs)
+    study = study_from_table(table)
+    study.add_trial(optuna.create_trial(value=77.5))
+    text = text_of(page_of(write_report(study_dir, table, study, {})))
+    assert "13 trials (10 complete, 2 pruned, 1 fail). Best: trial 12, mIoU 77.5" in text
+
+
+def test_text_from_runs_is_escaped(build_run: Build, tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script>"
+    runs = [
+        build_run(f"{i}_{seed}", phase="final", method=method, seed=seed, test=30.0 + seed)
+        for i, method in enumerate(("student_alone", evil))
+        for seed in (0, 1)
+    ]
+    page = page_of(write_report(tmp_path, results_table(runs)))
+    assert "<script>alert(1)" not in page
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
+
+
+def test_single_runs_without_a_study(build_run: Build, tmp_path: Path) -> None:
+    runs = [build_run("seg_a"), build_run("seg_b", value=33.0)]
+    page = page_of(write_report(tmp_path, results_table(runs), None, {"title": "Two runs"}))
+    text = text_of(page)
+    assert "Nothing is compared yet: there is no run of phase final." in text
+    assert "Nothing was tuned." in text
+    assert "No run shown here has saved spectra" in text
+    assert '"name":"seg_a"' in page  # one curve per folder, as the method and seed are the same
+    assert '"name":"seg_b"' in page
+
+
+def test_before_the_first_validation(build_run: Build, tmp_path: Path) -> None:
+    runs = [
+        build_run("t0", phase="trial", trial=0, state=None, rows=[{"iter": 1, "train/loss": 1.0}]),
+        build_run("t1", phase="trial", trial=1, state="failed", value=None, reason="<no GPU>"),
+    ]
+    text = text_of(page_of(write_report(tmp_path, results_table(runs))))
+    assert "2 runs: 1 running, 1 failed" in text
+    assert "No trial is complete yet." in text
+    assert "Importance needs two complete trials" in text
+    assert "Parallel coordinates need two complete trials" in text
+    assert "<no GPU>" in text
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    text = text_of(page_of(write_report(tmp_path, results_table([]))))
+    assert "no runs yet" in text
+    assert "There is no run yet." in text
+
+
+def test_finals_without_the_baseline(build_run: Build, tmp_path: Path) -> None:
+    runs = [build_run("f", phase="final", method="tuned", test=30.0)]
+    text = text_of(page_of(write_report(tmp_path, results_table(runs))))
+    assert "no final run of the baseline student_alone (there are: tuned)" in text
+
+
+def test_the_best_trial_is_drawn_before_there_are_finals(
+    build_run: Build, draw_spectra: Callable[..., None], tmp_path: Path
+) -> None:
+    known = {"phase": "trial", "method": "trial"}
+    runs = [
+        build_run(f"t{i}", trial=i, value=v, parameters={"w": v}, **known)
+        for i, v in enumerate((30.0, 35.0, 20.0))
+    ]
+    for run in runs:
+        draw_spectra(run, 200, tilt=2.0)
+    page = page_of(write_report(tmp_path, results_table(runs)))
+    assert page.count("data:image/png") == 1
+    assert "Best: trial 1, mIoU 35 on val with w=35." in text_of(page)
+
+
+def test_damaged_arrays_are_named(
+    build_run: Build, draw_spectra: Callable[..., None], tmp_path: Path
+) -> None:
+    run = build_run("f", phase="final", method="tuned", test=30.0)
+    draw_spectra(run, 200, tilt=2.0)
+    run.picture(200, "fourier_0", ".npz").write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"spectra_000200_fourier_0\.npz is not a readable"):
+        write_report(tmp_path, results_table([run]))
+
+
+def test_importing_is_light() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, fourierkd.analysis.report, fourierkd.analysis;"
+        "heavy = {'torch', 'mmengine', 'plotly', 'optuna', 'jinja2', 'rich', 'matplotlib'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
