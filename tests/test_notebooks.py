@@ -1,0 +1,80 @@
+"""Every notebook is stored without outputs, defines nothing long, and runs on the stored study.
+
+``tests/data/study`` holds the results table of a real default study with a few of its run folders'
+scalars and pictures; ``FOURIERKD_STUDY`` names another work dir to run on.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STUDY = Path(os.environ.get("FOURIERKD_STUDY", ROOT / "tests" / "data" / "study")).absolute()
+MAX_LINES = 5
+
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list[Any]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_there_is_a_notebook_of_the_study() -> None:
+    assert "01_study" in [path.stem for path in NOTEBOOKS]
+
+
+@by_name
+def test_stored_without_outputs(path: Path) -> None:
+    for cell in code_cells(path):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@by_name
+def test_defines_nothing_long(path: Path) -> None:
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno < MAX_LINES
+
+
+@by_name
+def test_runs_on_the_stored_study(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert STUDY.is_dir(), f"{STUDY} must hold a study's results table and pictures"
+    monkeypatch.setenv("FOURIERKD_STUDY", str(STUDY))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore::DeprecationWarning")
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    if path.stem == "01_study":
+        _check_study(outputs)
+
+
+def _check_study(outputs: list[Any]) -> None:
+    """The comparison in words, a figure per section, and the spectra of at least one run."""
+    text = "".join(output.text for output in outputs if output.get("name") == "stdout")
+    assert "student_alone" in text
+    assert "paired seed" in text
+    assert "trials (" in text
+    shown = [o.data["application/vnd.plotly.v1+json"] for o in outputs if _is_figure(o)]
+    kinds = [trace["type"] for figure in shown for trace in figure["data"]]
+    assert "bar" in kinds  # importance
+    assert "heatmap" in kinds  # a spectrum
+    titles = [figure["layout"].get("xaxis", {}).get("title", {}).get("text") for figure in shown]
+    assert "frequency (cycles per pixel)" in titles
+
+
+def _is_figure(output: Any) -> bool:
+    return "application/vnd.plotly.v1+json" in output.get("data", {})
