@@ -130,6 +130,52 @@ def student_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _stripped(state, STUDENT)
 
 
+def export_student(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    meta: Mapping[str, Any] | None = None,
+    config_text: str | None = None,
+) -> dict[str, Any]:
+    """Write the student alone, as plain MMDetection and MMSegmentation load it.
+
+    Args:
+        checkpoint: of a Distiller's run.
+        out: the new file: ``state_dict`` and ``meta``.
+        meta: added to the class names and palette that the checkpoint carries.
+        config_text: text of ``student_config``; written beside ``out`` with the suffix ``.py``.
+
+    Returns:
+        ``out``, ``config`` (path or None), ``tensors``, ``values`` (numbers in them), ``dropped``
+        (tensors of losses and connectors), ``bytes`` and ``sha256`` of the new file.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, unsafe or holds no tensors.
+    """
+    out = Path(out)
+    content = load_checkpoint(checkpoint)
+    state = load_state_dict(checkpoint)
+    student = student_state_dict(state)
+    names = content.get("meta", {}).get("dataset_meta") or {}
+    info: dict[str, Any] = {"dataset_meta": names, **(meta or {})}
+    for old, key in (("CLASSES", "classes"), ("PALETTE", "palette")):
+        if key in info["dataset_meta"]:
+            info.setdefault(old, info["dataset_meta"][key])
+    save({"meta": info, "state_dict": student}, out)
+    config = out.with_suffix(".py") if config_text is not None else None
+    if config is not None and config_text is not None:
+        write_atomic(config, config_text)
+    return {
+        "out": str(out),
+        "config": None if config is None else str(config),
+        "tensors": len(student),
+        "values": sum(v.numel() for v in student.values()),
+        "dropped": len(state) - len(student),
+        "bytes": out.stat().st_size,
+        "sha256": sha256(out),
+    }
+
+
 def _stripped(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     stripped = OrderedDict((k[len(prefix) :], v) for k, v in state.items() if k.startswith(prefix))
     metadata = getattr(state, "_metadata", None)

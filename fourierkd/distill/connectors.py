@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fourierkd.distill.registry import MODELS
+from fourierkd.distill.registry import MODELS, SCOPE
 from fourierkd.errors import ConfigError, near
 
 
@@ -50,6 +50,7 @@ def build_connector(
             )
         return nn.Conv2d(student, teacher, 1, bias=config.get("bias", True))
     config = {"in_channels": student, "out_channels": teacher, "kernel_size": 1, **config}
+    config.setdefault("_scope_", SCOPE)
     try:
         module: nn.Module = MODELS.build(config).eval()
         with torch.no_grad():

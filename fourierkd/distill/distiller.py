@@ -7,36 +7,25 @@ first iteration.
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from fourierkd.distill.connectors import build_connector
 from fourierkd.distill.model_config import ModelSpec, build_model, to_plain
 from fourierkd.distill.registry import MODELS
-from fourierkd.distill.taps import Level, Taps, isolated_random_state, probe
+from fourierkd.distill.taps import Taps, isolated_random_state, probe
 from fourierkd.distill.teacher import FrozenTeacher, check_same_input
+from fourierkd.distill.terms import Term, build_loss, check_keys, pair_levels, read_terms
 from fourierkd.errors import ConfigError, near
 
-TEACHER_KEYS = ("model", "checkpoint")
-LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
+MODEL_KEYS = ("student", "teacher", "losses")
 FeaturePair = tuple[Tensor, Tensor]
-
-
-class _Term(NamedTuple):
-    """One named loss: which taps it compares and how its weight grows."""
-
-    student_taps: tuple[str, ...]
-    teacher_taps: tuple[str, ...]
-    warmup_iters: int
 
 
 @MODELS.register_module()
@@ -72,16 +61,21 @@ class Distiller(BaseModel):
 
     def __init__(
         self,
-        student: ModelSpec,
+        student: ModelSpec | None = None,
         teacher: Mapping[str, Any] | None = None,
         losses: Mapping[str, Mapping[str, Any]] | None = None,
+        **unknown: Any,
     ) -> None:
+        for key in unknown:
+            raise ConfigError("unknown key of model", value=key, fix=near(key, MODEL_KEYS))
         losses = to_plain(losses or {})
         teacher = to_plain(teacher)
-        _check_keys(teacher, losses)
+        check_keys(teacher, losses)
+        if not student:
+            raise ConfigError("model needs a student", fix="add model.student")
         built = build_model(student, role="student")
         super().__init__(data_preprocessor=built.data_preprocessor)
-        self.student: nn.Module = built
+        self.student: BaseModel = built
         self.teacher: FrozenTeacher | None = None
         self.losses = nn.ModuleDict()
         self.connectors = nn.ModuleDict()
@@ -89,14 +83,7 @@ class Distiller(BaseModel):
         self.last_features: dict[str, list[FeaturePair]] = {}
         self._gradients: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self._timers = _Timers()
-        self._terms = {
-            name: _Term(
-                _as_tuple(entry["student_tap"]),
-                _as_tuple(entry["teacher_tap"]),
-                entry.get("warmup_iters", 0),
-            )
-            for name, entry in losses.items()
-        }
+        self._terms = read_terms(losses)
         taps = [tap for term in self._terms.values() for tap in term.student_taps]
         self._taps = Taps(self.student, taps, role="student")
         if teacher is None:
@@ -110,8 +97,8 @@ class Distiller(BaseModel):
             ours = probe(self.student, self._taps)
             theirs = probe(self.teacher.model, self.teacher.taps)
             for name, term in self._terms.items():
-                pairs = _pair_levels(name, term, ours, theirs)
-                self.connectors[name], self.losses[name] = _build_loss(name, losses[name], pairs)
+                pairs = pair_levels(name, term, ours, theirs)
+                self.connectors[name], self.losses[name] = build_loss(name, losses[name], pairs)
 
     @property
     def timers(self) -> dict[str, float]:
@@ -168,7 +155,7 @@ class Distiller(BaseModel):
                 ]
         return losses
 
-    def _ramp(self, name: str, term: _Term) -> float:
+    def _ramp(self, name: str, term: Term) -> float:
         """Weight factor in [0, 1], from MMEngine's iteration, which a resume restores."""
         if not term.warmup_iters:
             return 1.0
@@ -213,150 +200,6 @@ class Distiller(BaseModel):
         if self.teacher is not None:
             self.teacher.move(fn)
         return self
-
-
-def _as_tuple(taps: str | Sequence[str]) -> tuple[str, ...]:
-    return (taps,) if isinstance(taps, str) else tuple(taps)
-
-
-def _check_keys(teacher: Mapping[str, Any] | None, losses: Mapping[str, Mapping[str, Any]]) -> None:
-    """Every rule that needs no model."""
-    if (teacher is None) != (not losses):
-        raise ConfigError(
-            "teacher and losses come together",
-            value={"teacher": bool(teacher), "losses": list(losses)},
-            fix="for the student alone set teacher=None and losses={}",
-        )
-    for key in set(teacher or ()) - set(TEACHER_KEYS):
-        raise ConfigError("unknown key of model.teacher", value=key, fix=near(key, TEACHER_KEYS))
-    if teacher is not None and "model" not in teacher:
-        raise ConfigError("model.teacher needs a model", fix="add model.teacher.model")
-    for name, entry in losses.items():
-        where = f"model.losses.{name}"
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-            raise ConfigError("a loss has a plain name such as 'fourier'", value=name)
-        if not isinstance(entry, Mapping):
-            raise ConfigError(
-                f"{where} is a dict with student_tap, teacher_tap and loss", value=entry
-            )
-        for key in set(entry) - set(LOSS_KEYS):
-            raise ConfigError(f"unknown key of {where}", value=key, fix=near(key, LOSS_KEYS))
-        for key in LOSS_KEYS[:3]:
-            if key not in entry:
-                raise ConfigError(f"{where} needs a {key}", fix=f"add {where}.{key}")
-        for key in LOSS_KEYS[:2]:
-            taps = _as_tuple(entry[key]) if isinstance(entry[key], (str, list, tuple)) else ()
-            if not taps or not all(isinstance(tap, str) and tap for tap in taps):
-                raise ConfigError(
-                    f"{where}.{key} is a module path or a list of them", value=entry[key]
-                )
-        counts = [len(_as_tuple(entry[key])) for key in LOSS_KEYS[:2]]
-        if counts[0] != counts[1]:
-            raise ConfigError(f"{where} needs as many student taps as teacher taps", value=counts)
-        warmup = entry.get("warmup_iters", 0)
-        if not isinstance(warmup, int) or warmup < 0:
-            raise ConfigError(f"{where}.warmup_iters is a whole number from 0 on", value=warmup)
-        _check_loss(where, entry["loss"])
-
-
-def _check_loss(where: str, config: Any) -> None:
-    if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
-        raise ConfigError(
-            f"{where}.loss names its class, as in dict(type='FourierLoss')", value=config
-        )
-    kind = MODELS.get(config["type"])
-    if kind is None:
-        raise ConfigError(
-            f"unknown class in {where}.loss",
-            value=config["type"],
-            fix=near(config["type"], _loss_names()),
-        )
-    known = [p for p in inspect.signature(kind).parameters if p != "self"]
-    for key in set(config) - {"type", *known}:
-        raise ConfigError(f"unknown key of {where}.loss", value=key, fix=near(key, known))
-    weights = config.get("loss_weight", 1.0)
-    for weight in weights if isinstance(weights, (list, tuple)) else [weights]:
-        if not isinstance(weight, (int, float)) or not weight > 0:
-            raise ConfigError(
-                f"{where}.loss.loss_weight must be above 0, else the loss has no gradient",
-                value=weight,
-                fix="remove the loss instead",
-            )
-
-
-def _loss_names() -> list[str]:
-    return [name for name in MODELS.module_dict if name != "Distiller"]
-
-
-def _pair_levels(
-    name: str, term: _Term, ours: dict[str, list[Level]], theirs: dict[str, list[Level]]
-) -> list[tuple[Level, Level]]:
-    """The levels a loss compares, in order: tap by tap."""
-    pairs: list[tuple[Level, Level]] = []
-    for student_tap, teacher_tap in zip(term.student_taps, term.teacher_taps, strict=True):
-        student, teacher = ours[student_tap], theirs[teacher_tap]
-        if len(student) != len(teacher):
-            raise ConfigError(
-                f"model.losses.{name}: the student's {student_tap!r} gives {len(student)} levels, "
-                f"the teacher's {teacher_tap!r} {len(teacher)}",
-                fix="tap modules with equally many levels",
-            )
-        if not any(level.requires_grad for level in student):
-            raise ConfigError(
-                f"model.losses.{name} gives no gradient: the student is frozen up to its tap",
-                value=student_tap,
-                fix="tap a later module, or lower frozen_stages",
-            )
-        pairs += zip(student, teacher, strict=True)
-    return pairs
-
-
-def _build_loss(
-    name: str, entry: Mapping[str, Any], pairs: list[tuple[Level, Level]]
-) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """Connectors and loss modules, one each a level."""
-    config = dict(entry["loss"])
-    weights = config.get("loss_weight")
-    if isinstance(weights, (list, tuple)) and len(weights) != len(pairs):
-        raise ConfigError(
-            f"model.losses.{name}.loss.loss_weight needs one weight a level",
-            value=weights,
-            fix=f"give {len(pairs)} weights, or one for all",
-        )
-    kind = MODELS.get(config.pop("type"))
-    takes_channels = "in_channels" in inspect.signature(kind).parameters
-    connectors, losses = nn.ModuleList(), nn.ModuleList()
-    for level, (student, teacher) in enumerate(pairs):
-        where = f"model.losses.{name}, level {level}"
-        connector = entry.get("connector", "auto")
-        connectors.append(
-            build_connector(connector, student.channels, teacher.channels, where=where)
-        )
-        arguments = dict(config)
-        if isinstance(weights, (list, tuple)):
-            arguments["loss_weight"] = weights[level]
-        if (
-            takes_channels
-            and arguments.setdefault("in_channels", teacher.channels) != teacher.channels
-        ):
-            raise ConfigError(
-                f"{where}: in_channels must be the teacher's {teacher.channels}",
-                value=arguments["in_channels"],
-                fix="leave in_channels out",
-            )
-        losses.append(kind(**arguments))
-    return connectors, losses
-
-
-def _register_losses() -> None:
-    for module, name in (("fourier", "FourierLoss"), ("spatial", "FeatureL2")):
-        MODELS.register_module(
-            module=getattr(importlib.import_module(f"fourierkd.losses.{module}"), name)
-        )
-
-
-if importlib.util.find_spec("fourierkd.losses.fourier"):  # TODO losses land in parallel
-    _register_losses()
 
 
 class _Timers:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from torch import nn
+from mmengine.model import BaseModel
 
 from fourierkd.distill.registry import MODELS, SCOPE, TASK_SCOPES, register_scope
 from fourierkd.errors import ConfigError, near
@@ -116,7 +116,7 @@ def replace_at(tree: dict[str, Any], key: str, value: Any) -> None:
             )
 
 
-def build_model(spec: ModelSpec, *, role: str) -> nn.Module:
+def build_model(spec: ModelSpec, *, role: str) -> BaseModel:
     """Build a student or a teacher under its own package's registry scope.
 
     Raises:
@@ -128,6 +128,44 @@ def build_model(spec: ModelSpec, *, role: str) -> nn.Module:
         return MODELS.build(ConfigDict(copy.deepcopy(config)))
     except (TypeError, KeyError, ValueError, AttributeError, AssertionError) as error:
         raise ConfigError(f"the {role} cannot be built from its config ({error})") from error
+
+
+def student_config(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The student alone as a config that plain MMDetection or MMSegmentation reads.
+
+    Args:
+        run: a resolved run config (``model`` is a Distiller).
+
+    Returns:
+        ``default_scope``, ``model``, and, where the run has a test split, ``test_dataloader``,
+        ``test_evaluator``, ``test_cfg`` and ``test_pipeline``, all without scope prefixes of their
+        own.
+    """
+    model = resolve_model(run["model"]["student"])
+    scope = model["_scope_"]
+    config: dict[str, Any] = {"default_scope": scope, "model": model}
+    for key in ("test_dataloader", "test_evaluator", "test_cfg"):
+        if run.get(key) is not None:
+            config[key] = to_plain(run[key])
+    data = config.get("test_dataloader", {}).get("dataset", {})
+    while "pipeline" not in data and "dataset" in data:
+        data = data["dataset"]
+    if "pipeline" in data:
+        config["test_pipeline"] = data["pipeline"]
+    plain: dict[str, Any] = _without_scope(config, scope)
+    return plain
+
+
+def _without_scope(node: Any, scope: str) -> Any:
+    if isinstance(node, dict):
+        own = ("_scope_", scope)
+        kept = {k: _without_scope(v, scope) for k, v in node.items() if (k, v) != own}
+        if isinstance(kept.get("type"), str):
+            kept["type"] = kept["type"].removeprefix(f"{scope}.")
+        return kept
+    if isinstance(node, (list, tuple)):
+        return type(node)(_without_scope(item, scope) for item in node)
+    return node
 
 
 def to_plain(node: Any) -> Any:

@@ -56,7 +56,7 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, data_samples: Any = None) -> dict[str, list[Tensor]]:
-        """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W); the caller's autocast holds."""
+        """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W), under the same autocast."""
         with self.taps.capture(self.model, stop=True) as features:
             self.model(inputs, data_samples, mode="tensor")
         return features
