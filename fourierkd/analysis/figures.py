@@ -115,7 +115,7 @@ def curves_figure(
         )
     _set_range(figure, curves)
     figure.update_xaxes(title="iteration")
-    return figure.update_yaxes(title=label).update_layout(title=title or None)
+    return _titled(figure.update_yaxes(title=label), title)
 
 
 def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
@@ -175,7 +175,7 @@ def profile_figure(
         figure.add_vline(x=float(edge), line={"color": "#cbd5e1", "width": 1, "dash": "dot"})
     figure.update_xaxes(title="frequency (cycles per pixel)")
     figure.update_yaxes(title="radial power", type="log", exponentformat="power", dtick=1)
-    return figure.update_layout(title=title or None)
+    return _titled(figure, title)
 
 
 def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
@@ -204,7 +204,7 @@ def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Fig
         col=3,
         zmin=-limit,
         zmax=limit,
-        colorscale="RdBu",
+        colorscale="RdBu_r",
         showscale=True,
     )
     if "mask" in arrays and float(np.ptp(arrays["mask"])) > 0:
@@ -215,13 +215,14 @@ def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Fig
                 row=1,
                 col=column,
                 showscale=False,
+                showlegend=False,
                 contours={"start": middle, "end": middle, "coloring": "none"},
                 line={"color": "white" if column < 3 else "black", "width": 1.5, "dash": "dot"},
             )
     figure.update_xaxes(visible=False).update_yaxes(visible=False, autorange="reversed")
     for column in (1, 2, 3):
         figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
-    return figure.update_layout(**_layout(300), title=title or None)
+    return _titled(figure.update_layout(**_layout(300)), title)
 
 
 def importance_figure(importances: pd.Series) -> Figure:
@@ -281,6 +282,12 @@ def _figure(*, height: int) -> Figure:
     figure = Figure(layout=_layout(height))
     figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
     return figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
+
+
+def _titled(figure: Figure, title: str) -> Figure:
+    if title:
+        figure.update_layout(title={"text": title, "x": 0.01, "font_size": 14}, margin_t=72)
+    return figure
 
 
 def _line(

@@ -17,6 +17,7 @@ from fourierkd.analysis.report_tables import most_common
 from fourierkd.analysis.results import metric_values
 from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.stats import compare, sentences
+from fourierkd.errors import DataError
 from fourierkd.run_dir import RunDir, write_atomic
 
 if TYPE_CHECKING:
@@ -48,15 +49,14 @@ def write_report(
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
             (default the table's), ``direction`` (default the study's, else ``maximize``), ``notes``
-            (sentences for the head), ``time`` (part -> seconds; a part ``total`` makes the others
-            shares of it).
+            (sentences for the head), ``time`` (part -> seconds; parts before ``total`` are shown
+            as shares of it, those after it apart).
 
     Returns:
         The path of the report.
 
     Raises:
-        FourierKDError: the table cannot be compared (see ``stats.compare``) or a ``.npz`` is
-            damaged.
+        FourierKDError: the table cannot be compared (see ``stats.compare``).
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -171,7 +171,13 @@ def _spectra(
                 break
     parts: list[dict[str, Any]] = []
     for name, by_method in found.items():
-        arrays = {m: s.arrays() for m, (_, s) in by_method.items() if s.npz is not None}
+        arrays, problems = {}, []
+        for method, (_, spectrum) in by_method.items():
+            try:
+                if spectrum.npz is not None:
+                    arrays[method] = spectrum.arrays()
+            except DataError as error:
+                problems.append(f"{method}: {error}")
         profile = figures.profile_figure(arrays, palette=palette) if arrays else None
         pictures = [
             {
@@ -183,16 +189,24 @@ def _spectra(
             for method, (seed, spectrum) in by_method.items()
             if spectrum.png is not None
         ]
-        html = _html(profile, f"profile-{name}") if profile else Markup()
-        parts.append({"name": name, "profile": html, "gap": Markup(), "pictures": pictures})
+        parts.append(
+            {
+                "name": name,
+                "profile": _html(profile, f"profile-{len(parts)}") if profile else Markup(),
+                "gap": Markup(),
+                "pictures": pictures,
+                "problems": problems,
+            }
+        )
     gaps = scalar_curves(shown, work_dir, prefix="spectra/")
-    for loss, own in gaps.groupby(gaps["name"].str.split("/").str[1], sort=False):
-        gap = _html(figures.gap_figure(mean_curves(own), palette=palette), f"gap-{loss}")
-        own_parts = [p for p in parts if p["name"] == loss or p["name"].startswith(f"{loss}_")]
-        if own_parts:
-            own_parts[0]["gap"] = gap
+    for i, (loss, own) in enumerate(gaps.groupby(gaps["name"].str.split("/").str[1], sort=False)):
+        gap = _html(figures.gap_figure(mean_curves(own), palette=palette), f"gap-{i}")
+        same = [p for p in parts if p["name"] == loss or p["name"].startswith(f"{loss}_")]
+        if same:
+            same[0]["gap"] = gap
         else:
-            parts.append({"name": loss, "profile": Markup(), "gap": gap, "pictures": []})
+            empty = {"profile": Markup(), "pictures": [], "problems": []}
+            parts.append({"name": loss, "gap": gap, **empty})
     return parts
 
 

@@ -156,20 +156,22 @@ def phase_rows(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def time_rows(time: Mapping[str, float]) -> list[dict[str, str]]:
-    """Parts of the wall clock, each as a share of ``total`` (or of their sum)."""
-    parts = {name: float(seconds) for name, seconds in time.items() if name != "total"}
-    total = float(time.get("total") or sum(parts.values()))
-    if "total" in time:
-        parts["total"] = total
-    return [
-        {
-            "name": name.replace("_", " "),
-            "seconds": f"{seconds:.1f} s",
-            "share": f"{100 * seconds / total:.1f} %" if total else "–",
-            "width": f"{min(100.0, 100 * seconds / total) if total else 0:.1f}%",
-        }
-        for name, seconds in parts.items()
-    ]
+    """Parts of the wall clock as shares of ``total`` (or of their sum); those after it apart."""
+    names = list(time)
+    inside = names[: names.index("total")] if "total" in time else names
+    total = float(time["total"]) if "total" in time else sum(float(time[name]) for name in inside)
+    rows = []
+    for name in names:
+        share = 100 * float(time[name]) / total if total and name in [*inside, "total"] else None
+        rows.append(
+            {
+                "name": name.replace("_", " "),
+                "seconds": f"{float(time[name]):.1f} s",
+                "share": "apart" if share is None else f"{share:.1f} %",
+                "width": f"{min(100.0, share or 0.0):.1f}%",
+            }
+        )
+    return rows
 
 
 def _every(column: pd.Series) -> str:

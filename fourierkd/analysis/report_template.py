@@ -68,7 +68,7 @@ figcaption { font-size: 12.5px; margin-bottom: 4px; }
   .wrap { overflow: visible; }
   table.runs { font-size: 8.5px; }
   .two.uneven { grid-template-columns: 1fr; }
-  table.runs code { font-size: 8.5px; }
+  table.runs code, table.runs .tag { font-size: 8.5px; line-height: 1.3; }
   .modebar { display: none !important; }
 }
 </style>
@@ -129,7 +129,8 @@ paired by seed. Each verdict stands alone, with no correction for the number of 
 {% if part.profile and part.gap %}<div class="two uneven">
 <div class="plot">{{ part.profile }}</div><div class="plot">{{ part.gap }}</div></div>
 {% else %}<div class="plot">{{ part.profile }}{{ part.gap }}</div>{% endif %}
-{% if part.pictures %}<div class="two">
+{% for problem in part.problems %}<p class="note">No profile of {{ problem }}</p>
+{% endfor %}{% if part.pictures %}<div class="two">
 {% for picture in part.pictures %}<figure><figcaption><span class="swatch"
  style="background:{{ picture.colour }}"></span><b>{{ picture.method }}</b>
  <span class="soft">{{ picture.caption }}</span></figcaption>

@@ -117,7 +117,7 @@ def metric_values(table: pd.DataFrame, metric: str | None = None) -> pd.Series:
     Raises:
         DataError: no run has this metric.
     """
-    if metric is None or set(table["metric"].dropna()) == {metric}:
+    if metric is None or set(table["metric"].dropna()) <= {metric}:
         return table["value"].astype(float)
     if metric in table.columns:
         return table[metric].astype(float)

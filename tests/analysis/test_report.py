@@ -15,14 +15,13 @@ from plotly.offline import get_plotlyjs
 from fourierkd.analysis.report import write_report
 from fourierkd.analysis.results import results_table
 from fourierkd.analysis.tuning import study_from_table
-from fourierkd.errors import DataError
 from fourierkd.run_dir import RunDir
 
 Build = Callable[..., RunDir]
 INFO = {
     "config": "configs/studies/shapes_seg.py",
     "command": "python sweeps/run.py study",
-    "time": {"training": 90.0, "report": 10.0, "total": 200.0},
+    "time": {"training": 90.0, "report": 10.0, "total": 200.0, "teacher": 300.0},
     "notes": ["The teacher came from the cache."],
 }
 
@@ -64,11 +63,12 @@ def test_tables(page: str) -> None:
     assert text.count("runs/") == 25
     assert "training 90.0 s 45.0 %" in text
     assert "total 200.0 s 100.0 %" in text
+    assert "teacher 300.0 s apart" in text
 
 
 def test_figures_and_pictures(page: str, study_dir: Path) -> None:
     ids = set(re.findall(r'id="plot-([\w-]+)"', page))
-    assert ids >= {"result", "curves", "profile-fourier_0", "gap-fourier"}
+    assert ids >= {"result", "curves", "profile-0", "gap-0"}
     assert ids >= {"history", "importance", "parallel"}
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) == 3  # the student alone has none
@@ -165,14 +165,30 @@ def test_the_best_trial_is_drawn_before_there_are_finals(
     assert "Best: trial 1, mIoU 35 on val with w=35." in text_of(page)
 
 
-def test_damaged_arrays_are_named(
+def test_damaged_arrays_are_named_and_the_rest_is_shown(
     build_run: Build, draw_spectra: Callable[..., None], tmp_path: Path
 ) -> None:
-    run = build_run("f", phase="final", method="tuned", test=30.0)
-    draw_spectra(run, 200, tilt=2.0)
-    run.picture(200, "fourier_0", ".npz").write_bytes(b"cut")
-    with pytest.raises(DataError, match=r"spectra_000200_fourier_0\.npz is not a readable"):
-        write_report(tmp_path, results_table([run]))
+    runs = [build_run(m, phase="final", method=m, test=30.0) for m in ("published", "tuned")]
+    for run in runs:
+        draw_spectra(run, 200, tilt=2.0)
+    runs[1].picture(200, "fourier_0", ".npz").write_bytes(b"cut")
+    page = page_of(write_report(tmp_path, results_table(runs)))
+    text = text_of(page)
+    assert re.search(r"No profile of tuned: .*spectra_000200_fourier_0\.npz is not a read", text)
+    assert 'id="plot-profile-0"' in page
+    assert page.count("data:image/png") == 2
+
+
+def test_all_final_runs_failed(build_run: Build, tmp_path: Path) -> None:
+    known = {"phase": "final", "state": "failed", "value": None, "reason": "disk full"}
+    runs = [
+        build_run(m, method=m, test_split="test", metric=None, **known)
+        for m in ("student_alone", "tuned")
+    ]
+    text = text_of(page_of(write_report(tmp_path, results_table(runs), None, {"metric": "mIoU"})))
+    assert "tuned against student_alone: no verdict from fewer than 2 seeds" in text
+    assert "missing seeds: 0 (failed: disk full)" in text
+    assert "nan" not in text
 
 
 def test_importing_is_light() -> None:
