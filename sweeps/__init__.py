@@ -1,0 +1,1 @@
+"""Studies: search space, study config, coordinator, executor; without torch and MMEngine."""

@@ -1,0 +1,397 @@
+"""A study from start to report: in flow a study config and a work dir, out flow runs and results.
+
+Phases: teacher, arms, trials, final runs, report. Every step can be repeated: a trial that Optuna
+calls running is re-attached to its run folder, a run that ended unheard is told from its result,
+and an unfinished one goes on from its checkpoint. So the same command continues a study after any
+kill, and does nothing but rewrite a finished one's report.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fourierkd.errors import StudyError
+from fourierkd.run_dir import RunDir
+from sweeps import finish
+from sweeps.account import Account
+from sweeps.driver import Driver, Run, check_same
+from sweeps.executor import WORKER, LocalExecutor
+from sweeps.progress import Display
+from sweeps.space import match, resolve
+from sweeps.storage import (
+    RUNS_NAME,
+    claim,
+    make_pruner,
+    make_sampler,
+    not_writable,
+    one_writer,
+    open_study,
+)
+from sweeps.study import StudyConfig
+from sweeps.teacher import prepare_teacher
+
+if TYPE_CHECKING:
+    import optuna
+
+REPORT_NAME = "report.html"
+
+
+def run_study(
+    config: StudyConfig,
+    work_dir: Path,
+    *,
+    command: str = "",
+    worker: Sequence[str] = WORKER,
+    display: Display | None = None,
+) -> None:
+    """Run or continue a study up to its report.
+
+    Args:
+        config: the study.
+        work_dir: where all of it is written.
+        command: what the person typed, for the report.
+        worker: the training server's command line.
+        display: where progress is shown.
+
+    Raises:
+        StudyError: the study cannot start, continue or finish; nothing that was done is lost.
+        Interrupted: stopped by Ctrl-C; the same command goes on.
+    """
+    work_dir = work_dir.absolute()
+    display = display or Display(config.metric, config.direction)
+    with one_writer(work_dir):
+        moved = claim(config, work_dir)
+        if moved is not None:
+            display.say(f"another study without a finished run was moved to {moved}")
+        account = Account()
+        executor = LocalExecutor(work_dir / "worker.log", command=worker)
+        driver = Driver(executor, display, account)
+        try:
+            if not (work_dir / REPORT_NAME).exists():
+                executor.start()  # it loads its packages while we load ours
+            with stop_on_signals(driver), display:
+                make_pruner(config.pruner)
+                coordinator = Coordinator(config, work_dir, driver)
+                try:
+                    coordinator.run()
+                except StudyError:
+                    executor.close()
+                    finish.write_tables(coordinator)  # so that what failed can be looked at
+                    raise
+            executor.close()
+            finish.finish(coordinator, command)
+        except OSError as error:
+            raise not_writable(work_dir, error) from error
+        finally:
+            executor.close()
+
+
+class Coordinator:
+    """The only writer of one study.
+
+    Attributes:
+        config, work_dir: of the study.
+        study: Optuna's.
+        teacher, checkpoint: run folder of the teacher and its best checkpoint, or None.
+        notes: sentences for the report.
+    """
+
+    def __init__(self, config: StudyConfig, work_dir: Path, driver: Driver) -> None:
+        self.config, self.work_dir, self.driver = config, work_dir, driver
+        self.display, self.account = driver.display, driver.account
+        with self.account.part("optuna"):
+            self.study: optuna.Study = open_study(config, work_dir)
+        self.teacher: RunDir | None = None
+        self.checkpoint: Path | None = None
+        self.notes: list[str] = []
+        self._final_runs: list[Run] = []
+        self._common: dict[str, Any] = {}  # options of every run
+        # Arms that the space can express are trials, from which the sampler learns; the others are
+        # runs beside it.
+        self.arm_parameters: dict[str, dict[str, Any] | None] = {}
+        for name, options in config.arms.items():
+            parameters, why = match(config.space, options)
+            self.arm_parameters[name] = parameters
+            if parameters is None:
+                self.notes.append(f"The arm {name} lies outside of the search space: {why}.")
+
+    @property
+    def _outside(self) -> list[str]:
+        return [name for name, parameters in self.arm_parameters.items() if parameters is None]
+
+    @property
+    def _target(self) -> int:
+        """Number of Optuna's trials: ``trials`` counts the arms outside of the space too."""
+        return self.config.trials - len(self._outside)
+
+    def run(self) -> None:
+        """All phases but the report."""
+        config = self.config
+        if config.teacher is not None:
+            self.checkpoint, self.teacher = prepare_teacher(config, self.driver)
+            self._common[config.teacher["option"]] = str(self.checkpoint)
+        self._common |= {"metric": config.metric, **config.options}
+        arms = [self._arm(name) for name in self._outside]
+        self._plan(arms)
+        self._drive(arms)
+        self._trials()
+        self._final_runs = self._finals()
+        self._plan([*arms, *self._final_runs])
+        self._drive(self._final_runs)
+
+    def run_dirs(self) -> list[RunDir]:
+        """All run folders in the order of the results table: teacher, arms, trials, final runs."""
+        teacher = [self.teacher] if self.teacher is not None else []
+        arms = [self._run_dir(f"baseline_{name}") for name in self._outside]
+        trials = [self._trial_dir(trial) for trial in self._all_trials()]
+        finals = [run.run_dir for run in self._final_runs]
+        return [run for run in [*teacher, *arms, *trials, *finals] if run.request.exists()]
+
+    def _plan(self, known: list[Run]) -> None:
+        """Tell the display how much there is to do; ``known``: the runs beside the trials."""
+        config = self.config
+        finals = len(self._final_runs) or config.final_seeds * (
+            1 + len(config.arms) + len(config.reference_arms)
+        )
+        done = sum(not _to_do(run) for run in known)
+        done += sum(trial.state.is_finished() for trial in self._all_trials())
+        self.display.plan(config.trials + finals, done)
+
+    def _drive(self, runs: list[Run]) -> None:
+        """Train those of ``runs`` that have no result yet."""
+        left = iter([run for run in runs if _to_do(run)])
+        self.driver.drive(lambda: next(left, None), self.config.jobs)
+
+    # Trials
+
+    def _trials(self) -> None:
+        import optuna
+
+        with self.account.part("optuna"):
+            known = {trial.user_attrs.get("arm") for trial in self._all_trials()}
+            for name, parameters in self.arm_parameters.items():
+                if parameters is not None and name not in known:
+                    self.study.enqueue_trial(parameters, user_attrs={"arm": name})
+            unfinished = [
+                trial
+                for trial in self._all_trials()
+                if trial.state == optuna.trial.TrialState.RUNNING
+            ]
+            for trial in self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+                if trial.value is not None:
+                    self.display.best(trial.value, self._trial_dir(trial).path.name)
+
+        def next_run() -> Run | None:
+            with self.account.part("optuna"):
+                if unfinished:
+                    frozen = unfinished.pop(0)
+                    self.study.sampler = make_sampler(self.config, frozen.number)
+                    return self._trial(optuna.trial.Trial(self.study, frozen._trial_id))
+                waiting = [
+                    t for t in self._all_trials() if t.state == optuna.trial.TrialState.WAITING
+                ]
+                started = len(self._all_trials()) - len(waiting)
+                if started >= self._target:
+                    return None
+                self.study.sampler = make_sampler(self.config, started)
+                return self._trial(self.study.ask())
+
+        self.driver.drive(next_run, self.config.trial_jobs)
+
+    def _trial(self, trial: optuna.Trial) -> Run:
+        import optuna
+
+        options, parameters = resolve(self.config.space, trial)
+        arm = trial.user_attrs.get("arm")
+        run_dir = self._trial_dir(trial)
+        known = set(self._all_trials()[trial.number].intermediate_values)
+        request = self._request(
+            phase="trial" if arm is None else "baseline",
+            method=arm or "trial",
+            options=options,
+            parameters=parameters,
+            trial=trial.number,
+            name=run_dir.path.name,
+        )
+
+        def report(iteration: int, value: float) -> str | None:
+            if iteration not in known:
+                trial.report(value, iteration)
+                known.add(iteration)
+            # Arms are never pruned: they are what everything is compared with.
+            if arm is None and trial.should_prune():
+                return f"{self.config.metric} {value:.4g} at iteration {iteration}"
+            return None
+
+        def done(result: dict[str, Any]) -> None:
+            states = optuna.trial.TrialState
+            with self.account.part("optuna"):
+                trial.set_user_attr("run_dir", str(run_dir.path.relative_to(self.work_dir)))
+                value = (result.get("best") or {}).get("value")
+                state = result["state"]
+                if state == "complete" and value is None:
+                    state = "failed"
+                    result = {**result, "reason": "it ended without a value of its metric"}
+                if state == "complete" and value is not None:
+                    self.study.tell(trial, float(value), state=states.COMPLETE)
+                    self.display.best(float(value), run_dir.path.name)
+                    return
+                trial.set_user_attr("reason", result["reason"])
+                if state == "failed":
+                    trial.set_user_attr("log", str(run_dir.log))
+                self.study.tell(trial, state=states.PRUNED if state == "pruned" else states.FAIL)
+
+        name = run_dir.path.name
+        return Run(run_dir, request, name, done, metric=self.config.metric, report=report)
+
+    def _all_trials(self) -> list[optuna.trial.FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _trial_dir(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> RunDir:
+        arm = trial.user_attrs.get("arm")
+        return self._run_dir(f"baseline_{arm}" if arm else f"trial_{trial.number:03d}")
+
+    # Arms and final runs
+
+    def _arm(self, name: str) -> Run:
+        run_dir = self._run_dir(f"baseline_{name}")
+        request = self._request(
+            phase="baseline",
+            method=name,
+            options=self.config.arms[name],
+            name=run_dir.path.name,
+        )
+        return self._plain(run_dir, request)
+
+    def _finals(self) -> list[Run]:
+        """Final runs, seed by seed, so that a cut study has pairs."""
+        config = self.config
+        if not config.final_seeds:
+            return []
+        methods: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {}
+        best = self.best_trial()
+        if best is None:
+            self.notes.append("No trial has a value, so there is no tuned configuration.")
+        else:
+            import optuna
+
+            options, parameters = resolve(config.space, optuna.trial.FixedTrial(best.params))
+            # The number is part of the name: more trials may find another best one.
+            methods["tuned"] = (f"tuned_t{best.number:03d}", options, parameters)
+            if best.user_attrs.get("arm"):
+                self.notes.append(f"The best trial is the arm {best.user_attrs['arm']}.")
+        for name, options in config.arms.items():
+            methods[name] = (name, options, self.arm_parameters[name] or {})
+        for name, options in config.reference_arms.items():
+            methods[name] = (name, options, match(config.space, options)[0] or {})
+        runs = []
+        for index in range(config.final_seeds):
+            seed = config.final_seed(index)
+            for method, (folder, options, parameters) in methods.items():
+                run_dir = self._run_dir(f"final_{folder}_seed{seed}")
+                request = self._request(
+                    phase="final",
+                    method=method,
+                    options=options,
+                    parameters=parameters,
+                    seed=seed,
+                    test_split=config.final_split,
+                    name=run_dir.path.name,
+                )
+                runs.append(self._plain(run_dir, request))
+        return runs
+
+    def best_trial(self) -> optuna.trial.FrozenTrial | None:
+        """The complete trial with the best value, if any."""
+        import optuna
+
+        complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        return self.study.best_trial if complete else None
+
+    def _plain(self, run_dir: RunDir, request: dict[str, Any]) -> Run:
+        return Run(
+            run_dir,
+            request,
+            run_dir.path.name,
+            done=lambda result: None,
+            metric=self.config.metric,
+        )
+
+    # Requests
+
+    def _request(
+        self,
+        *,
+        phase: str,
+        method: str,
+        options: dict[str, Any],
+        name: str,
+        parameters: dict[str, Any] | None = None,
+        trial: int | None = None,
+        seed: int | None = None,
+        test_split: str | None = None,
+    ) -> dict[str, Any]:
+        request = {
+            "config": str(self.config.config),
+            "options": {**self._common, **options},
+            "seed": self.config.seed if seed is None else seed,
+            "study": self.config.name,
+            "phase": phase,
+            "method": method,
+            "trial": trial,
+            "parameters": parameters or {},
+            "test_split": test_split,
+            "wandb": {
+                "project": "fourierkd",
+                "mode": None,
+                **self.config.wandb,
+                "group": self.config.name,
+                "job_type": phase,
+                "name": name,
+            },
+        }
+        # As the run folder will give it back: tuples are lists there.
+        plain: dict[str, Any] = json.loads(json.dumps(request))
+        return plain
+
+    def _run_dir(self, name: str) -> RunDir:
+        return RunDir(self.work_dir / RUNS_NAME / name)
+
+
+def _to_do(run: Run) -> bool:
+    """Whether a run has no result yet; one that has must be of the same request.
+
+    Raises:
+        StudyError: the folder holds the run of another request.
+    """
+    result = run.run_dir.read_result()
+    if result is None or result["state"] == "stopped":
+        return True
+    check_same(run.run_dir, run.request)
+    return False
+
+
+@contextmanager
+def stop_on_signals(driver: Driver) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask live runs to save and stop; a second one ends all at once."""
+
+    def note(number: int, frame: Any) -> None:
+        driver.interrupts += 1
+        if driver.interrupts > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,285 @@
+"""Trains runs through an executor: in flow runs to do, out flow results, whoever dies meanwhile.
+
+The driver writes the run folder, sends it off, tails its scalars, passes values on, asks it to
+stop, and sees to it that every ended run has a result. It knows nothing of Optuna: a ``Run`` brings
+what is to happen with values and results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fourierkd.errors import StudyError, near
+from fourierkd.run_dir import Row, RunDir
+from sweeps.account import Account
+from sweeps.executor import Exit, LocalExecutor
+from sweeps.progress import Display
+
+POLL = 0.1  # seconds between looks at the scalars of live runs
+SAME_FAILURES = 3
+RESTARTS = 2  # how often a run stopped by somebody else is sent off again
+STOP_PATIENCE = 60.0  # seconds for runs to save and stop after Ctrl-C
+# Errors of the input, not of a trial's parameters: the study has to wait for a person.
+INPUT_ERRORS = ("DataError", "CheckpointError")
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The person at the terminal stopped the study; live runs saved what they could."""
+
+
+@dataclass
+class Run:
+    """One run to be done.
+
+    Attributes:
+        run_dir: its folder.
+        request: what is asked of it (``docs/design.md``).
+        label: for the display.
+        metric: the validation metric that is passed on; None: none is.
+        report: called with (iteration, value) of each validation; a text asks for the run to be
+            pruned.
+        done: called once with the result of an ended run.
+        counts: whether the display counts it.
+    """
+
+    run_dir: RunDir
+    request: dict[str, Any]
+    label: str
+    done: Callable[[dict[str, Any]], None]
+    metric: str | None = None
+    report: Callable[[int, float], str | None] = lambda iteration, value: None
+    counts: bool = True
+    offset: int = 0
+    started: float = 0.0
+    stop: tuple[str, str] | None = None
+    stopped_by_others: int = 0
+    seen: dict[int, float] = field(default_factory=dict)
+
+
+class Driver:
+    """Runs until there are no more.
+
+    Args:
+        executor: where runs are trained.
+        display: what the person sees.
+        account: where the time goes.
+    """
+
+    def __init__(self, executor: LocalExecutor, display: Display, account: Account) -> None:
+        self.executor, self.display, self.account = executor, display, account
+        self.interrupts = 0  # set by the signal handler
+        self._live: dict[Any, Run] = {}
+        self._failures: list[str] = []
+
+    def drive(self, next_run: Callable[[], Run | None], jobs: int) -> None:
+        """Take runs from ``next_run`` until it gives None and all have ended, ``jobs`` at once.
+
+        Raises:
+            StudyError: three failures of one kind in a row, bad input, or a metric that no run has.
+            Interrupted: after Ctrl-C, once the live runs have stopped.
+        """
+        self.executor.jobs = self.display.jobs = jobs
+        more = True
+        while True:
+            while more and len(self._live) < jobs and not self.interrupts:
+                run = next_run()
+                if run is None:
+                    more = False
+                else:
+                    self._begin(run)
+            if self.interrupts:
+                self._stop_all()
+            if not self._live:
+                if more:
+                    continue
+                return
+            for end in self.executor.poll(POLL):
+                run = self._live.pop(end.run)
+                self._end(run, end)
+            for run in self._live.values():
+                self._watch(run)
+
+    def _begin(self, run: Run) -> None:
+        result = run.run_dir.read_result()
+        if result is not None and result["state"] != "stopped":
+            self._follow(run)  # it ended, but nobody heard of it
+            self._finish(run, result, seconds=None)
+            return
+        known = run.run_dir.request.exists()
+        if known:
+            check_same(run.run_dir, run.request)
+        run.run_dir.result.unlink(missing_ok=True)
+        run.run_dir.clear_stop()
+        run.run_dir.create(run.request)
+        self._send(run, resume=known)
+
+    def _send(self, run: Run, *, resume: bool) -> None:
+        run.started = time.monotonic()
+        self._live[run.run_dir.path] = run
+        self.display.started(run.label)
+        self.executor.submit(run.run_dir, resume=resume)
+
+    def _watch(self, run: Run) -> None:
+        self._follow(run)
+        # A starting child forgets old stop requests, perhaps this one.
+        if run.stop is not None and run.run_dir.stop_asked() is None:
+            run.run_dir.ask_stop(*run.stop)
+
+    def _follow(self, run: Run) -> None:
+        """Pass on what the run wrote since the last look."""
+        rows, run.offset = run.run_dir.tail(run.offset)
+        for row in rows:
+            if run.metric is not None and any(key.startswith("val/") for key in row):
+                self._validated(run, row, run.metric)
+        self.display.rows(run.label, run.run_dir, rows)
+
+    def _validated(self, run: Run, row: Row, metric: str) -> None:
+        key = f"val/{metric}"
+        if key not in row:
+            known = [name[4:] for name in row if name.startswith("val/")]
+            raise StudyError(
+                "metric must be one that the run's validation reports",
+                value=metric,
+                fix=near(metric, known),
+            )
+        value = row[key]
+        if value is None or row["iter"] in run.seen:
+            return
+        run.seen[row["iter"]] = value
+        why = run.report(row["iter"], value)
+        if why is not None and run.stop is None:
+            run.stop = ("pruned", why)
+
+    def _end(self, run: Run, end: Exit) -> None:
+        self._follow(run)
+        wall = time.monotonic() - run.started
+        result = run.run_dir.read_result()
+        if self.interrupts and (result is None or result["state"] == "stopped"):
+            self.account.add_run(run.request["phase"], wall, (result or {}).get("seconds") or {})
+            return
+        if result is not None and result["state"] == "stopped":
+            run.stopped_by_others += 1
+            if run.stopped_by_others <= RESTARTS:
+                self.display.say(
+                    f"{run.label}: stopped from outside ({result['reason']}); going on"
+                )
+                run.run_dir.result.unlink()
+                run.run_dir.clear_stop()
+                self._send(run, resume=True)
+                return
+            result = failed(
+                run, f"Stopped: {result['reason']}, {run.stopped_by_others} times", wall
+            )
+        elif result is None:
+            result = failed(run, f"Died: {end.why()}", wall)
+        if result["state"] == "failed":
+            self._refuse_bad_input(run, result)
+        self.account.add_run(run.request["phase"], wall, result.get("seconds") or {})
+        self._finish(run, result, seconds=wall)
+
+    def _finish(self, run: Run, result: dict[str, Any], *, seconds: float | None) -> None:
+        run.done(result)
+        value = (result.get("best") or {}).get("value")
+        words = {
+            "complete": f"{result['metric']} {value:.4g}" if value is not None else "complete",
+            "pruned": f"pruned ({result['reason']})",
+        }
+        text = words.get(result["state"], f"FAIL ({result['reason']}); log: {run.run_dir.log}")
+        self.display.ended(run.label, text, seconds=seconds, counts=run.counts)
+        if seconds is None:
+            return
+        if result["state"] != "failed":
+            self._failures.clear()
+            return
+        self._failures.append(failure_kind(result))
+        if self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES:
+            raise StudyError(
+                f"the last {SAME_FAILURES} runs failed in the same way ({result['reason']})",
+                fix=f"see {run.run_dir.log}; after correcting it, the same command goes on",
+            )
+
+    def _refuse_bad_input(self, run: Run, result: dict[str, Any]) -> None:
+        kind, phase = failure_kind(result), run.request["phase"]
+        if kind in INPUT_ERRORS or (kind == "ConfigError" and phase != "trial"):
+            run.run_dir.result.unlink()  # so that the same command tries again
+            raise StudyError(
+                f"{run.label} cannot run ({result['reason']})",
+                fix=f"correct it, then run the same command; log: {run.run_dir.log}",
+            )
+
+    def _stop_all(self) -> None:
+        """Ask the live runs to save and stop, wait for them, and raise ``Interrupted``."""
+        if self._live:
+            self.display.say(
+                "stopping: live runs save their state (Ctrl-C again ends them at once)"
+            )
+        for run in self._live.values():
+            run.stop = ("stopped", "interrupted")
+            run.run_dir.ask_stop(*run.stop)
+        end = time.monotonic() + STOP_PATIENCE
+        while self._live and time.monotonic() < end:
+            for gone in self.executor.poll(POLL):
+                self._end(self._live.pop(gone.run), gone)
+            for run in self._live.values():
+                self._watch(run)
+        for run in self._live.values():
+            self.executor.kill(run.run_dir)
+        raise Interrupted
+
+
+def failed(run: Run, reason: str, wall: float) -> dict[str, Any]:
+    """Write and return the result of a run whose process could not."""
+    values = [{"iter": iteration, "value": value} for iteration, value in run.seen.items()]
+    result: dict[str, Any] = {
+        "state": "failed",
+        "reason": reason,
+        "metric": None,
+        "best": None,
+        "metrics": {},
+        "iters": values[-1]["iter"] if values else 0,
+        "seconds": {"total": round(wall, 3)},
+        "parameters": {},
+        "teacher_sha256": None,
+        "checkpoints": {"last": None, "best": None},
+    }
+    run.run_dir.write_result(result)
+    return result
+
+
+def failure_kind(result: dict[str, Any]) -> str:
+    """The error's type, or how the process died: what stands before the colon of the reason."""
+    reason = result.get("reason") or ""
+    return reason if reason.startswith(("Died:", "Stopped:")) else reason.partition(":")[0]
+
+
+def check_same(run_dir: RunDir, request: dict[str, Any]) -> None:
+    """Refuse to go on with a run that was started for another purpose.
+
+    Raises:
+        StudyError: seed, method, phase, split or options differ (paths apart: a checkout may have
+            moved).
+    """
+    old = run_dir.read_request()
+    for key in ("seed", "phase", "method", "trial", "parameters", "test_split"):
+        if old.get(key) != request[key]:
+            raise StudyError(
+                f"{run_dir.path} was started with another {key}",
+                value=old.get(key),
+                fix="delete this folder or choose another --work-dir",
+            )
+    ours = {key: value for key, value in request["options"].items() if not _is_path(value)}
+    theirs = {key: value for key, value in old["options"].items() if not _is_path(value)}
+    if ours != theirs:
+        changed = sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k))
+        raise StudyError(
+            f"{run_dir.path} was started with other options",
+            value=changed,
+            fix="delete this folder or choose another --work-dir",
+        )
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/")

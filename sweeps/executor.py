@@ -1,0 +1,240 @@
+"""Where runs are trained: in flow run folders, out flow their ends.
+
+``LocalExecutor`` feeds a warm fork server (``python -m fourierkd.engine.worker``; JSON lines, see
+``docs/design.md``), which has torch and the MM packages loaded, so that a child starts at once. The
+server dies with this process and its children die with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fourierkd.errors import RunError, StudyError
+from fourierkd.run_dir import RunDir
+
+WORKER = (sys.executable, "-m", "fourierkd.engine.worker")
+REPO = Path(__file__).resolve().parent.parent
+RESTARTS = 2  # how often one run survives the death of the server
+PATIENCE = 30.0  # seconds for a killed process to let go of its run folder
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A run's process ended: its exit code, or the signal that killed it, or the server's death."""
+
+    run: Path
+    code: int | None
+    signal: int | None
+
+    def why(self) -> str:
+        """In words; only for a process that left no result."""
+        if self.signal == signal.SIGKILL:
+            return "killed by signal 9 (out of memory?)"
+        if self.signal:
+            return f"killed by signal {self.signal} ({signal.Signals(self.signal).name})"
+        if self.code is None:
+            return "the training server died under it (out of memory?)"
+        return f"exited with code {self.code} and no result"
+
+
+class LocalExecutor:
+    """Runs on this machine, ``jobs`` at once.
+
+    Args:
+        log: where the server's own messages go.
+        jobs: children at once: each gets an equal share of the cores, and a GPU of its own where
+            there are several.
+        command: the server.
+    """
+
+    def __init__(self, log: Path, *, jobs: int = 1, command: Sequence[str] = WORKER) -> None:
+        self.jobs = jobs
+        self._log, self._command = log, list(command)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._running: dict[Path, int] = {}  # run folder -> slot
+        self._restarts: dict[Path, int] = {}
+        self._ready = False
+
+    def start(self) -> None:
+        """Start the server; it loads its packages while this process goes on.
+
+        Raises:
+            StudyError: it cannot be started.
+        """
+        if self._server is not None:
+            return
+        path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
+        # The server may use all cores while it loads; each child is told its share.
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(self._log, "ab") as log:
+                self._server = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C is for this process, which asks runs to stop
+                )
+        except FileNotFoundError as error:
+            raise StudyError(
+                "the training server cannot be started", value=self._command[0]
+            ) from error
+        self._ready = False
+        threading.Thread(target=self._listen, args=(self._server,), daemon=True).start()
+
+    def submit(self, run_dir: RunDir, *, resume: bool) -> None:
+        """Train what ``run_dir.request`` asks for.
+
+        Raises:
+            RunError: another process still trains it.
+        """
+        _wait_until_free(run_dir)
+        self.start()
+        if run_dir.path not in self._running:
+            used = set(self._running.values())
+            self._running[run_dir.path] = min(s for s in range(len(used) + 1) if s not in used)
+        slot = self._running[run_dir.path]
+        self._send({"run": str(run_dir.path), "resume": resume, "env": self._environment(slot)})
+
+    def poll(self, timeout: float) -> list[Exit]:
+        """The runs that ended, after at most ``timeout`` seconds where none did.
+
+        Raises:
+            StudyError: the server cannot be started, or speaks another language.
+        """
+        exits: list[Exit] = []
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                wait = 0.0 if exits else max(0.0, end - time.monotonic())
+                event = self._events.get(timeout=wait) if wait else self._events.get_nowait()
+            except queue.Empty:
+                return exits
+            if event["event"] == "ready":
+                self._ready = True
+            elif event["event"] == "exited" and Path(event["run"]) in self._running:
+                del self._running[Path(event["run"])]
+                exits.append(Exit(Path(event["run"]), event.get("code"), event.get("signal")))
+            elif event["event"] == "dead" and event["server"] is self._server:
+                exits += self._revive()
+
+    def kill(self, run_dir: RunDir) -> None:
+        """End the run's process at once."""
+        if run_dir.path in self._running:
+            self._send({"kill": str(run_dir.path)})
+
+    def close(self) -> None:
+        """End the server and all children."""
+        server, self._server = self._server, None
+        self._running.clear()
+        if server is None:
+            return
+        with suppress(OSError):
+            if server.stdin is not None:
+                server.stdin.close()
+        try:
+            server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        threads = str(max(1, len(os.sched_getaffinity(0)) // self.jobs))
+        environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        devices = gpus()
+        if self.jobs > 1 and len(devices) > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+        return environment
+
+    def _send(self, message: dict[str, Any]) -> None:
+        server = self._server
+        if server is not None and server.stdin is not None:
+            with suppress(OSError):  # it died: poll sees that, and submits again
+                server.stdin.write((json.dumps(message) + "\n").encode())
+                server.stdin.flush()
+
+    def _listen(self, server: subprocess.Popen[bytes]) -> None:
+        if server.stdout is not None:
+            for line in server.stdout:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # something a library printed
+                if isinstance(event, dict) and "event" in event:
+                    self._events.put(event)
+        server.wait()
+        self._events.put({"event": "dead", "server": server})
+
+    def _revive(self) -> list[Exit]:
+        """After the server's death: start another and go on with its runs, but not for ever."""
+        server, self._server = self._server, None
+        if not self._ready:
+            code = server.returncode if server is not None else None
+            raise StudyError(
+                f"the training server ended with code {code} before it was ready: "
+                f"{_last_line(self._log)}",
+                fix=f"see {self._log}",
+            )
+        lost, again = [], list(self._running)
+        for run in again:
+            self._restarts[run] = self._restarts.get(run, 0) + 1
+            if self._restarts[run] > RESTARTS:
+                del self._running[run]
+                lost.append(Exit(run, None, None))
+        for run in list(self._running):
+            run_dir = RunDir(run)
+            result = run_dir.read_result()
+            if result is not None and result.get("state") != "stopped":  # it had just ended
+                del self._running[run]
+                lost.append(Exit(run, 0, None))
+            else:
+                self.submit(run_dir, resume=True)
+        return lost
+
+
+def gpus() -> list[str]:
+    """Names for CUDA_VISIBLE_DEVICES of the GPUs this process may use, without loading CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    try:
+        return [str(i) for i, _ in enumerate(os.listdir("/proc/driver/nvidia/gpus"))]
+    except OSError:
+        return []
+
+
+def _wait_until_free(run_dir: RunDir) -> None:
+    """A killed process lets go of its folder a moment later than its parent ends."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with run_dir.lock():
+                return
+        except RunError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return "no message"
+    return lines[-1].strip()[:300] if lines else "no message"

@@ -1,0 +1,126 @@
+"""The end of a study: in flow its run folders, out flow tables, summary, report and time."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fourierkd.errors import FourierKDError
+from sweeps.account import sentence
+from sweeps.fingerprint import file_sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.coordinator import Coordinator
+
+
+def write_tables(coordinator: Coordinator) -> pd.DataFrame:
+    """Write ``results.csv`` and ``results.parquet``, one row per run, and return the table."""
+    from fourierkd.analysis.results import results_table, write_results
+
+    table = results_table(coordinator.run_dirs(), work_dir=coordinator.work_dir)
+    write_results(table, coordinator.work_dir)
+    return table
+
+
+def finish(coordinator: Coordinator, command: str) -> None:
+    """Write tables and report of a study whose runs are done, and print what came out."""
+    from fourierkd.analysis.report import write_report
+    from fourierkd.analysis.stats import summary
+
+    config, work_dir, display = coordinator.config, coordinator.work_dir, coordinator.display
+    account = coordinator.account
+    with account.part("report"):
+        table = write_tables(coordinator)
+        finals = table[table["phase"] == "final"]
+        if config.baseline in set(finals["method"]):
+            display.console.print(
+                summary(
+                    table,
+                    baseline=config.baseline,
+                    metric=config.metric,
+                    direction=config.direction,
+                )
+            )
+        report = write_report(work_dir, table, coordinator.study, _info(coordinator, command))
+    if account.runs:
+        with account.part("tracking"):
+            _log_table(coordinator, table)
+    seconds = account.save(work_dir)
+    display.say(f"results: {work_dir / 'results.csv'}")
+    display.say(f"report:  {report}")
+    sync = _sync_line(coordinator)
+    if sync:
+        display.say(f"W&B:     {sync}")
+    display.say(sentence(seconds))
+
+
+def _info(coordinator: Coordinator, command: str) -> dict[str, Any]:
+    config = coordinator.config
+    notes = list(coordinator.notes)
+    failures = [t for t in coordinator.study.get_trials(deepcopy=False) if t.state.name == "FAIL"]
+    if failures:
+        notes.append(f"{len(failures)} of the trials failed; the table of runs gives the reasons.")
+    if coordinator.teacher is not None:
+        notes.append(_teacher_note(coordinator.teacher.read_result() or {}, coordinator.checkpoint))
+    return {
+        "title": config.name,
+        "config": str(config.config),
+        "command": command,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+        "baseline": config.baseline,
+        "metric": config.metric,
+        "direction": config.direction,
+        "notes": notes,
+        "time": coordinator.account.merged(coordinator.work_dir),
+    }
+
+
+def _teacher_note(result: dict[str, Any], checkpoint: Path | None) -> str:
+    value = (result.get("best") or {}).get("value")
+    score = f"{result.get('metric')} {value:.4g} on val" if value is not None else "no score"
+    sha = file_sha256(checkpoint)[:16] if checkpoint is not None else "unknown"
+    return f"Teacher: {score}, sha256 {sha}."
+
+
+def _tracked(coordinator: Coordinator) -> bool:
+    """Whether any run was tracked: W&B is then installed and wanted."""
+    return importlib.util.find_spec("wandb") is not None and any(
+        run.wandb.is_dir() for run in coordinator.run_dirs()
+    )
+
+
+def _log_table(coordinator: Coordinator, table: pd.DataFrame) -> None:
+    """The final table as a W&B run of its own, in the study's group."""
+    config = coordinator.config
+    if not _tracked(coordinator):
+        return
+    from fourierkd.tracking.wandb_backend import log_study_table
+
+    tables = {"results": table}
+    try:
+        from fourierkd.analysis.stats import compare
+
+        tables["comparison"] = compare(
+            table, baseline=config.baseline, metric=config.metric, direction=config.direction
+        )
+    except FourierKDError:
+        pass  # no final runs to compare
+    log_study_table(
+        coordinator.work_dir,
+        tables,
+        study=config.name,
+        metric=config.metric,
+        wandb={"project": "fourierkd", **config.wandb},
+    )
+
+
+def _sync_line(coordinator: Coordinator) -> str:
+    if not _tracked(coordinator):
+        return ""
+    from fourierkd.tracking.wandb_backend import sync_command
+
+    return sync_command([*(run.path for run in coordinator.run_dirs()), coordinator.work_dir])

@@ -1,0 +1,143 @@
+"""What the person sees: in flow starts, rows and ends of runs, out flow bars or plain lines.
+
+One line for each ended run in both forms; the bars (runs done, best so far, time left; the state of
+each live run) are drawn only on a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fourierkd.run_dir import Row, RunDir, read_json
+from sweeps.account import duration
+
+
+class Display:
+    """Progress of one study.
+
+    Args:
+        metric: name of what is tuned.
+        direction: ``maximize`` or ``minimize``.
+        console: where to print; a terminal gets bars.
+    """
+
+    def __init__(self, metric: str, direction: str, console: Console | None = None) -> None:
+        # A log has no width of its own, and a line that is broken cannot be searched for.
+        self.console = console or Console(soft_wrap=True, highlight=False)
+        self._metric, self._sign = metric, 1 if direction == "maximize" else -1
+        self._bars: Progress | None = None
+        self._study: TaskID | None = None
+        self._runs: dict[str, TaskID] = {}
+        self._lengths: dict[str, tuple[str, int] | None] = {}
+        self._total = self._done = 0
+        self._seconds: list[float] = []  # of the runs that were trained to their end
+        self._best: tuple[float, str] | None = None
+        self.jobs = 1
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._bars = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+                refresh_per_second=4,
+            )
+            self._study = self._bars.add_task("study", total=None, text="")
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(escape(text))
+
+    def plan(self, total: int, done: int) -> None:
+        """How many runs the study has, and how many are over already."""
+        self._total, self._done = total, done
+        self._update()
+
+    def best(self, value: float, label: str) -> None:
+        """Note a trial's value; the best one is shown."""
+        if self._best is None or self._sign * value > self._sign * self._best[0]:
+            self._best = (value, label)
+        self._update()
+
+    def started(self, label: str) -> None:
+        """A run was handed to the executor."""
+        if self._bars is not None and label not in self._runs:
+            self._runs[label] = self._bars.add_task(label, total=None, text="starting")
+
+    def rows(self, label: str, run_dir: RunDir, rows: list[Row]) -> None:
+        """New scalars of a live run."""
+        if self._bars is None or label not in self._runs or not rows:
+            return
+        if self._lengths.get(label) is None:
+            self._lengths[label] = length(run_dir)
+        unit, last = self._lengths[label] or ("iter", 0)
+        row = rows[-1]
+        now = row.get(unit) or 0
+        values = [
+            r[f"val/{self._metric}"] for r in rows if r.get(f"val/{self._metric}") is not None
+        ]
+        fields: dict[str, Any] = {}
+        of = f"/{last}" if last else ""
+        text = f"{unit} {now}{of}"
+        if values:
+            text += f"  {self._metric} {values[-1]:.4g}"
+        if values or "train/loss" in row:
+            fields["text"] = text
+        self._bars.update(self._runs[label], total=last or None, completed=now, **fields)
+
+    def ended(self, label: str, text: str, *, seconds: float | None, counts: bool = True) -> None:
+        """A run is over; ``seconds`` of those trained in full to estimate the time left."""
+        if seconds is not None:
+            self._seconds.append(seconds)
+        self._done += counts
+        if self._bars is not None and label in self._runs:
+            self._bars.remove_task(self._runs.pop(label))
+        self._lengths.pop(label, None)
+        took = f", {duration(seconds)}" if seconds is not None else ""
+        tail = f"; {self._tail()}" if counts else ""
+        self.say(f"[{self._done}/{self._total}] {label}: {text}{took}{tail}")
+        self._update()
+
+    def _tail(self) -> str:
+        words = []
+        if self._best is not None:
+            words.append(f"best {self._metric} {self._best[0]:.4g} ({self._best[1]})")
+        if self._seconds and self._done < self._total:
+            mean = sum(self._seconds) / len(self._seconds)
+            words.append(f"about {duration(mean * (self._total - self._done) / self.jobs)} left")
+        return ", ".join(words) or "no trial has ended"
+
+    def _update(self) -> None:
+        if self._bars is not None and self._study is not None:
+            self._bars.update(
+                self._study,
+                total=self._total or None,
+                completed=self._done,
+                text=f"{self._done}/{self._total} runs; {self._tail()}",
+            )
+
+
+def length(run_dir: RunDir) -> tuple[str, int] | None:
+    """("iter" or "epoch", how many the run has), as far as its records say."""
+    environment = read_json(run_dir.environment)
+    if environment is None:
+        return None
+    if environment.get("max_iters"):
+        return "iter", int(environment["max_iters"])
+    if environment.get("max_epochs"):
+        return "epoch", int(environment["max_epochs"])
+    return None

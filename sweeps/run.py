@@ -1,0 +1,140 @@
+"""The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... dashboard --wandb``.
+
+In flow arguments, out flows an exit code: 0, 2 for bad input (one line on stderr), 130 after
+    Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parent.parent
+if __package__ in (None, ""):  # run as a script: Python put this file's own folder first
+    sys.path[0] = str(REPO)
+
+from fourierkd.errors import ConfigError, exit_on_error  # noqa: E402
+from sweeps.executor import WORKER  # noqa: E402
+from sweeps.study import load_study, parse_overrides  # noqa: E402
+
+DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_seg.py"
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None, *, worker: Sequence[str] = WORKER) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments; default: of the process.
+        worker: command line of the training server.
+
+    Raises:
+        FourierKDError: bad input, or a study that cannot go on.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(arguments)
+    return _study(args, arguments, worker) if args.command == "study" else _dashboard(args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sweeps/run.py", description="Tune a distillation.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    study = commands.add_parser(
+        "study",
+        help="run or continue a study up to its report",
+        description="Run or continue a study: teacher, arms, trials, final runs, report. "
+        "The same command continues an interrupted study; of a finished one it rewrites the "
+        "report.",
+    )
+    _add_config(study)
+    study.add_argument(
+        "--trials", type=int, metavar="N", help="runs of the search in all, arms included"
+    )
+    study.add_argument(
+        "--work-dir", type=Path, metavar="D", help="default: work_dirs/<name of the study>"
+    )
+    study.add_argument("--seed", type=int, metavar="S", help="of the sampler and of the trials")
+    study.add_argument(
+        "--jobs", type=int, metavar="J", help="runs at once (default: as the study says)"
+    )
+    study.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="study keys, such as final_seeds=2, or options.train_cfg.max_iters=50 of every run",
+    )
+    dashboard = commands.add_parser("dashboard", help="a study's dashboard, as code")
+    _add_config(dashboard)
+    dashboard.add_argument("--wandb", action="store_true", help="a Weights & Biases workspace")
+    dashboard.add_argument("--entity", help="W&B user or team (default: as the study says)")
+    dashboard.add_argument("--project", help="W&B project (default: as the study says)")
+    dashboard.add_argument(
+        "--dry-run", action="store_true", help="print its JSON; needs no network and no account"
+    )
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="CONFIG",
+        help="a study config (default: configs/studies/shapes_seg.py)",
+    )
+
+
+def _study(args: argparse.Namespace, arguments: list[str], worker: Sequence[str]) -> int:
+    overrides: dict[str, Any] = parse_overrides(args.overrides)
+    for key, value in (("trials", args.trials), ("seed", args.seed)):
+        if value is not None:
+            overrides[key] = value
+    if args.jobs is not None:
+        overrides |= {"jobs": args.jobs, "trial_jobs": args.jobs}
+    config = load_study(args.config, overrides)
+    work_dir = args.work_dir or Path("work_dirs") / config.name
+    command = f"python sweeps/run.py {shlex.join(arguments)}"
+    from sweeps.coordinator import run_study
+    from sweeps.driver import Interrupted
+
+    try:
+        run_study(config, work_dir, command=command, worker=worker)
+    except (Interrupted, KeyboardInterrupt):
+        print(f"stopped; nothing is lost. To go on: {command}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _dashboard(args: argparse.Namespace) -> int:
+    if not args.wandb:
+        raise ConfigError("dashboard needs to know which one", fix="add --wandb")
+    config = load_study(args.config)
+    project = args.project or config.wandb.get("project") or "fourierkd"
+    entity = args.entity or config.wandb.get("entity")
+    from fourierkd.tracking import workspace
+
+    if args.dry_run:
+        import json
+
+        spec = workspace.workspace_json(
+            project=project, entity=entity, metric=config.metric, study=config.name
+        )
+        print(json.dumps(spec, indent=1, sort_keys=True))
+        return 0
+    url = workspace.save_workspace(
+        project=project, entity=entity, metric=config.metric, study=config.name
+    )
+    print(url)
+    return 0
+
+
+if __name__ == "__main__":
+    exit_on_error("sweeps/run.py", main)

@@ -1,0 +1,343 @@
+"""The search space: config options with ``suggest`` nodes in place of values.
+
+In flows a dict of dotted option -> value or node, and a trial; out flow the options of one run
+config and the parameters that the trial chose. A choice may hold further nodes, so a mask kind
+brings its own parameters along.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fourierkd.errors import ConfigError, near
+
+Space = Mapping[str, Any]
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class SuggestsValues(Protocol):
+    """What this module needs of ``optuna.Trial`` (or ``FixedTrial``)."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in [low, high]."""
+
+    low: float
+    high: float
+    log: bool
+    step: float | None
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number in [low, high]."""
+
+    low: int
+    high: int
+    log: bool
+    step: int
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several plain values."""
+
+    choices: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several named values of any form, which may hold nodes of their own."""
+
+    values: dict[str, Any]
+
+
+Node = Float | Int | Categorical | Choice
+_NODES = (Float, Int, Categorical, Choice)
+
+
+def _float(low: float, high: float, *, log: bool = False, step: float | None = None) -> Float:
+    """A real number in [low, high]: uniform, uniform in its logarithm, or on a grid of ``step``."""
+    _check_range("float", low, high, log, step)
+    return Float(float(low), float(high), bool(log), None if step is None else float(step))
+
+
+def _int(low: int, high: int, *, log: bool = False, step: int = 1) -> Int:
+    """A whole number in [low, high], both included."""
+    for name, value in (("low", low), ("high", high), ("step", step)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigError(f"suggest.int: {name} must be a whole number", value=value)
+    _check_range("int", low, high, log, None if step == 1 else step)
+    return Int(low, high, bool(log), step)
+
+
+def _categorical(choices: Sequence[Any]) -> Categorical:
+    """One of ``choices``: numbers, texts, booleans or None."""
+    if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
+        raise ConfigError(
+            "suggest.categorical takes a list of values", value=choices, fix="e.g. [True, False]"
+        )
+    for value in choices:
+        if not isinstance(value, _PLAIN):
+            raise ConfigError(
+                "suggest.categorical takes numbers, texts, booleans and None",
+                value=value,
+                fix="give other values names: suggest.choice(name=value, ...)",
+            )
+    if len({repr(value) for value in choices}) < len(choices):
+        raise ConfigError("suggest.categorical takes each value once", value=list(choices))
+    return Categorical(tuple(choices))
+
+
+def _choice(**values: Any) -> Choice:
+    """One of several named values; a value may be a dict or list that holds nodes."""
+    if not values:
+        raise ConfigError(
+            "suggest.choice needs a named value",
+            fix='e.g. suggest.choice(off=None, low_pass=dict(type="LowPass", cutoff=0.5))',
+        )
+    return Choice(dict(values))
+
+
+class _Suggest:
+    """``suggest.float``, ``suggest.int``, ``suggest.categorical`` and ``suggest.choice``."""
+
+    float = staticmethod(_float)
+    int = staticmethod(_int)
+    categorical = staticmethod(_categorical)
+    choice = staticmethod(_choice)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copy, pickle and inspect probe for these
+            raise AttributeError(name)
+        known = ("float", "int", "categorical", "choice")
+        raise ConfigError("suggest has no such node", value=name, fix=near(name, known))
+
+
+suggest = _Suggest()
+
+
+def check_space(space: Space) -> None:
+    """Refuse a space that no study can search.
+
+    Raises:
+        ConfigError: no node at all, one option inside another, a value that JSON cannot hold, or
+            two parameters of one name.
+    """
+    if not isinstance(space, Mapping):
+        raise ConfigError("space must be a dict of dotted option -> value", value=space)
+    for key in space:
+        if not isinstance(key, str) or not all(key.split(".")):
+            raise ConfigError("a key of space is a dotted option", value=key)
+        for other in space:
+            if other != key and other.startswith(key + "."):
+                raise ConfigError(
+                    f"space holds {key} and an option inside it",
+                    value=other,
+                    fix=f"put the node into the value of {key}",
+                )
+    names = [
+        name for key, short in short_names(space).items() for name in _names(space[key], short)
+    ]
+    if not names:
+        raise ConfigError(
+            "a search space needs a suggest node",
+            value=sorted(space),
+            fix="e.g. suggest.float(0, 1)",
+        )
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError("two parameters have one name", value=name)
+    try:
+        json.dumps(describe(space), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"space must hold plain values only ({error})") from error
+
+
+def short_names(space: Space) -> dict[str, str]:
+    """Option -> parameter name: the fewest last parts that no other searched option ends with."""
+    searched = [key for key, value in space.items() if _names(value, key)]
+    short = {}
+    for key in searched:
+        parts = key.split(".")
+        for count in range(1, len(parts) + 1):
+            tail = parts[-count:]
+            if sum(other.split(".")[-count:] == tail for other in searched) == 1:
+                break
+        short[key] = ".".join(tail)
+    return short
+
+
+def resolve(space: Space, trial: SuggestsValues) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Let ``trial`` fill in every node that its own choices make active.
+
+    Returns:
+        (options, parameters): dotted option -> value for the run config, and short name -> value.
+
+    Example:
+        >>> import optuna
+        >>> space = {"model.mask": suggest.choice(off=None, low=dict(cutoff=suggest.float(0.1, 1)))}
+        >>> resolve(space, optuna.trial.FixedTrial({"mask": "low", "mask.low.cutoff": 0.5}))
+        ({'model.mask': {'cutoff': 0.5}}, {'mask': 'low', 'mask.low.cutoff': 0.5})
+    """
+    short = short_names(space)
+    parameters: dict[str, Any] = {}
+    options = {
+        key: _fill(value, short.get(key, key), trial, parameters) for key, value in space.items()
+    }
+    return options, parameters
+
+
+def match(space: Space, options: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The parameters with which ``resolve`` gives ``options``, so that an arm can be a trial.
+
+    Returns:
+        (parameters, ""), or (None, why the options are outside of the space).
+    """
+    short = short_names(space)
+    for key in options:
+        if key not in space:
+            return None, f"{key} is not in the space"
+    parameters: dict[str, Any] = {}
+    for key, node in space.items():
+        if key not in options:
+            return None, f"{key} is not given"
+        if not _match(node, options[key], short.get(key, key), parameters):
+            return None, f"{key}={options[key]!r} is outside of the space"
+    return parameters, ""
+
+
+def describe(value: Any) -> Any:
+    """The space in JSON's types, each node as ``{"suggest": kind, ...}``: it identifies a study."""
+    if isinstance(value, Choice):
+        return {"suggest": "choice", "values": describe(value.values)}
+    if isinstance(value, Categorical):
+        return {"suggest": "categorical", "choices": list(value.choices)}
+    if isinstance(value, Float | Int):
+        return {"suggest": type(value).__name__.lower(), **vars(value)}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    return value
+
+
+def _check_range(kind: str, low: float, high: float, log: bool, step: float | None) -> None:
+    where = f"suggest.{kind}"
+    for name, value in (("low", low), ("high", high), ("step", 1 if step is None else step)):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise ConfigError(f"{where}: {name} must be a finite number", value=value)
+    if low >= high:
+        raise ConfigError(
+            f"{where}: low must be below high",
+            value=(low, high),
+            fix=f"use {where}({high}, {low})" if low > high else "use the value itself",
+        )
+    if log and low <= 0:
+        raise ConfigError(
+            f"{where}: log=True needs low > 0", value=low, fix="raise low or drop log"
+        )
+    if step is not None and (log or not 0 < step <= high - low):
+        raise ConfigError(
+            f"{where}: step must be in (0, high - low], without log",
+            value=step,
+            fix="drop one of them",
+        )
+
+
+def _names(value: Any, name: str) -> list[str]:
+    """Names of all parameters that ``value`` may bring."""
+    own = [name] if isinstance(value, _NODES) else []
+    items = value.values if isinstance(value, Choice) else value
+    return own + [n for part, item in _items(items) for n in _names(item, f"{name}.{part}")]
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list | tuple) else []
+
+
+def _fill(value: Any, name: str, trial: SuggestsValues, parameters: dict[str, Any]) -> Any:
+    if isinstance(value, Float):
+        chosen: Any = trial.suggest_float(
+            name, value.low, value.high, step=value.step, log=value.log
+        )
+    elif isinstance(value, Int):
+        chosen = trial.suggest_int(name, value.low, value.high, step=value.step, log=value.log)
+    elif isinstance(value, Categorical):
+        chosen = trial.suggest_categorical(name, list(value.choices))
+    elif isinstance(value, Choice):
+        chosen = trial.suggest_categorical(name, list(value.values))
+        parameters[name] = chosen
+        return _fill(value.values[chosen], f"{name}.{chosen}", trial, parameters)
+    elif isinstance(value, Mapping):
+        return {k: _fill(v, f"{name}.{k}", trial, parameters) for k, v in value.items()}
+    elif isinstance(value, list | tuple):
+        return [_fill(v, f"{name}.{i}", trial, parameters) for i, v in enumerate(value)]
+    else:
+        return value
+    parameters[name] = chosen
+    return chosen
+
+
+def _match(node: Any, value: Any, name: str, parameters: dict[str, Any]) -> bool:
+    if isinstance(node, Float | Int):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not node.low <= value <= node.high:
+            return False
+        if isinstance(node, Int) and value != int(value):
+            return False
+        if node.step is not None:
+            steps = (value - node.low) / node.step
+            if abs(steps - round(steps)) > 1e-8:
+                return False
+        parameters[name] = value
+        return True
+    if isinstance(node, Categorical):
+        if not any(value == c and type(value) is type(c) for c in node.choices):
+            return False
+        parameters[name] = value
+        return True
+    if isinstance(node, Choice):
+        for key, item in node.values.items():
+            inner: dict[str, Any] = {}
+            if _match(item, value, f"{name}.{key}", inner):
+                parameters.update({name: key, **inner})
+                return True
+        return False
+    if isinstance(node, Mapping):
+        return (
+            isinstance(value, Mapping)
+            and set(value) == set(node)
+            and all(_match(v, value[k], f"{name}.{k}", parameters) for k, v in node.items())
+        )
+    if isinstance(node, list | tuple):
+        return (
+            isinstance(value, list | tuple)
+            and len(value) == len(node)
+            and all(
+                _match(n, v, f"{name}.{i}", parameters)
+                for i, (n, v) in enumerate(zip(node, value, strict=True))
+            )
+        )
+    return bool(node == value)

@@ -1,0 +1,241 @@
+"""The study's own files: in flow a study config and a work dir, out flows Optuna's study.
+
+``study.json`` says whose study the folder holds, ``optuna.log`` is Optuna's journal, ``study.lock``
+names the one process that may write. A process may die between any two bytes: a torn last line of
+the journal is dropped at the next start.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fourierkd.errors import ConfigError, StudyError, near
+from fourierkd.run_dir import RunDir, read_json, write_atomic
+from sweeps.fingerprint import digest
+from sweeps.study import StudyConfig
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDY_NAME, JOURNAL_NAME, LOCK_NAME, RUNS_NAME = "study.json", "optuna.log", "study.lock", "runs"
+
+
+@contextmanager
+def one_writer(work_dir: Path) -> Iterator[None]:
+    """Hold the work dir for this process; made where it does not exist.
+
+    Raises:
+        StudyError: another process runs the study, or the work dir is not writable.
+    """
+    path = work_dir / LOCK_NAME
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")  # noqa: SIM115 - held open as long as the lock
+    except OSError as error:
+        raise StudyError(
+            f"the work dir must be a writable folder ({error.strerror})",
+            value=str(work_dir),
+            fix="choose another --work-dir",
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise StudyError(
+                f"a study is run by one process at a time, and {owner} runs this one",
+                value=str(work_dir),
+                fix="wait for it, stop it, or choose another --work-dir",
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield
+
+
+def claim(config: StudyConfig, work_dir: Path) -> str | None:
+    """Record in ``study.json`` whose study this folder holds; the caller holds the lock.
+
+    A study of another identity without a single finished run makes way: its files move to
+        ``replaced_<n>``.
+
+    Returns:
+        Where the files of such a study went, else None.
+
+    Raises:
+        StudyError: the folder holds finished runs of another study.
+    """
+    identity = config.identity()
+    path = work_dir / STUDY_NAME
+    try:
+        recorded = read_json(path)
+        moved = None
+        if recorded is not None and recorded.get("identity") != identity:
+            if _has_finished_run(work_dir):
+                changed = sorted(
+                    key
+                    for key in {*identity, *recorded["identity"]}
+                    if identity.get(key) != recorded["identity"].get(key)
+                )
+                raise StudyError(
+                    f"this work dir holds the study {recorded['identity'].get('name')!r}, and "
+                    f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''} from it",
+                    value=str(work_dir),
+                    fix="choose another --work-dir or name, or undo the change",
+                )
+            moved = _move_aside(work_dir)
+            recorded = None
+        if recorded is None:
+            facts = {
+                "identity": identity,
+                "fingerprint": digest(identity),
+                "created": datetime.datetime.now(datetime.timezone.utc).isoformat(
+                    timespec="seconds"
+                ),
+            }
+            write_atomic(path, json.dumps(facts, indent=1) + "\n")
+        return moved
+    except OSError as error:
+        raise not_writable(path, error) from error
+
+
+def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
+    """Optuna's study of this folder, made where there is none; the caller holds the lock.
+
+    Raises:
+        StudyError: the journal cannot be read or written.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    # Absolute: Optuna's lock spins for ever on a relative path once its owner was killed.
+    path = (work_dir / JOURNAL_NAME).absolute()
+    try:
+        _repair(path)
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        return optuna.create_study(
+            study_name=config.name,
+            storage=storage,
+            sampler=make_sampler(config, 0),
+            pruner=make_pruner(config.pruner),
+            direction="minimize" if config.direction == "minimize" else "maximize",
+            load_if_exists=True,
+        )
+    except OSError as error:
+        raise not_writable(path, error) from error
+    except ValueError as error:
+        raise StudyError(
+            f"{path} is damaged ({error})", fix="restore it, or choose another --work-dir"
+        ) from error
+
+
+def make_sampler(config: StudyConfig, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler of trial ``number``: each trial has a random stream of its own, so that a resumed
+    study proposes what an uninterrupted one would.
+    """
+    import optuna
+
+    seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4], "big")
+    # Every argument is named, since Optuna's defaults change; None: prior, magic clip and weights
+    # as published.
+    return optuna.samplers.TPESampler(
+        n_startup_trials=config.sampler_startup,
+        n_ei_candidates=24,
+        gamma=None,
+        weights=None,
+        seed=seed,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+    )
+
+
+def make_pruner(spec: dict[str, Any] | None) -> optuna.pruners.BasePruner:
+    """The pruner of ``dict(type=<class of optuna.pruners>, ...)``; None: nothing is pruned.
+
+    Raises:
+        ConfigError: an unknown type or argument, or a value that the pruner refuses.
+    """
+    import optuna
+
+    if spec is None:
+        return optuna.pruners.NopPruner()
+    if not isinstance(spec, dict):
+        raise ConfigError("pruner must be a dict(type=..., ...) or None", value=spec)
+    arguments = dict(spec)
+    kind = arguments.pop("type", None)
+    known = [n for n in dir(optuna.pruners) if n.endswith("Pruner") and n != "BasePruner"]
+    if kind not in known:
+        raise ConfigError(
+            "pruner.type is a class of optuna.pruners", value=kind, fix=near(str(kind), known)
+        )
+    cls = getattr(optuna.pruners, kind)
+    names = [n for n in inspect.signature(cls.__init__).parameters if n != "self"]
+    for name in arguments:
+        if name not in names:
+            raise ConfigError(f"{kind} has no such argument", value=name, fix=near(name, names))
+    if isinstance(arguments.get("wrapped_pruner"), dict):
+        arguments["wrapped_pruner"] = make_pruner(arguments["wrapped_pruner"])
+    try:
+        pruner: optuna.pruners.BasePruner = cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"pruner: {error}", value=spec) from error
+    return pruner
+
+
+def not_writable(path: Path, error: OSError) -> StudyError:
+    """The one line for a full or read-only disk; what was written before stays whole."""
+    return StudyError(
+        f"the study's files must be writable ({error.strerror})",
+        value=str(error.filename or path),
+        fix="free the disk, then run the same command to go on",
+    )
+
+
+def _repair(path: Path) -> None:
+    """Drop what a killed writer left: half a line at the journal's end, and Optuna's own lock."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{path}.lock")
+    if not path.exists():
+        return
+    with open(path, "r+b") as file:
+        data = file.read()
+        if not data.endswith(b"\n"):
+            file.truncate(data.rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+
+
+def _has_finished_run(work_dir: Path) -> bool:
+    for folder in (work_dir / RUNS_NAME).glob("*"):
+        result = RunDir(folder).read_result()
+        if result is not None and result.get("state") in ("complete", "pruned"):
+            return True
+    return False
+
+
+def _move_aside(work_dir: Path) -> str:
+    number = 1
+    while (target := work_dir / f"replaced_{number}").exists():
+        number += 1
+    target.mkdir()
+    for name in (
+        STUDY_NAME,
+        JOURNAL_NAME,
+        RUNS_NAME,
+    ):  # study.json first: a cut leaves no wrong owner
+        with suppress(FileNotFoundError):
+            os.rename(work_dir / name, target / name)
+    return str(target)

@@ -1,0 +1,302 @@
+"""A study config: in flow a plain Python file and overrides, out flows one checked ``StudyConfig``.
+
+Everything is checked here, before anything is written: keys, ranges, the search space, the files it
+    names.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+import runpy
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fourierkd.errors import ConfigError, FourierKDError, near
+from sweeps.fingerprint import config_sources, digest
+from sweeps.space import check_space, describe
+
+STUDENT_ALONE: dict[str, Any] = {"model.teacher": None, "model.losses": {}}
+DEFAULT_PRUNER = {"type": "MedianPruner", "n_startup_trials": 4, "n_min_trials": 2}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_TEACHER_KEYS = ("config", "seed", "option", "options")
+_WANDB_KEYS = ("project", "entity", "mode", "tags", "notes")
+_SHARED_WITH_TEACHER = ("data_root", "prepare_data")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """One study; see ``docs/design.md`` for an example.
+
+    Attributes:
+        name: of the study and of its group in W&B.
+        config: run config of every run, relative to the study's file.
+        space: dotted option -> value or ``suggest`` node.
+        metric: what is maximised or minimised on the validation split, such as ``mIoU``.
+        trials: how many runs the search has in all, the arms included.
+        seed: of the sampler and of every trial's training.
+        final_seeds: how many fresh seeds each final method is retrained with.
+        final_split: where the final runs are scored: ``test``, ``val`` or None.
+        sampler_startup: random trials before TPE takes over.
+        pruner: ``dict(type=<class of optuna.pruners>, ...)``, or None.
+        options: dotted options of every run but the teacher's (data_root and prepare_data also of
+            the teacher).
+        teacher: ``dict(config, option, seed=0, options={})``: trained once; the path of its best
+            checkpoint becomes ``option`` of every run. None: the run config names a teacher by
+            itself.
+        arms: method -> dotted options; run first and never pruned, and retrained at the end.
+        reference_arms: method -> dotted options; only retrained at the end.
+        baseline: the arm that differences are taken against.
+        jobs: runs at once among arms and final runs; ``trial_jobs``: among trials (more than one:
+            the trials depend on which run ends first).
+        wandb: project, entity, mode, tags, notes.
+    """
+
+    name: str
+    config: Path
+    space: dict[str, Any]
+    metric: str
+    direction: str = "maximize"
+    trials: int = 12
+    seed: int = 0
+    final_seeds: int = 3
+    final_split: str | None = "test"
+    sampler_startup: int = 5
+    pruner: dict[str, Any] | None = dataclasses.field(default_factory=lambda: dict(DEFAULT_PRUNER))
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    teacher: dict[str, Any] | None = None
+    arms: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: {"student_alone": dict(STUDENT_ALONE)}
+    )
+    reference_arms: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    baseline: str = "student_alone"
+    jobs: int = 1
+    trial_jobs: int = 1
+    wandb: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes trials comparable, in JSON's types; other trials are another study's."""
+        teacher = self.teacher and {
+            **self.teacher,
+            "config": digest(config_sources(self.teacher["config"])),
+        }
+        identity = {
+            "name": self.name,
+            "config": digest(config_sources(self.config)),
+            "space": describe(self.space),
+            "metric": self.metric,
+            "direction": self.direction,
+            "seed": self.seed,
+            "options": self.options,
+            "arms": self.arms,
+            "teacher": teacher,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(identity))  # as a file gives it back
+        return plain
+
+    def final_seed(self, index: int) -> int:
+        """The ``index``-th fresh seed; no trial is trained with it."""
+        return 1000 * (self.seed + 1) + index
+
+    def teacher_options(self) -> dict[str, Any]:
+        """Options of the teacher's run; it sees the data that the students see."""
+        shared = {key: self.options[key] for key in _SHARED_WITH_TEACHER if key in self.options}
+        return {**shared, **((self.teacher or {}).get("options") or {})}
+
+
+KEYS = tuple(field.name for field in dataclasses.fields(StudyConfig))
+
+
+def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyConfig:
+    """Read a study config, apply dotted overrides and check all of it.
+
+    Args:
+        path: a Python file that assigns ``study = dict(...)``.
+        overrides: e.g. ``{"trials": 4, "teacher.options.train_cfg.max_iters": 50}``. What follows
+            ``options``, ``space`` or an arm's name is one dotted option of a run config.
+
+    Raises:
+        ConfigError: the file cannot be run, or a key or value breaks a rule.
+    """
+    values = _run_file(path)
+    _check_keys(values, KEYS, "study")
+    for key, value in (overrides or {}).items():
+        _override(values, key, value)
+    for key in ("name", "config", "space", "metric"):
+        if key not in values:
+            raise ConfigError("a study needs the key", value=key, fix=f"add it to {path}")
+    values["config"] = _file(path, values["config"], "config")
+    if values.get("teacher") is not None:
+        values["teacher"] = _check_teacher(path, values["teacher"])
+    study = StudyConfig(**values)
+    _check(study)
+    return study
+
+
+def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
+    """``["trials=4", "wandb.mode=offline"]`` as a dict; a value is a Python literal, else a text.
+
+    Raises:
+        ConfigError: an item without ``=``.
+    """
+    overrides = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError("--set takes KEY=VALUE", value=item, fix="e.g. --set final_seeds=2")
+        try:
+            overrides[key.strip()] = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError):
+            overrides[key.strip()] = text.strip()
+    return overrides
+
+
+def _run_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError("a study config must be a file", value=str(path), fix="check the path")
+    try:
+        namespace = runpy.run_path(str(path))
+    except FourierKDError as error:
+        raise ConfigError(f"{_where(path, error)}: {error}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"{_where(path, error)}: {type(error).__name__}: {error}",
+            fix="correct the study config",
+        ) from error
+    study = namespace.get("study")
+    if not isinstance(study, dict):
+        raise ConfigError(
+            "a study config assigns study = dict(...)", value=study, fix=f"see {path}"
+        )
+    return dict(study)
+
+
+def _where(path: Path, error: BaseException) -> str:
+    """``file:line`` of the study config where the error came from."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _check_keys(values: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{what} has no such key", value=key, fix=near(str(key), known))
+
+
+def _override(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set one study key, or one dotted option below ``options``, ``space`` or an arm."""
+    head, *rest = key.split(".")
+    _check_keys({head: None}, KEYS, "study")
+    if not rest:
+        values[head] = value
+        return
+    # How many parts lead to the dict whose keys are dotted options.
+    depth = {"options": 1, "space": 1, "arms": 2, "reference_arms": 2}.get(head, 0)
+    if head == "teacher" and rest[0] == "options" and len(rest) > 1:
+        depth = 2
+    parts = [head, *rest]
+    path = [*parts[:depth], ".".join(parts[depth:])] if 0 < depth < len(parts) else parts
+    node = values
+    for part in path[:-1]:
+        inner = node.get(part)
+        if inner is not None and not isinstance(inner, dict):
+            raise ConfigError(
+                f"--set {key}: {part} has no keys", value=inner, fix=f"set {part} itself"
+            )
+        node[part] = dict(inner or {})  # the study's file keeps its own dicts
+        node = node[part]
+    node[path[-1]] = value
+
+
+def _file(study: Path, value: Any, key: str) -> Path:
+    if not isinstance(value, str | Path):
+        raise ConfigError(f"{key} must be the path of a run config", value=value)
+    path = (study.parent / value).resolve()
+    if not path.is_file():
+        raise ConfigError(
+            f"{key} must be a file", value=str(path), fix=f"it is relative to {study}"
+        )
+    return path
+
+
+def _check_teacher(study: Path, teacher: Any) -> dict[str, Any]:
+    if not isinstance(teacher, dict):
+        raise ConfigError("teacher must be a dict or None", value=teacher)
+    _check_keys(teacher, _TEACHER_KEYS, "teacher")
+    for key in ("config", "option"):
+        if key not in teacher:
+            raise ConfigError("teacher needs the key", value=key, fix=f"add it to {study}")
+    if not isinstance(teacher["option"], str):
+        raise ConfigError("teacher.option is a dotted option", value=teacher["option"])
+    _check_number("teacher.seed", teacher.get("seed", 0), 0)
+    return {
+        "seed": 0,
+        "options": {},
+        **teacher,
+        "config": _file(study, teacher["config"], "teacher.config"),
+    }
+
+
+def _check(study: StudyConfig) -> None:
+    _check_name("name", study.name)
+    if not isinstance(study.metric, str) or not study.metric:
+        raise ConfigError("metric is the name of a metric", value=study.metric, fix='e.g. "mIoU"')
+    if study.direction not in ("maximize", "minimize"):
+        raise ConfigError("direction is 'maximize' or 'minimize'", value=study.direction)
+    if study.final_split not in ("val", "test", None):
+        raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)
+    for key, low in (("trials", 1), ("sampler_startup", 1), ("jobs", 1), ("trial_jobs", 1)):
+        _check_number(key, getattr(study, key), low)
+    for key in ("seed", "final_seeds"):
+        _check_number(key, getattr(study, key), 0)
+    check_space(study.space)
+    for key in ("arms", "reference_arms"):
+        arms = getattr(study, key)
+        if not isinstance(arms, dict):
+            raise ConfigError(f"{key} must be a dict of method -> options", value=arms)
+        for name, options in arms.items():
+            _check_name(f"{key}: a method", name)
+            if name in ("tuned", "trial") or (key == "reference_arms" and name in study.arms):
+                raise ConfigError(f"{key}: the method's name is taken", value=name)
+            _check_options(f"{key}.{name}", options)
+    _check_options("options", study.options)
+    if study.teacher is not None:
+        _check_options("teacher.options", study.teacher["options"])
+    if study.baseline not in study.arms:
+        raise ConfigError(
+            "baseline must be an arm", value=study.baseline, fix=near(study.baseline, study.arms)
+        )
+    if study.trials < len(study.arms):
+        raise ConfigError(
+            "trials counts the arms too and must not be below their number",
+            value=study.trials,
+            fix=f"use at least {len(study.arms)}",
+        )
+    if not isinstance(study.wandb, dict):
+        raise ConfigError("wandb must be a dict", value=study.wandb)
+    _check_keys(study.wandb, _WANDB_KEYS, "wandb")
+
+
+def _check_name(what: str, value: Any) -> None:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ConfigError(f"{what} is made of letters, digits, _ and -", value=value)
+
+
+def _check_number(key: str, value: Any, low: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"{key} must be a whole number of at least {low}", value=value)
+
+
+def _check_options(what: str, options: Any) -> None:
+    if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
+        raise ConfigError(f"{what} must be a dict of dotted option -> value", value=options)
+    try:
+        json.dumps(options, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what} must hold plain values only ({error})") from error

@@ -1,0 +1,144 @@
+"""The study's teacher: in flows what to train it from, out flows the path of its best checkpoint.
+
+It is trained once and cached by content under ``teachers/<key>/`` of the cache folder: the key is a
+hash of its request, the sources of its config, its data and the packages' versions, so that
+whatever would change the teacher changes the key. The cache entry is a run folder, so an
+interrupted training goes on like any run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fourierkd.errors import StudyError
+from fourierkd.run_dir import RunDir
+from sweeps.driver import Driver, Run
+from sweeps.fingerprint import config_sources, data_identity, digest, versions
+from sweeps.study import StudyConfig
+
+KEY_LENGTH = 20
+
+
+def cache_root() -> Path:
+    """``$FOURIERKD_CACHE``, else ``$XDG_CACHE_HOME/fourierkd``, else ``~/.cache/fourierkd``."""
+    own = os.environ.get("FOURIERKD_CACHE")
+    if own:
+        return Path(own).absolute()
+    user = os.environ.get("XDG_CACHE_HOME")
+    return (Path(user) if user else Path.home() / ".cache") / "fourierkd"
+
+
+def teacher_request(study: StudyConfig) -> dict[str, Any]:
+    """The request of the teacher's run; the same for every study that wants this teacher."""
+    teacher = study.teacher or {}
+    return {
+        "config": str(teacher["config"]),
+        "options": json.loads(json.dumps(study.teacher_options())),
+        "seed": teacher["seed"],
+        "study": None,
+        "phase": "teacher",
+        "method": "teacher",
+        "trial": None,
+        "parameters": {},
+        "test_split": None,
+        "wandb": {
+            "project": "fourierkd",
+            **study.wandb,
+            "group": "teachers",
+            "job_type": "teacher",
+            "name": None,
+        },
+    }
+
+
+def teacher_key(study: StudyConfig) -> str:
+    """What the teacher depends on, as a hash."""
+    teacher = study.teacher or {}
+    request = {k: v for k, v in teacher_request(study).items() if k not in ("config", "wandb")}
+    content = {
+        "request": request,
+        "sources": config_sources(teacher["config"]),
+        "data": data_identity(teacher["config"], request["options"]),
+        "versions": versions(),
+    }
+    return digest(content)[:KEY_LENGTH]
+
+
+def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
+    """Train the teacher unless it is cached.
+
+    Returns:
+        (its best checkpoint, its run folder).
+
+    Raises:
+        StudyError: the training failed, or the cache cannot be written.
+    """
+    run_dir = RunDir(cache_root() / "teachers" / teacher_key(study))
+    try:
+        with _lock(run_dir, driver.display.say, lambda: driver.interrupts > 0):
+            result = run_dir.read_result()
+            if result is None or result["state"] != "complete":
+                driver.display.say(f"training the teacher, once: {run_dir.path}")
+                run_dir.result.unlink(
+                    missing_ok=True
+                )  # failed before: again from its last checkpoint
+                ends: list[dict[str, Any]] = []
+                run = Run(
+                    run_dir, teacher_request(study), "teacher", done=ends.append, counts=False
+                )
+                driver.drive(iter([run, None]).__next__, 1)
+                if ends[0]["state"] != "complete":
+                    raise StudyError(
+                        f"the teacher could not be trained ({ends[0]['reason']})",
+                        fix=f"see {run_dir.log}, then run the same command",
+                    )
+    except OSError as error:
+        raise StudyError(
+            f"the teacher cache must be writable ({error.strerror})",
+            value=str(error.filename or run_dir.path),
+            fix="set FOURIERKD_CACHE to another folder",
+        ) from error
+    path = best_checkpoint(run_dir)
+    if path is None:
+        raise StudyError(
+            "the teacher's run left no best checkpoint",
+            value=str(run_dir.path),
+            fix="give its config a validation and a metric",
+        )
+    return path, run_dir
+
+
+def best_checkpoint(run_dir: RunDir) -> Path | None:
+    """The best checkpoint of a run that has ended; None where it has none."""
+    named = ((run_dir.read_result() or {}).get("checkpoints") or {}).get("best")
+    path = run_dir.path / named if named else run_dir.best_checkpoint()
+    return path if path.is_file() else None
+
+
+@contextmanager
+def _lock(
+    run_dir: RunDir, say: Callable[[str], None], interrupted: Callable[[], bool]
+) -> Iterator[None]:
+    """One study trains a teacher, another that wants it waits."""
+    run_dir.path.parent.mkdir(parents=True, exist_ok=True)
+    with open(run_dir.path.with_suffix(".lock"), "w") as file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    say("waiting for another study, which trains the same teacher")
+                    told = True
+                if interrupted():
+                    raise KeyboardInterrupt from None
+                time.sleep(0.2)
+        yield

@@ -1,0 +1,180 @@
+"""A training server without torch: the protocol and the run folders of the real one, milliseconds a run.
+
+The score is a known function of options and seed. Options of its own: ``fake.sleep`` (seconds an iteration), ``fake.fail``
+(how a run ends badly) and ``fake.fail_above`` (the loss weight from which on it does).
+"""
+
+import ctypes
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+from fourierkd.run_dir import RunDir, write_atomic
+
+VAL_EVERY = 2
+
+
+def score(options: dict, seed: int) -> float:
+    """Best at loss weight 3 with the low-pass mask at 0.4; the student alone is worst."""
+    if options.get("model.teacher", "here") is None:
+        value = 10.0
+    else:
+        weight = float(options.get("model.losses.fourier.loss.loss_weight", 1.0))
+        mask = options.get("model.losses.fourier.loss.mask") or {}
+        value = 30.0 - abs(weight - 3.0)
+        if mask.get("type") == "LowPass":
+            value += 5.0 - 5.0 * abs(mask["cutoff"] - 0.4)
+    return value + random.Random(seed).uniform(-0.1, 0.1)
+
+
+def train(run_dir: RunDir, resume: bool) -> None:
+    request = run_dir.read_request()
+    options, seed = request["options"], request["seed"]
+    iters = int(options.get("train_cfg.max_iters", 10))
+    start = time.monotonic()
+    with run_dir.lock():
+        run_dir.result.unlink(missing_ok=True)
+        run_dir.clear_stop()
+        write_atomic(
+            run_dir.environment, json.dumps({"max_iters": iters, "versions": {"fake": "1"}})
+        )
+        run_dir.checkpoints.mkdir(exist_ok=True)
+        first, checkpoint = 0, run_dir.last_checkpoint()
+        if resume:
+            first = json.loads(checkpoint.read_text())["iter"] if checkpoint else 0
+            run_dir.append({"event": "resume", "iter": first})
+        failing = options.get("fake.fail")
+        if float(options.get("model.losses.fourier.loss.loss_weight", 0)) <= options.get(
+            "fake.fail_above", -1
+        ):
+            failing = None
+        if failing == "enospc":
+            run_dir.scalars.unlink(missing_ok=True)
+            run_dir.scalars.symlink_to("/dev/full")
+        final = score(options, seed)
+        best = {"iter": 0, "value": None}
+
+        def end(state, reason=None, metrics=None):
+            spent = time.monotonic() - start
+            run_dir.write_result(
+                {
+                    "state": state,
+                    "reason": reason,
+                    "metric": "score",
+                    "best": best if best["value"] is not None else None,
+                    "metrics": metrics or {},
+                    "iters": i,
+                    "seconds": {
+                        "total": spent,
+                        "train": 0.8 * spent,
+                        "val": 0.1 * spent,
+                        "setup": 0.1 * spent,
+                    },
+                    "parameters": {},
+                    "teacher_sha256": None,
+                    "checkpoints": {"last": None, "best": "checkpoints/best.pth"},
+                }
+            )
+
+        i = first
+        try:
+            for i in range(first + 1, iters + 1):
+                with open(run_dir.path / "executed.txt", "a") as file:
+                    file.write(f"{i}\n")
+                time.sleep(float(options.get("fake.sleep", 0.0)))
+                row = {
+                    "iter": i,
+                    "epoch": 0,
+                    "seconds": time.monotonic() - start,
+                    "train/loss": 1.0 / i,
+                }
+                if i % VAL_EVERY == 0:
+                    row["val/score"] = final * i / iters
+                    best = {"iter": i, "value": row["val/score"]}
+                    run_dir.best_checkpoint().write_text("best")
+                run_dir.append(row)
+                if i >= 3 and failing == "exception":
+                    raise RuntimeError("boom")
+                if i >= 3 and failing == "input":
+                    end("failed", "DataError: an image must be readable, got 'x.png'")
+                    sys.exit(2)
+                if i >= 3 and failing == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if i >= 3 and failing == "exit":
+                    os._exit(3)
+                if i % VAL_EVERY == 0:
+                    path = run_dir.checkpoints / f"iter_{i}.pth"
+                    write_atomic(path, json.dumps({"iter": i}))
+                    write_atomic(run_dir.checkpoints / "last_checkpoint", path.name)
+                asked = run_dir.stop_asked()
+                if asked is not None and i < iters:
+                    end(asked["state"], asked["reason"])
+                    return
+        except (RuntimeError, OSError) as error:
+            end("failed", f"{type(error).__name__}: {error}")
+            sys.exit(1)
+        metrics = {"val/score": best["value"]}
+        if request["test_split"]:
+            metrics[f"{request['test_split']}/score"] = best["value"] - 1.0
+        end("complete", metrics=metrics)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children: dict[int, str] = {}
+
+    def emit(**event):
+        os.write(1, (json.dumps(event) + "\n").encode())
+
+    emit(event="ready")
+    pending = b""
+    while True:
+        if select.select([0], [], [], 0.01)[0]:
+            data = os.read(0, 65536)
+            if not data:
+                return
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                if "kill" in message:
+                    for pid, run in children.items():
+                        if run == message["kill"]:
+                            os.kill(pid, signal.SIGKILL)
+                    continue
+                pid = os.fork()
+                if pid == 0:
+                    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+                    code = 1
+                    try:
+                        run = Path(message["run"])
+                        log = os.open(run / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                        os.dup2(log, 2)
+                        Path(run / "env.json").write_text(json.dumps(message["env"]))
+                        train(RunDir(run), message["resume"])
+                        code = 0
+                    except SystemExit as stop:
+                        code = stop.code
+                    finally:
+                        os._exit(code)
+                children[pid] = message["run"]
+                emit(event="started", run=message["run"], pid=pid)
+        for pid in list(children):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                run = children.pop(pid)
+                emit(
+                    event="exited",
+                    run=run,
+                    code=code if code >= 0 else None,
+                    signal=-code if code < 0 else None,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import pytest
+from fourierkd.errors import ConfigError
+from sweeps.study import load_study, parse_overrides
+
+
+def edited(path: Path, old: str, new: str) -> Path:
+    """The study config with one change."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_load(study_file):
+    study = load_study(study_file)
+    assert study.name == "tiny"
+    assert study.config == study_file.parent / "run_config.py"
+    assert study.direction == "maximize"
+    assert set(study.arms) == {"student_alone", "published"}
+
+
+def test_overrides(study_file):
+    study = load_study(
+        study_file,
+        {
+            "trials": 4,
+            "options.train_cfg.max_iters": 20,
+            "teacher": {"config": "teacher_config.py", "option": "model.teacher.checkpoint"},
+            "teacher.options.train_cfg.max_iters": 50,
+            "arms.published.model.losses.fourier.loss.loss_weight": 7.0,
+            "space.model.losses.fourier.loss.mask": {"type": "AllPass"},
+            "wandb.mode": "offline",
+        },
+    )
+    assert study.trials == 4
+    assert study.options == {"train_cfg.max_iters": 20}
+    assert study.teacher["options"] == {"train_cfg.max_iters": 50}
+    assert study.arms["published"]["model.losses.fourier.loss.loss_weight"] == 7.0
+    assert study.space["model.losses.fourier.loss.mask"] == {"type": "AllPass"}
+    assert study.wandb == {"mode": "offline"}
+
+
+def test_overrides_leave_the_file_alone(study_file):
+    load_study(study_file, {"arms.published.x": 1})
+    assert "x" not in load_study(study_file).arms["published"]
+
+
+def test_parse_overrides():
+    assert parse_overrides(["a.b=1e-3", "c=[1, 2]", "d=text", "e=a=b", "f=None"]) == {
+        "a.b": 1e-3,
+        "c": [1, 2],
+        "d": "text",
+        "e": "a=b",
+        "f": None,
+    }
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        parse_overrides(["trials"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("trials=8", "trails=8", "study has no such key, got 'trails'; did you mean 'trials'"),
+        ("trials=8", "trials=0", "trials must be a whole number of at least 1, got 0"),
+        ("trials=8", "trials=1", "trials counts the arms too"),
+        ("trials=8", "trials=8, direction='up'", "direction is 'maximize' or 'minimize', got 'up'"),
+        (
+            "trials=8",
+            "trials=8, teacher=dict(config='none.py', option='a')",
+            "teacher.config must be a file",
+        ),
+        ("trials=8", "trials=8, teacher=dict(option='a')", "teacher needs the key, got 'config'"),
+        ("trials=8", "trials=8, teacher=dict(cfg='a')", "did you mean 'config'"),
+        ("trials=8", "trials=8, baseline='student'", "did you mean 'student_alone'"),
+        ("trials=8", "trials=8, options={'a': {1}}", "options must hold plain values only"),
+        ("trials=8", "trials=8 +", "invalid syntax"),
+        ("trials=8", "trials=int('x')", "ValueError: invalid literal"),
+        ("run_config.py", "none.py", "config must be a file"),
+        ('name="tiny"', 'name="a/b"', "name is made of letters"),
+        ('final_split="test"', 'final_split="dev"', "final_split is"),
+        ("    metric=", "    # metric=", "a study needs the key, got 'metric'"),
+        ("study = dict", "stdy = dict", "assigns study = dict"),
+        ("mode=", "moed=", "did you mean 'mode'"),
+        ("feature_l2", "published", "the method's name is taken"),
+        ("feature_l2", "tuned", "the method's name is taken"),
+    ],
+)
+def test_bad_configs_are_refused(study_file, old, new, message):
+    with pytest.raises(ConfigError) as error:
+        load_study(edited(study_file, old, new))
+    assert message in str(error.value)
+
+
+def test_a_bad_node_is_named_by_file_and_line(study_file):
+    edited(study_file, "suggest.float(0.1, 100, log=True)", "suggest.float(100, 0.1)")
+    line = next(
+        i for i, text in enumerate(study_file.read_text().splitlines(), 1) if "(100, 0.1)" in text
+    )
+    with pytest.raises(ConfigError) as error:
+        load_study(study_file)
+    assert f"{study_file}:{line}: suggest.float: low must be below high" in str(error.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match="a study config must be a file"):
+        load_study(tmp_path / "none.py")
+
+
+def test_identity_ignores_comments_and_sees_bases(study_file):
+    folder = study_file.parent
+    (folder / "base.py").write_text("lr = 1\n")
+    (folder / "run_config.py").write_text("_base_ = './base.py'\nmetric = 'score'\n")
+    before = load_study(study_file).identity()
+    (folder / "run_config.py").write_text("# why\n_base_ = './base.py'\nmetric   = 'score'\n")
+    assert load_study(study_file).identity() == before
+    assert load_study(study_file, {"trials": 30, "final_seeds": 5}).identity() == before
+    (folder / "base.py").write_text("lr = 2\n")
+    assert load_study(study_file).identity() != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"options.lr": 1},
+        {"direction": "minimize"},
+        {"space.model.losses.fourier.loss.loss_weight": 1.0},
+    ],
+)
+def test_identity_sees_what_makes_trials_differ(study_file, change):
+    assert load_study(study_file, change).identity() != load_study(study_file).identity()
+
+
+def test_final_seeds_are_fresh_and_fixed(study_file):
+    study = load_study(study_file, {"seed": 3})
+    seeds = [study.final_seed(i) for i in range(5)]
+    assert len(set(seeds)) == 5
+    assert study.seed not in seeds
+
+
+def test_the_teacher_sees_the_data_of_the_students(study_file):
+    teacher = {"config": "teacher_config.py", "option": "a"}
+    study = load_study(
+        study_file,
+        {"teacher": teacher, "options.data_root": "/d", "options.train_cfg.max_iters": 3},
+    )
+    assert study.teacher_options() == {"data_root": "/d"}
