@@ -33,6 +33,7 @@ ALONE = (
     "cpu/roi_align_rotated.cpp",
     "cpu/rotated_feature_align.cpp",
 )
+JOB_BYTES = 2_000_000_000  # the largest unit, pybind.cpp, needs this much memory
 CACHE_ENV = "FOURIERKD_WHEEL_CACHE"  # a folder for built wheels
 WHEEL_ENV = "FOURIERKD_MMCV_WHEEL"  # a wheel to install as it is
 
@@ -181,9 +182,13 @@ def device_kind() -> str:
 
 
 def build_env(kind: str) -> dict[str, str]:
-    """The compiler's environment: no debug information, and as many jobs as we may use CPUs."""
-    jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
-    env = {"MAX_JOBS": jobs, "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0 -w".strip()}
+    """The compiler's environment: no debug information, jobs by CPUs and memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    jobs = max(1, min(len(os.sched_getaffinity(0)), memory // JOB_BYTES))
+    env = {
+        "MAX_JOBS": os.environ.get("MAX_JOBS", str(jobs)),
+        "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0 -w".strip(),
+    }
     if kind == "cpu":
         return {**env, "FORCE_CUDA": "0", "CUDA_VISIBLE_DEVICES": ""}
     return {**env, "FORCE_CUDA": "1"}

@@ -212,6 +212,18 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         build_ops.require_compiler()
 
 
+def test_jobs_fit_into_memory_and_a_cpu_build_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAX_JOBS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2_000_000}  # 8 GB
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    env = build_ops.build_env("cpu")
+    assert (env["MAX_JOBS"], env["CUDA_VISIBLE_DEVICES"], env["FORCE_CUDA"]) == ("4", "", "0")
+    monkeypatch.setenv("MAX_JOBS", "1")
+    env = build_ops.build_env("sm90")
+    assert (env["MAX_JOBS"], env["FORCE_CUDA"], "CUDA_VISIBLE_DEVICES" in env) == ("1", "1", False)
+
+
 def test_the_installed_operators_are_right() -> None:
     import mmcv.ops
 
