@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fourierkd.errors import ConfigError, near
 
-PROBE_SIZE = 64  # pixels; small enough to cost nothing, large enough for every stride of an FPN
+PROBE_SIZE = 128  # pixels: at stride 32 a deformable 3x3 convolution still fits
 
 
 class Level(NamedTuple):

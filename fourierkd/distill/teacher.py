@@ -105,27 +105,30 @@ def check_same_input(student: nn.Module, teacher: nn.Module) -> None:
     Raises:
         ConfigError: mean, std or the channel order differ.
     """
-    ours_is, theirs_is = student.data_preprocessor, teacher.data_preprocessor
-    if getattr(theirs_is, "mean", None) is None:
+    ours, theirs = (_pixels(model.data_preprocessor) for model in (student, teacher))
+    if theirs["mean"] is None:
         return
-    for key, attribute in (
-        ("mean", "mean"),
-        ("std", "std"),
-        ("bgr_to_rgb", "_channel_conversion"),
-        ("bgr_to_rgb", "channel_conversion"),
-    ):
-        ours, theirs = (_plain(getattr(model, attribute, None)) for model in (ours_is, theirs_is))
-        if ours != theirs:
+    for key, value in theirs.items():
+        if ours[key] != value:
             raise ConfigError(
                 "student and teacher must prepare images alike: the teacher's "
-                f"data_preprocessor.{key} is {theirs}",
-                value=ours,
+                f"data_preprocessor.{key} is {value}",
+                value=ours[key],
                 fix="override the student's data_preprocessor",
             )
 
 
-def _plain(value: Any) -> Any:
-    return [round(v, 4) for v in value.flatten().tolist()] if isinstance(value, Tensor) else value
+def _pixels(preprocessor: Any) -> dict[str, Any]:
+    """Mean, std and channel swap of MMDetection's or MMSegmentation's preprocessor."""
+    mean, std = (getattr(preprocessor, key, None) for key in ("mean", "std"))
+    swap = [
+        getattr(preprocessor, key, False) for key in ("_channel_conversion", "channel_conversion")
+    ]
+    return {
+        "mean": None if mean is None else [round(v, 4) for v in mean.flatten().tolist()],
+        "std": None if std is None else [round(v, 4) for v in std.flatten().tolist()],
+        "bgr_to_rgb": any(swap),
+    }
 
 
 def _few(keys: list[str]) -> str:

@@ -19,6 +19,7 @@ from fourierkd.distill.registry import MODELS
 from fourierkd.errors import ConfigError
 
 L2 = {"type": "FeatureL2", "loss_weight": 2.0}
+PIXELS = {"mean": [120.0] * 3, "std": [60.0] * 3, "bgr_to_rgb": True}
 FOURIER = {"type": "FourierLoss", "loss_weight": 0.5}
 TAPS = {"student_tap": "backbone.layer4", "teacher_tap": "backbone.layer4"}
 
@@ -402,8 +403,51 @@ def test_wrong_arguments_are_named_errors(toy, arguments, message):
         Distiller(**arguments)
 
 
-def test_other_pixel_statistics_of_the_teacher_are_refused(psp):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"mean": [0.0] * 3}, r"mean is \[0.0"), ({"bgr_to_rgb": False}, "False")],
+)
+def test_other_pixel_statistics_of_the_teacher_are_refused(psp, change, message):
     teacher = psp(8)
-    teacher["data_preprocessor"]["mean"] = [0.0] * 3
-    with pytest.raises(ConfigError, match=r"prepare images alike.*mean is \[0.0"):
+    teacher["data_preprocessor"].update(change)
+    with pytest.raises(ConfigError, match=f"prepare images alike.*{message}"):
         Distiller(psp(8), random_teacher(teacher), {"l2": {**TAPS, "loss": L2}})
+
+
+def test_a_detector_may_teach_a_segmentor(psp, retina):
+    teacher = retina(16)
+    pixels = {f"data_preprocessor.{key}": value for key, value in PIXELS.items()}
+    teacher["overrides"].update(pixels)
+    model = Distiller(psp(8), random_teacher(teacher), {"l2": {**TAPS, "loss": L2}})
+    assert model.connectors["l2"][0].out_channels == 128
+
+
+RETINA = "mmdet::retinanet/retinanet_{}.py"
+REPPOINTS = "mmdet::reppoints/reppoints-moment_{}_fpn-gn_head-gn_2x_coco.py"
+FASTER = "mmdet::faster_rcnn/faster-rcnn_{}_fpn_1x_coco.py"
+PSPNET = "mmseg::pspnet/pspnet_{}-d8_4xb2-80k_cityscapes-512x1024.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("teacher", "student", "tap", "parameters"),
+    [
+        (REPPOINTS.format("x101-dconv-c3-c5"), REPPOINTS.format("r50"), "neck", 5 * 197_632),
+        (FASTER.format("r101"), FASTER.format("r50"), "neck", 5 * 197_632),
+        (REPPOINTS.format("r50"), RETINA.format("r18_fpn_1x_coco"), "neck", 5 * 197_632),
+        (PSPNET.format("r101"), PSPNET.format("r18"), "backbone.layer4", 12_591_104),
+        (
+            PSPNET.format("r101"),
+            PSPNET.format("r18").replace("pspnet", "deeplabv3"),
+            "backbone.layer4",
+            12_591_104,
+        ),
+    ],
+)
+def test_published_pairs_are_built_from_their_names(teacher, student, tap, parameters):
+    entry = {"student_tap": tap, "teacher_tap": tap, "loss": FOURIER}
+    model = Distiller(student, random_teacher(teacher), {"fourier": entry})
+    assert sum(p.numel() for p in model.losses.parameters()) == parameters
+    model.eval()
+    images = torch.rand(1, 3, 128, 128)
+    assert {m.ndim for m in model.teacher(images)[tap]} == {4}

@@ -74,7 +74,7 @@ def test_probe_reports_levels_and_leaves_no_trace(psp):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     levels = probe(model, Taps(model, ["backbone.layer4", "backbone"], role="student"))
-    assert levels["backbone.layer4"] == [Level(64, (8, 8), True)]
+    assert levels["backbone.layer4"] == [Level(64, (16, 16), True)]
     assert [level.channels for level in levels["backbone"]] == [8, 16, 32, 64]
     assert modes == [m.training for m in model.modules()]
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
@@ -87,7 +87,7 @@ def test_probe_reports_levels_and_leaves_no_trace(psp):
 def test_probe_reaches_into_heads_but_not_modules_that_are_never_called(psp):
     model = build_model(psp(8), role="student")
     levels = probe(model, Taps(model, ["decode_head.bottleneck"], role="student"))
-    assert levels["decode_head.bottleneck"] == [Level(16, (8, 8), True)]
+    assert levels["decode_head.bottleneck"] == [Level(16, (16, 16), True)]
     with pytest.raises(ConfigError, match=r"never called.*'decode_head'.*bottleneck"):
         probe(model, Taps(model, ["decode_head"], role="student"))
 
