@@ -31,7 +31,11 @@ def preload() -> None:
         "wandb.sdk.launch",  # imported inside every first init, half of its time
         "wandb.analytics.opentelemetry.opentelemetry_proxy",  # inside the first log
         "wandb.sdk.lib.wbauth",
-        "PIL.Image",
+        "wandb.sdk.lib.service.service_connection",
+        "requests",
+        "yaml",
+        "PIL.JpegImagePlugin",
+        "PIL.PngImagePlugin",
     ):
         with suppress(ImportError):  # not this version's name: the run itself imports what it needs
             importlib.import_module(module)

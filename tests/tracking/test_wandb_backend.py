@@ -55,9 +55,13 @@ def segments(run_dir: RunDir) -> list[Path]:
 
 
 def inspect(segment: Path) -> list[dict[str, Any]]:
-    """All records of a segment's transaction log, read by W&B's own tool."""
+    """All records of a segment, as `wandb leet inspect --json` prints them (here without a second
+    Python, and without its telemetry)."""
+    from wandb.util import get_core_path
+
     (log,) = segment.glob("*.wandb")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(log)]
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json"]
+    command += ["--run-file", str(log)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
@@ -173,7 +177,7 @@ def test_an_online_run_delivers_rows_picture_and_table(
     assert run.summary["test/mIoU"] == 0.65
     assert run.config["method"]["value"] == "tuned"
     pictures = [data for name, data in run.files.items() if name.startswith("media/images/")]
-    assert [data[:4] for data in pictures] == [b"\x89PNG"]
+    assert [data[:2] for data in pictures] == [b"\xff\xd8"]
     (table,) = [data for name, data in run.files.items() if name.startswith("media/table/")]
     assert json.loads(table) == {
         "columns": ["method", "value"],
@@ -313,6 +317,19 @@ def test_an_error_inside_wandb_turns_tracking_off_once(
     lines = [r.getMessage() for r in caplog.records if r.name == "fourierkd.tracking"]
     assert lines == ["W&B: 'iter'; tracking is off, the run goes on"]
     run.finish()
+
+
+def test_a_damaged_record_stops_no_run(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    run_dir.wandb.mkdir(parents=True)
+    (run_dir.wandb / "fourierkd.json").write_text("{")
+    backend = WandbBackend(run_dir, REQUEST, CONFIG)
+    backend.log(ROWS[0])
+    backend.close("complete")
+    assert sync_command([run_dir.path]) == ""
+    assert "fourierkd.json must be a JSON object" in caplog.text
 
 
 def test_disabled_writes_nothing_and_a_wrong_mode_is_an_error(home: Path, tmp_path: Path) -> None:
