@@ -154,7 +154,7 @@ class _Job:
             "metric": self.metric,
             "best": {"iter": best["iter"], "value": best["value"]} if best else None,
             "metrics": metrics,
-            "iters": getattr(runner._train_loop, "_iter", 0) if runner is not None else 0,
+            "iters": runner.iterations if runner is not None else 0,
             "seconds": self.clock.report(),
             "parameters": parameter_counts(runner.bare_model) if runner is not None else {},
             "teacher_sha256": teacher_sha256(runner.bare_model) if runner is not None else None,

@@ -172,6 +172,11 @@ class KDRunner(Runner):
         """Whether training goes by epochs; then a run can be cut between epochs only."""
         return isinstance(self.train_loop, EpochBasedTrainLoop)
 
+    @property
+    def iterations(self) -> int:
+        """How many were trained, also while MMEngine has not counted the last one yet."""
+        return max(getattr(self._train_loop, "_iter", 0), self.saved_iteration)
+
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call an event's hooks, book their time, and announce ``after_step`` where it is one."""
         with self.clock.event(fn_name):

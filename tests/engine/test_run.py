@@ -193,6 +193,7 @@ def test_coordinator_prunes_and_the_run_can_go_on(make_run):
     )
     result = run(run_dir, resume=False)
     assert (result["state"], result["reason"]) == ("pruned", "worse than the median")
+    assert result["iters"] == 7
     assert run_dir.last_checkpoint().name == "iter_7.pth"
     run_dir.create({**run_dir.read_request(), "options": {}})
     assert run(run_dir, resume=True)["state"] == "complete"

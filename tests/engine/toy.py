@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor, BaseModel
-from mmengine.registry import DATASETS, METRICS, MODELS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
 
@@ -71,6 +72,18 @@ class ToyDataset(BaseDataset):
         if self.augment:
             image = image + 0.3 * np.random.normal(size=image.shape)
         return {"inputs": torch.from_numpy(image).float(), "data_samples": target}
+
+
+@HOOKS.register_module(force=True)
+class StopAt(Hook):
+    """Ask for a stop after iteration ``at``, as a coordinator would; not after a resume there."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.at:
+            runner.run_dir.ask_stop("stopped", "the coordinator wants it")
 
 
 @METRICS.register_module(force=True)

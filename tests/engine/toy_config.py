@@ -1,4 +1,3 @@
-# ruff: noqa: C408
 metric = "acc"
 default_scope = "fourierkd"
 custom_imports = dict(imports=["toy"], allow_failed_imports=False)

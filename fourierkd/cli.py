@@ -1,0 +1,219 @@
+"""``fourierkd train | test | export | data``: in flow arguments, out flow exit codes.
+
+Torch and the MM packages are imported when a command needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fourierkd import errors
+from fourierkd.data.commands import add_data_parser
+from fourierkd.errors import CheckpointError, RunError
+from fourierkd.run_dir import RunDir
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script; bad input gives one line and exit code 2."""
+    errors.exit_on_error("fourierkd", lambda: run_command(arguments))
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Parse and do; returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; see worker.py
+    return int(args.func(args) or 0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="fourierkd", description="Fourier-domain knowledge distillation."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a run config into a run folder")
+    train.add_argument("config", help="run config (.py)")
+    train.add_argument("--work-dir", help="run folder; default work_dirs/<name of the config>")
+    train.add_argument("--resume", action="store_true", help="go on with the run in --work-dir")
+    train.add_argument("--seed", type=int, help="default 0")
+    train.add_argument("--test-split", choices=("val", "test"), help="score the best checkpoint")
+    train.add_argument("--wandb", choices=("online", "offline", "disabled"), help="W&B mode")
+    add_options(train)
+    train.set_defaults(func=train_command)
+
+    test = commands.add_parser("test", help="score a checkpoint's student")
+    test.add_argument("config", help="run config (.py)")
+    test.add_argument("checkpoint", help="checkpoint of a run, or of the plain student")
+    test.add_argument("--split", choices=("val", "test"), default="test")
+    test.add_argument("--json", help="write the metrics to this file too")
+    add_options(test)
+    test.set_defaults(func=test_command)
+
+    export = commands.add_parser("export", help="the student alone, for plain mmseg or mmdet")
+    export.add_argument("checkpoint", help="checkpoint of a run")
+    export.add_argument("--out", required=True, help="file to write (.pth); its config lies beside")
+    export.add_argument("--config", help="run config; default config.py of the run")
+    export.set_defaults(func=export_command)
+
+    add_data_parser(commands)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options k=v ...``."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace values of the config, e.g. train_cfg.max_iters=100",
+    )
+
+
+def train_command(args: argparse.Namespace) -> int:
+    """Train; the console of the run goes to its run.log, the terminal shows progress."""
+    run_dir = RunDir(args.work_dir or Path("work_dirs") / Path(args.config).stem)
+    exists = run_dir.request.exists()
+    if exists and not args.resume:
+        raise RunError(
+            "a work dir holds one run, and this one has a run",
+            value=str(run_dir.path),
+            fix="continue it with --resume, or choose another --work-dir",
+        )
+    if args.resume and not exists:
+        raise RunError(
+            "there is no run to resume", value=str(run_dir.path), fix="leave --resume out"
+        )
+    result = run_dir.read_result() if args.resume else None
+    if result is not None and result["state"] == "complete":
+        print("the run is complete already")
+        print(summary(args, run_dir, result))
+        return 0
+
+    from fourierkd.engine.config import load_config, parse_cfg_options
+    from fourierkd.engine.console import console_to
+    from fourierkd.engine.progress import show_progress
+    from fourierkd.engine.run import run
+
+    request = {
+        "config": str(Path(args.config).absolute()),
+        "options": parse_cfg_options(args.cfg_options),
+        "seed": args.seed or 0,
+        "study": None,
+        "phase": "single",
+        "method": "run",
+        "trial": None,
+        "parameters": {},
+        "test_split": args.test_split,
+        "wandb": {"mode": args.wandb},
+    }
+    if args.resume:
+        keep_request(args, run_dir.read_request(), request)
+    load_config(request["config"], request["options"])  # a typing error leaves no folder behind
+    if not args.resume:
+        run_dir.create(request)
+    print(f"{'resuming' if args.resume else 'training'} in {shown(run_dir.path)}", flush=True)
+    try:
+        with console_to(run_dir.log) as terminal, show_progress(run_dir, terminal):
+            result = run(run_dir, resume=args.resume)
+    except BaseException:
+        print(f"the run failed; its log is {shown(run_dir.log)}", file=sys.stderr)
+        raise
+    print(summary(args, run_dir, result))
+    return 0
+
+
+def keep_request(args: argparse.Namespace, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """A resumed run stays itself: refuse what differs from ``old``, take the rest from it."""
+    given = {"config": True, "options": args.cfg_options, "seed": args.seed is not None}
+    for key, is_given in given.items():
+        if is_given and json.loads(json.dumps(new[key])) != old[key]:
+            raise RunError(
+                f"a resumed run keeps its {key} ({old[key]!r})",
+                value=new[key],
+                fix="leave it as it was, or start another --work-dir",
+            )
+    new.update(old)
+
+
+def summary(args: argparse.Namespace, run_dir: RunDir, result: dict[str, Any]) -> str:
+    """What the run came to, and what can be done next."""
+    lines = [
+        f"{result['state']} after {result['iters']} iterations, {result['seconds']['total']:.0f} s"
+    ]
+    if result["reason"]:
+        lines[0] += f": {result['reason']}"
+    if result["best"]:
+        best = result["best"]
+        lines.append(
+            f"best {result['metric']} on val: {best['value']:.4g} at iteration {best['iter']}"
+        )
+    scores = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
+    if scores:
+        lines.append("  ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+    lines.append(f"folder: {shown(run_dir.path)}")
+    if result["state"] != "complete":
+        command = f"fourierkd train {args.config} --work-dir {shown(run_dir.path)} --resume"
+        lines.append(f"continue: {command}")
+    if result["checkpoints"]["best"]:
+        best_path = shown(run_dir.path / result["checkpoints"]["best"])
+        lines.append(f"export: fourierkd export {best_path} --out student.pth")
+    return "\n".join(lines)
+
+
+def test_command(args: argparse.Namespace) -> int:
+    """Print the metrics of a checkpoint's student."""
+    from fourierkd.engine.config import parse_cfg_options
+    from fourierkd.engine.console import console_to
+    from fourierkd.engine.evaluate import evaluate
+
+    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+        metrics = evaluate(
+            args.config,
+            args.checkpoint,
+            split=args.split,
+            options=parse_cfg_options(args.cfg_options),
+        )
+    for name, value in metrics.items():
+        print(f"{args.split}/{name} {value:.6g}")
+    if args.json:
+        from fourierkd.run_dir import write_atomic
+
+        write_atomic(Path(args.json), json.dumps(metrics, indent=1) + "\n")
+    return 0
+
+
+def export_command(args: argparse.Namespace) -> int:
+    """Write the student alone and its config."""
+    from fourierkd.distill.checkpoint import export_student
+    from fourierkd.distill.model_config import student_config
+    from fourierkd.engine.config import config_text, load_config
+
+    checkpoint = Path(args.checkpoint)
+    config = (
+        Path(args.config) if args.config else RunDir(checkpoint.absolute().parent.parent).config
+    )
+    if not config.is_file():
+        raise CheckpointError(
+            "the config of the run must lie beside its checkpoints",
+            value=str(config),
+            fix="name it with --config",
+        )
+    text = config_text(student_config(load_config(config).to_dict()))
+    report = export_student(checkpoint, args.out, config_text=text)
+    print(f"{report['out']}: {report['tensors']} tensors, sha256 {report['sha256']}")
+    print(f"config: {report['config']}")
+    return 0
+
+
+def shown(path: Path) -> str:
+    """Relative to here where that is shorter."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,45 @@
+"""The console of a run: everything its process prints, C++ included, flows into ``run.log``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def console_to(path: Path) -> Iterator[TextIO]:
+    """Send Python's streams and descriptors 1 and 2 to the end of ``path``; yield the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
+        stream.flush()
+    saved = os.dup(1), os.dup(2)
+    terminal = (
+        os.fdopen(os.dup(1), "w", buffering=1) if _is_descriptor_1(sys.stdout) else sys.stdout
+    )
+    log = open(path, "a", buffering=1, errors="replace")  # noqa: SIM115 - closed below
+    try:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        sys.stdout = sys.stderr = log  # they may be a notebook's or a test's
+        yield terminal
+    finally:
+        sys.stdout, sys.stderr = streams
+        for descriptor, number in zip(saved, (1, 2), strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        with suppress(OSError):  # a full disk
+            log.close()
+        if terminal is not sys.stdout:
+            terminal.close()
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,55 @@
+"""Score a checkpoint: in flow a run config and a checkpoint, out flow the student's metrics."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fourierkd.distill.registry import register_all
+from fourierkd.distill.teacher import load_strictly
+from fourierkd.engine.config import load_config
+from fourierkd.engine.hooks.checkpoint import short_names
+from fourierkd.engine.run import prepare_data
+from fourierkd.engine.runner import KDRunner
+from fourierkd.errors import ConfigError
+from fourierkd.run_dir import RunDir
+
+TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks")
+
+
+def evaluate(
+    config: str | Path, checkpoint: str | Path, *, split: str, options: dict[str, Any] | None = None
+) -> dict[str, float]:
+    """Metrics of the student in ``checkpoint`` on ``split``; the teacher is not loaded.
+
+    Args:
+        config: the run config.
+        checkpoint: of a run, or of the plain student.
+        split: val or test.
+
+    Raises:
+        ConfigError: the config does not describe the split.
+        CheckpointError: the checkpoint is missing, unsafe or of another architecture.
+    """
+    cfg = load_config(config, options)
+    loader, evaluator = cfg.get(f"{split}_dataloader"), cfg.get(f"{split}_evaluator")
+    if loader is None or evaluator is None:
+        raise ConfigError(f"scoring on {split} needs {split}_dataloader and {split}_evaluator")
+    prepare_data(cfg)
+    register_all()
+    for key in (*TRAINING, "val_dataloader", "val_cfg", "val_evaluator"):
+        cfg[key] = None
+    cfg.model.update(teacher=None, losses={})
+    cfg.update(
+        test_dataloader=loader,
+        test_evaluator=evaluator,
+        test_cfg={},
+        default_hooks=dict.fromkeys(
+            ("timer", "logger", "checkpoint", "param_scheduler", "sampler_seed")
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        runner = KDRunner(cfg, RunDir(folder), seed=0)
+        load_strictly(runner.bare_model.get_submodule("student"), str(checkpoint))
+        return short_names(runner.test_loop.run())

@@ -1,0 +1,67 @@
+"""Progress of one run on a terminal: in flow the rows of its folder, out flows a moving line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fourierkd.run_dir import RunDir, read_json
+
+POLL_SECONDS = 0.5
+
+
+@contextmanager
+def show_progress(run_dir: RunDir, terminal: TextIO) -> Iterator[None]:
+    """Follow the run from a thread while the body trains; a file gets a line a validation."""
+    console = Console(file=terminal)
+    done = threading.Event()
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=2,
+        disable=not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    offset = run_dir.scalars.stat().st_size if run_dir.scalars.exists() else 0
+
+    def follow() -> None:
+        nonlocal offset
+        task = progress.add_task("starting", total=None)
+        loss = metrics = ""
+        while True:
+            last = done.wait(POLL_SECONDS)
+            rows, offset = run_dir.tail(offset)
+            for row in rows:
+                if row.get("train/loss") is not None:
+                    loss = f"loss {row['train/loss']:.4g}  "
+                found = {k[4:]: v for k, v in row.items() if k.startswith("val/") and v is not None}
+                if found:
+                    name, value = next(iter(found.items()))
+                    metrics = f"{name} {value:.4g}"
+                    if not console.is_terminal:
+                        console.print(f"iteration {row['iter']}: {loss}{metrics}")
+            if rows:
+                total = (read_json(run_dir.environment) or {}).get("max_iters")
+                progress.update(
+                    task, description=loss + metrics, completed=rows[-1]["iter"], total=total
+                )
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    with progress:
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

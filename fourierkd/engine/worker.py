@@ -1,0 +1,181 @@
+"""A fork server for runs: in flow JSON lines (what to train, what to kill), out flow events.
+
+    {"run": "/abs/folder", "resume": false, "env": {"OMP_NUM_THREADS": "2"}}
+    {"kill": "/abs/folder"}
+    {"event": "ready"}
+    {"event": "started", "run": "/abs/folder", "pid": 1}
+    {"event": "exited", "run": "/abs/folder", "code": 0, "signal": null}
+
+It loads torch and the MM packages once, so that a child trains at once. Children are process groups
+of their own (Ctrl-C does not reach them) and die with the server; the server dies with its stdin.
+Exit codes of a child: 0 complete, pruned or stopped; 2 bad input or no disk space; 1 anything else.
+Run it as ``python -m fourierkd.engine.worker``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PACKAGES = (
+    "mmengine.runner",
+    "mmseg.models",
+    "mmseg.datasets",
+    "mmseg.evaluation",
+    "mmdet.models",
+    "mmdet.datasets",
+    "mmdet.evaluation",
+    "matplotlib.pyplot",  # MMEngine's Visualizer
+    "fourierkd.engine.run",
+    "fourierkd.engine.hooks",
+)
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    events = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is no event
+    load()
+    wake_read, wake_write = os.pipe()
+    for end in (wake_read, wake_write):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(wake_write)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)  # only to wake up
+    children: dict[int, str] = {}
+
+    def emit(**event: Any) -> None:
+        os.write(events, (json.dumps(event) + "\n").encode())
+
+    emit(event="ready")
+    pending = b""
+    while True:
+        ready, _, _ = select.select([0, wake_read], [], [])
+        if wake_read in ready:
+            with suppress(BlockingIOError):
+                os.read(wake_read, 4096)
+        for pid in list(children):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                died = -code if code < 0 else None
+                emit(
+                    event="exited",
+                    run=children.pop(pid),
+                    code=None if died else code,
+                    signal=died,
+                )
+        if 0 not in ready:
+            continue
+        data = os.read(0, 65536)
+        if not data:
+            return
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                message = json.loads(line)
+                if "kill" in message:
+                    for pid, run in children.items():
+                        if run == message["kill"]:
+                            os.killpg(pid, signal.SIGKILL)
+                else:
+                    pid = spawn(message, [events, wake_read, wake_write])
+                    children[pid] = message["run"]
+                    emit(event="started", run=message["run"], pid=pid)
+            except (ValueError, KeyError, TypeError, OSError):
+                traceback.print_exc()
+                print(f"not understood: {line!r}", file=sys.stderr, flush=True)
+
+
+def load() -> None:
+    """Import what runs need, and start nothing: no threads, no CUDA."""
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking CUDA would spoil the fork
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve busy machines
+    import torch
+
+    torch.set_num_threads(1)  # OpenMP's pool of threads would not survive the fork
+    for package in PACKAGES:
+        importlib.import_module(package)
+    from fourierkd.distill.registry import register_all
+    from fourierkd.engine.environment import code
+    from fourierkd.tracking.login import preload
+
+    register_all(("mmseg", "mmdet"))
+    preload()
+    code()  # versions and commit, asked once
+    gc.collect()
+    gc.freeze()  # children share these pages
+
+
+def spawn(message: dict[str, Any], inherited: list[int]) -> int:
+    """Fork a child that trains ``message["run"]``; returns its process id."""
+    run, server = Path(message["run"]), os.getpid()
+    pid = os.fork()
+    if pid:
+        with suppress(OSError):
+            os.setpgid(pid, pid)  # before a kill can come; the child does it too
+        return pid
+    code = 1
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:  # it died before prctl
+            os._exit(1)
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for descriptor in inherited:
+            os.close(descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        code = train(run, resume=bool(message.get("resume")), env=message.get("env") or {})
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(OSError):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
+    """Train a run in this process, its console in its ``run.log``; returns the exit code."""
+    import torch
+
+    from fourierkd.engine.console import console_to
+    from fourierkd.engine.run import run as train_run
+    from fourierkd.errors import exit_on_error
+    from fourierkd.run_dir import RunDir
+
+    os.environ.update(env)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
+    run_dir = RunDir(run)
+
+    def work() -> int:
+        train_run(run_dir, resume=resume)
+        return 0
+
+    with console_to(run_dir.log):
+        try:
+            exit_on_error("fourierkd", work)
+        except SystemExit as end:
+            return int(end.code or 0)
+        except BaseException:  # its traceback is in run.log already
+            return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The command line: what a user types, and the one line that answers bad input."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fourierkd.cli import main
+from fourierkd.run_dir import RunDir
+
+ENGINE = Path(__file__).parent / "engine"
+CONFIG = str(ENGINE / "toy_config.py")
+
+
+@pytest.fixture(autouse=True)
+def _toy(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ENGINE))
+    monkeypatch.chdir(tmp_path)
+
+
+def call(capsys, *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return end.value.code, out, err
+
+
+def train(capsys, *arguments: object) -> tuple[int, str, str]:
+    return call(capsys, "train", CONFIG, "--wandb", "disabled", *arguments)
+
+
+def refused(answer: tuple[int, str, str]) -> str:
+    """The error line of a refused command: last of stderr, with exit code 2 and no traceback."""
+    code, _, err = answer
+    assert code == 2, err
+    assert "Traceback" not in err
+    lines = err.strip().splitlines()
+    assert lines[-1].startswith("fourierkd: error: ")
+    return lines[-1]
+
+
+def test_train_test_export_and_resume(capsys):
+    code, out, err = train(capsys, "--work-dir", "run", "--seed", 3, "--test-split", "test")
+    assert (code, err) == (0, "")
+    assert "complete after 20 iterations" in out
+    assert "export: fourierkd export run/checkpoints/best.pth" in out
+    run_dir = RunDir("run")
+    assert run_dir.read_request()["seed"] == 3
+    assert "iter 20/20" in run_dir.log.read_text()
+    best = run_dir.read_result()["metrics"]["test/acc"]
+
+    code, out, _ = call(capsys, "test", CONFIG, "run/checkpoints/best.pth", "--json", "m.json")
+    assert code == 0
+    assert out == f"test/acc {best:.6g}\n"
+    assert json.loads(Path("m.json").read_text()) == {"acc": best}
+
+    code, out, _ = call(capsys, "export", "run/checkpoints/best.pth", "--out", "student.pth")
+    assert code == 0
+    import torch
+
+    exported = torch.load("student.pth", weights_only=True)
+    assert set(exported["state_dict"]) >= {"features.weight", "head.bias"}
+    assert exported["meta"]["dataset_meta"]["classes"] == ("off", "on")
+    code, out, _ = call(capsys, "test", CONFIG, "student.pth", "--split", "val")
+    assert out == f"val/acc {best:.6g}\n"  # the toy tests on its val images
+
+    line = refused(train(capsys, "--work-dir", "run"))
+    assert "a work dir holds one run" in line
+    code, out, _ = train(capsys, "--work-dir", "run", "--resume")
+    assert code == 0
+    assert "complete already" in out
+
+
+def test_stopped_run_says_how_to_continue_and_does(capsys):
+    stop = 'custom_hooks=[{"type": "StopAt", "at": 8}]'
+    code, out, _ = train(capsys, "--work-dir", "run", "--cfg-options", stop)
+    assert code == 0
+    assert "stopped after 8 iterations" in out
+    assert f"continue: fourierkd train {CONFIG} --work-dir run --resume" in out
+    line = refused(train(capsys, "--work-dir", "run", "--resume", "--seed", 4))
+    assert "a resumed run keeps its seed (0), got 4" in line
+    code, out, _ = train(capsys, "--work-dir", "run", "--resume")
+    assert "complete after 20 iterations" in out
+
+
+def test_nothing_to_resume(capsys):
+    assert "no run to resume" in refused(train(capsys, "--work-dir", "none", "--resume"))
+    assert not Path("none").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["metrc=1"], "unknown key in config"),
+        (["metrc=1"], "did you mean 'metric'"),
+        (["train_cfg.max_iter.a=1"], "did you mean 'max_iters'"),
+        (["nonsense"], "an option is KEY=VALUE"),
+    ],
+)
+def test_unknown_key_leaves_no_folder(capsys, options, expected):
+    assert expected in refused(train(capsys, "--work-dir", "run", "--cfg-options", *options))
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["metric=mIoU"], "metric must be one that the evaluator gives, got 'mIoU'; known: acc"),
+        (["data_root=nowhere"], "data_root must be a folder"),
+        (["model.lossess={}"], "did you mean 'losses'"),
+        (["model.student.widht=3"], "widht"),
+    ],
+)
+def test_bad_input_of_a_run(capsys, options, expected):
+    answer = train(capsys, "--work-dir", "run", "--cfg-options", *options)
+    assert expected in refused(answer)
+    assert "its log is run/run.log" in answer[2]
+
+
+def test_missing_files_are_named(capsys, tmp_path):
+    line = refused(call(capsys, "train", "no.py", "--work-dir", "run"))
+    assert f"a config must be a file, got '{tmp_path / 'no.py'}'" in line
+    assert "no such checkpoint, got 'no.pth'" in refused(call(capsys, "test", CONFIG, "no.pth"))
+    assert "config.py" in refused(call(capsys, "export", tmp_path / "no.pth", "--out", "x.pth"))
+
+
+def test_checkpoint_that_carries_code_is_refused_and_not_run(capsys):
+    import torch
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, ("exploded",)
+
+    torch.save({"state_dict": Bomb()}, "bomb.pth")
+    assert "not run" in refused(call(capsys, "test", CONFIG, "bomb.pth"))
+    assert not Path("exploded").exists()
+    Path("text.pth").write_text("hello")
+    assert "not a checkpoint" in refused(call(capsys, "test", CONFIG, "text.pth"))
+
+
+def test_checkpoint_of_another_architecture_is_refused(capsys):
+    import torch
+    from toy import ToyModel
+
+    torch.save(ToyModel(width=7).state_dict(), "other.pth")
+    assert "of another architecture" in refused(call(capsys, "test", CONFIG, "other.pth"))
+    teacher = (
+        'model.teacher={"model": {"type": "ToyModel", "width": 6}, "checkpoint": "other.pth"}',
+        'model.losses={"l2": {"student_tap": "features", "teacher_tap": "features", '
+        '"loss": {"type": "NoisyL2"}}}',
+    )
+    line = refused(train(capsys, "--work-dir", "run", "--cfg-options", *teacher))
+    assert "of another architecture" in line
+    assert "other.pth" in line
+
+
+def test_work_dir_must_be_writable(capsys, monkeypatch):
+    def denied(self, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", denied)  # root may write everywhere
+    assert "the work dir must be writable" in refused(train(capsys, "--work-dir", "run"))
+
+
+def test_full_disk_is_one_line(capsys, monkeypatch):
+    def full(self, row):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.scalars))
+
+    monkeypatch.setattr(RunDir, "append", full)
+    line = refused(train(capsys, "--work-dir", "run"))
+    assert "No space left on device" in line
+    assert "scalars.jsonl" in line
+    assert RunDir("run").read_result()["state"] == "failed"
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from fourierkd.cli import build_parser; build_parser().format_help(); "
+        "sys.exit('torch' in sys.modules or 'mmengine' in sys.modules)"
+    )
+    root = str(Path(__file__).parent.parent)
+    env = {**os.environ, "PYTHONPATH": root}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
