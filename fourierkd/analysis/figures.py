@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    import optuna
     from plotly.graph_objects import Figure
 
 # Okabe and Ito's colours, told apart with any colour vision; the baseline is always grey.
@@ -41,7 +40,7 @@ def result_figure(
         label: of the value axis.
         palette: method -> colour.
     """
-    figure = _figure(height=80 + 46 * len(comparison))
+    figure = blank_figure(height=80 + 46 * len(comparison))
     order = list(comparison["method"])
     dots = []
     for seed, group in scores.groupby("seed"):
@@ -87,7 +86,7 @@ def curves_figure(
         label: of the value axis.
         palette: method -> colour; gives the order too.
     """
-    figure = _figure(height=height)
+    figure = blank_figure(height=height)
     for method in (m for m in palette if m in set(curves["method"])):
         own = curves[curves["method"] == method].sort_values("iter")
         band = own.dropna(subset=["low"])
@@ -147,7 +146,7 @@ def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
                 row=1,
                 col=column,
             )
-    figure.update_layout(**_layout(330), margin_t=64)
+    figure.update_layout(**layout(330), margin_t=64)
     figure.update_layout(legend_y=1.12).update_annotations(font_size=12)
     figure.update_xaxes(gridcolor=GRID, zeroline=False, nticks=4)
     figure.update_yaxes(gridcolor=GRID, zeroline=False)
@@ -164,7 +163,7 @@ def profile_figure(
         profiles: method -> arrays of ``spectra.Spectrum.arrays`` of one loss and level.
         palette: method -> colour.
     """
-    figure = _figure(height=330)
+    figure = blank_figure(height=330)
     for i, (method, arrays) in enumerate(profiles.items()):
         x = arrays["frequency"]
         if i == 0:
@@ -222,49 +221,11 @@ def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Fig
     figure.update_xaxes(visible=False).update_yaxes(visible=False, autorange="reversed")
     for column in (1, 2, 3):
         figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
-    return _titled(figure.update_layout(**_layout(300)), title)
+    return _titled(figure.update_layout(**layout(300)), title)
 
 
-def importance_figure(importances: pd.Series) -> Figure:
-    """Share of each parameter, the largest on top (``tuning.importances``)."""
-    figure = _figure(height=90 + 32 * len(importances))
-    shown = importances[::-1]
-    figure.add_bar(
-        x=shown.to_numpy(),
-        y=list(shown.index),
-        orientation="h",
-        marker_color=PALETTE[0],
-        text=[f"{value:.2f}" for value in shown],
-        textposition="outside",
-        cliponaxis=False,
-    )
-    figure.update_xaxes(title="share of variation explained", range=[0, 1.08])
-    return figure.update_yaxes(showgrid=False).update_layout(showlegend=False)
-
-
-def history_figure(study: optuna.Study, *, label: str) -> Figure:
-    """Optuna's history: value of every trial and the best so far."""
-    from optuna.visualization import plot_optimization_history
-
-    figure = plot_optimization_history(study, target_name=label)
-    figure.update_layout(**_layout(300), title=None).update_xaxes(dtick=_whole(len(study.trials)))
-    figure.data[0].marker.update(color=PALETTE[4], size=7)
-    for trace in figure.data[1:]:
-        trace.line.color = PALETTE[0]
-    return figure
-
-
-def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Figure:
-    """Optuna's parallel coordinates over ``names``; trials without one run through None."""
-    from optuna.visualization import plot_parallel_coordinate
-
-    figure = plot_parallel_coordinate(study, params=names, target_name=label)
-    figure.update_layout(**_layout(320), title=None, margin_l=20, margin_r=20, margin_b=12)
-    figure.update_xaxes(tickfont={"size": 12, "color": "#111827"}, side="top")
-    return figure.update_traces(selector={"mode": "lines"}, opacity=0.75, line_width=1.8)
-
-
-def _layout(height: int) -> dict[str, object]:
+def layout(height: int) -> dict[str, object]:
+    """The style that all figures share, ``height`` in px; the width follows the page."""
     return {
         "template": "plotly_white",
         "height": height,
@@ -276,10 +237,11 @@ def _layout(height: int) -> dict[str, object]:
     }
 
 
-def _figure(*, height: int) -> Figure:
+def blank_figure(*, height: int) -> Figure:
+    """An empty figure in that style."""
     from plotly.graph_objects import Figure
 
-    figure = Figure(layout=_layout(height))
+    figure = Figure(layout=layout(height))
     figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
     return figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
 
@@ -311,8 +273,3 @@ def _set_range(figure: Figure, curves: pd.DataFrame) -> None:
 def _faint(colour: str) -> str:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.14)"
-
-
-def _whole(count: int) -> int:
-    """A tick step that shows whole trial numbers, at most about 12 of them."""
-    return max(1, math.ceil(count / 12))

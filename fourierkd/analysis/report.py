@@ -76,7 +76,7 @@ def write_report(
         comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
         order = list(comparison["method"])
     palette = figures.colours(order, baseline)
-    split = most_common(finals["split"]) or "val"
+    split = most_common(finals["split"]) or most_common(shown["split"]) or "val"
     page = {
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
         "subtitle": report_tables.subtitle(table, metric),
@@ -227,12 +227,12 @@ def _tuning(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if tuning.complete_trials(source):
-                page["history"] = _html(figures.history_figure(source, label=metric), "history")
+                page["history"] = _html(tuning.history_figure(source, label=metric), "history")
             shares = tuning.importances(source)
             if len(shares):
-                page["importance"] = _html(figures.importance_figure(shares), "importance")
+                page["importance"] = _html(tuning.importance_figure(shares), "importance")
                 names = tuning.drawn_parameters(source)
-                figure = figures.parallel_figure(source, names, label=metric)
+                figure = tuning.parallel_figure(source, names, label=metric)
                 page["parallel"] = _html(figure, "parallel")
         return page
     finally:

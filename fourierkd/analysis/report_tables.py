@@ -117,7 +117,9 @@ def pair_rows(
 
 
 def run_rows(table: pd.DataFrame, metric: str, best: Any) -> list[dict[str, object]]:
-    """Every run with state, value, parameters, and the reason where it has one."""
+    """Every run with state, value, parameters and reason, in the order a study makes them."""
+    order = table["phase"].map({phase: i for i, phase in enumerate(_PHASES)})
+    table = table.assign(order=order).sort_values(["order", "trial"], kind="stable")
     digits = decimals(table["value"]) if len(table) else 2
     rows = []
     for index, run in zip(table.index, table.to_dict("records"), strict=True):

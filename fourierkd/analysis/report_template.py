@@ -38,6 +38,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 table.runs { font-size: 12px; }
 table.runs td, table.runs th { padding: 3px 10px 3px 0; }
 table.runs td.wide { overflow-wrap: anywhere; min-width: 180px; }
+table.runs td.folder { overflow-wrap: anywhere; min-width: 265px; }
 .wrap { overflow-x: auto; }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 7px; }
 .tag { display: inline-block; padding: 0 7px; border-radius: 9px; font-size: 12px;
@@ -67,6 +68,7 @@ figcaption { font-size: 12.5px; margin-bottom: 4px; }
   tr { break-inside: avoid; }
   .wrap { overflow: visible; }
   table.runs { font-size: 8.5px; }
+  table.runs td.folder { min-width: 0; }
   .two.uneven { grid-template-columns: 1fr; }
   table.runs code, table.runs .tag { font-size: 8.5px; line-height: 1.3; }
   .modebar { display: none !important; }
@@ -169,9 +171,10 @@ differs.</p>{% endif %}
 <td><span class="tag {{ run.state }}">{{ run.state }}</span></td><td>{{ run.split }}</td>
 <td class="n">{{ run.value }}</td><td class="n">{{ run.iters }}</td>
 <td class="n">{{ run.seconds }}</td>
-<td class="wide">{{ run.parameters }}</td><td class="wide"><code>{{ run.run_dir }}</code>
+<td class="wide">{{ run.parameters }}</td><td class="folder"><code>{{ run.run_dir }}</code>
 {%- if run.reason %}<br>{{ run.reason }}{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>
+<p class="note">Shaded: the best trial on val.</p>
 {% else %}<p>There is no run yet.</p>
 {% endif %}
 

@@ -196,12 +196,17 @@ def summary(
     table: pd.DataFrame, *, baseline: str, metric: str, direction: str = "maximize"
 ) -> rich.table.Table:
     """The final comparison as a table for the terminal (see ``compare`` for what it raises)."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
     split = table.loc[table["phase"] == "final", "split"].iloc[0]
-    view = Table(title=f"{metric} on {split}, 95 % intervals, paired by seed")
+    view = Table(
+        title=f"{metric} on {split}, 95 % intervals, paired by seed",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     view.add_column("method", no_wrap=True)
     view.add_column("n", justify="right")
     view.add_column("mean", justify="right")
@@ -213,7 +218,8 @@ def summary(
         n, mean, limits, gain, gain_limits, pairs = cells_of(row, digits)
         paired = "" if pairs in (n, "–") else f", {pairs} pairs"
         verdict = Text(row["verdict"] + paired, style=style.get(row["verdict"], ""))
-        view.add_row(row["method"], n, f"{mean} {limits}", f"{gain} {gain_limits}", verdict)
+        difference = "–" if gain == "–" else f"{gain} {gain_limits}"
+        view.add_row(row["method"], n, f"{mean} {limits}", difference, verdict)
     lacking = comparison[comparison["missing"] != ""]
     view.caption = (
         "\n".join(f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()) or None

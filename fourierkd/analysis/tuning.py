@@ -1,4 +1,4 @@
-"""What tuning found: trials of a results table flow in, an Optuna study and importances flow out.
+"""What tuning found: trials flow in; an Optuna study, importances, sentences, figures flow out.
 
 Optuna's own study knows the search space; a table alone does not, so its ranges are taken from the
 trials.
@@ -6,15 +6,18 @@ trials.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from fourierkd.analysis.figures import PALETTE, blank_figure, layout
 from fourierkd.analysis.results import PARAM, parameters
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+    from plotly.graph_objects import Figure
 
 LOG_RATIO = 20  # positive values that span more than this ratio are taken as searched in log scale
 
@@ -143,6 +146,45 @@ def note(study: optuna.Study) -> str:
     return text
 
 
+def importance_figure(importances: pd.Series) -> Figure:
+    """Share of each parameter, the largest on top (what ``importances`` returns)."""
+    figure = blank_figure(height=90 + 32 * len(importances))
+    shown = importances[::-1]
+    figure.add_bar(
+        x=shown.to_numpy(),
+        y=list(shown.index),
+        orientation="h",
+        marker_color=PALETTE[0],
+        text=[f"{value:.2f}" for value in shown],
+        textposition="outside",
+        cliponaxis=False,
+    )
+    figure.update_xaxes(title="share of variation explained", range=[0, 1.08])
+    return figure.update_yaxes(showgrid=False).update_layout(showlegend=False)
+
+
+def history_figure(study: optuna.Study, *, label: str) -> Figure:
+    """Optuna's history: value of every trial and the best so far."""
+    from optuna.visualization import plot_optimization_history
+
+    figure = plot_optimization_history(study, target_name=label)
+    figure.update_layout(**layout(300), title=None).update_xaxes(dtick=_whole(len(study.trials)))
+    figure.data[0].marker.update(color=PALETTE[4], size=7)
+    for trace in figure.data[1:]:
+        trace.line.color = PALETTE[0]
+    return figure
+
+
+def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Figure:
+    """Optuna's parallel coordinates over ``names``; trials without one run through None."""
+    from optuna.visualization import plot_parallel_coordinate
+
+    figure = plot_parallel_coordinate(study, params=names, target_name=label)
+    figure.update_layout(**layout(320), title=None, margin_l=20, margin_r=20, margin_b=12)
+    figure.update_xaxes(tickfont={"size": 12, "color": "#111827"}, side="top")
+    return figure.update_traces(selector={"mode": "lines"}, opacity=0.75, line_width=1.8)
+
+
 def short(value: object) -> str:
     """A parameter or metric as text: floats with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -155,3 +197,8 @@ def _distribution(values: pd.Series) -> BaseDistribution:
         low, high = float(values.min()), float(values.max())
         return FloatDistribution(low, high, log=low > 0 and high / low > LOG_RATIO)
     return CategoricalDistribution(sorted(values.unique().tolist()))
+
+
+def _whole(count: int) -> int:
+    """A tick step that shows whole trial numbers, at most about 12 of them."""
+    return max(1, math.ceil(count / 12))

@@ -100,9 +100,3 @@ def test_spectrum_shares_one_scale_and_draws_the_mask(masked: bool) -> None:
     assert [(t.zmin, t.zmax) for t in heat] == [(-2, 11), (-2, 11), (-2, 2)]
     assert (heat[2].z == -2).all()
     assert sum(t.type == "contour" for t in figure.data) == (3 if masked else 0)
-
-
-def test_importance_is_drawn_largest_on_top() -> None:
-    figure = figures.importance_figure(pd.Series({"big": 0.9, "small": 0.1}))
-    assert list(figure.data[0].y) == ["small", "big"]
-    assert list(figure.data[0].text) == ["0.10", "0.90"]

@@ -97,3 +97,20 @@ def test_sentence_and_note(table: pd.DataFrame) -> None:
     empty = optuna.create_study(direction="maximize")
     empty.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
     assert tuning.sentence(empty, "mIoU") == "1 trials (1 fail)."
+
+
+def test_importance_is_drawn_largest_on_top() -> None:
+    figure = tuning.importance_figure(pd.Series({"big": 0.9, "small": 0.1}))
+    assert list(figure.data[0].y) == ["small", "big"]
+    assert list(figure.data[0].text) == ["0.10", "0.90"]
+
+
+def test_history_and_parallel_show_the_trials(table: pd.DataFrame) -> None:
+    study = tuning.study_from_table(table)
+    history = tuning.history_figure(study, label="mIoU")
+    assert list(history.data[0].x) == [0, 1, 2, 3, 4, 6, 8, 9, 11]  # the complete ones
+    assert list(history.data[1].y)[-1] == study.best_value
+    names = tuning.drawn_parameters(study)
+    parallel = tuning.parallel_figure(study, names, label="mIoU")
+    assert list(parallel.layout.xaxis.ticktext)[:2] == ["mIoU", "loss_weight"]
+    assert sum(trace.mode == "lines" for trace in parallel.data) == 9
