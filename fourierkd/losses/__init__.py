@@ -1,0 +1,1 @@
+"""Distillation losses: in flow student and teacher maps, out flows one scalar. No MMEngine here."""

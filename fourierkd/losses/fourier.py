@@ -1,0 +1,237 @@
+"""The Fourier loss: in flow feature maps of student and teacher, out flows one scalar.
+
+``fourier_loss`` is the maths for one pair of maps; ``FourierLoss`` stores the numbers and
+parameters, matches levels and sizes, and calls it. The spectral part lies in
+``fourierkd.spectral.distance``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fourierkd.errors import ConfigError, near
+from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
+from fourierkd.spectral.distance import spectral_distance
+from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
+
+COMPAT = ("fixed", "paper_code")
+Conv1x1 = tuple[Tensor, Tensor]  # weight (C, C), bias (C,)
+
+
+def fourier_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    predictor: Conv1x1,
+    student_conv: Conv1x1,
+    teacher_conv: Conv1x1,
+    mix_logit: Tensor,
+    mask: Mask | None = None,
+    sphere_radius: float = 1.0,
+    noise: bool = True,
+    compat: str = "fixed",
+    detach_similarity: bool = False,
+) -> Tensor:
+    r"""Distance of the student's and the teacher's spectrum, after fusing their amplitudes.
+
+    .. math::
+
+        w_{nc} &= 1 - \cos(f_S[n,c], f_T[n,c]), \qquad f_S' = \mathrm{Conv}_{pred}(f_S) \\
+        A, P &= |F|, \arg F, \quad F = \mathrm{FFT2}(\cdot, \mathrm{ortho}) \\
+        A_f &= a\,\mathrm{Conv}_s(A_S') + (1 - a)\,\mathrm{Conv}_t(A_T), \quad a = \sigma(\ell) \\
+        X_S &= U A_f e^{i P_S'}, \qquad X_T = A_T e^{i P_T} \\
+        L &= \tfrac12 \sum_k \mathrm{mean}\big(w\, m\, (BN(R^k(X_S)) - BN(R^k(X_T)))^2\big)
+
+    l is ``mix_logit``, R the projection on the Riemann sphere (``riemann_sphere``), BN batch
+    normalisation per channel over (N, H, W) of the whole, unmasked spectrum (eps 1e-5, no affine,
+    no running state), m the mask. Computed on the half spectrum; U is drawn there from torch's
+    default generator of the device (fixed by the run's seed, saved with the random state of a
+    checkpoint) and equal at k and -k, so that X_S stays the spectrum of a real map. The published
+    code draws the full plane.
+
+    Args:
+        student: f_S, (N, C, H, W), real float32 or float64; N * H * W > 1.
+        teacher: f_T, same shape and dtype; gets no gradient.
+        predictor: weight (C, C) and bias (C,) of Conv_pred.
+        student_conv: the same of Conv_s.
+        teacher_conv: the same of Conv_t.
+        mix_logit: (C,).
+        mask: weights on the squared error per frequency, mean 1; None passes all.
+        sphere_radius: r > 0, in units of spectral amplitude.
+        noise: draw U uniform in [0, 1), else U = 1.
+        compat: "fixed", or "paper_code": the published code shifts the spectrum by half of *every*
+            axis, also of batch and channel, so that w, the convolutions and a act on the data of
+            another image and channel.
+        detach_similarity: no gradient through w.
+
+    Returns:
+        Scalar, dimensionless.
+
+    Raises:
+        ConfigError: N * H * W is 1, so that there is no variance to normalise by.
+
+    References:
+        Shi, Zheng, Yi, Weng, Luo, "Knowledge Distillation in Fourier Frequency Domain for Dense
+        Prediction", IEEE Signal Processing Letters 2024, doi 10.1109/LSP.2024.3515795.
+
+    >>> ramp = torch.arange(16.0).view(1, 1, 4, 4)
+    >>> one = (torch.ones(1, 1), torch.zeros(1))
+    >>> loss = fourier_loss(ramp.mT, ramp, predictor=one, student_conv=one, teacher_conv=one,
+    ...                     mix_logit=torch.zeros(1), noise=False)
+    >>> f"{loss:.4f}"
+    '0.0432'
+    """
+    n, c, height, width = student.shape
+    if n * height * width < 2:
+        raise ConfigError(
+            "batch statistics need more than one value per channel",
+            value=tuple(student.shape),
+            fix="use a larger batch or image, or leave this level out",
+        )
+    tokens = cosine_distance(student, teacher)  # (N, C)
+    if detach_similarity:
+        tokens = tokens.detach()
+    predictor_weight, predictor_bias = predictor
+    student_weight, student_bias = student_conv
+    teacher_weight, teacher_bias = teacher_conv
+    a = mix_logit.sigmoid()
+    # one matrix product over the amplitudes of both: (C, 2C)
+    weight = torch.cat((a[:, None] * student_weight, (1 - a)[:, None] * teacher_weight), 1)
+    bias = a * student_bias + (1 - a) * teacher_bias
+    if compat == "paper_code":
+        # a rolled spectrum under fixed parameters is a fixed spectrum under parameters rolled back
+        weight = weight.view(c, 2, c).roll((-(c // 2), -(c // 2)), (0, 2)).view(c, 2 * c)
+        bias = bias.roll(-(c // 2))
+        tokens = tokens.roll((-(n // 2), -(c // 2)), (0, 1))
+    predicted = torch.baddbmm(
+        predictor_bias[:, None], predictor_weight.expand(n, -1, -1), student.flatten(2)
+    ).view_as(student)
+    weights = None
+    if mask is not None and not isinstance(mask, AllPass):
+        weights = mask_weights(mask, height, width, device=student.device, dtype=student.dtype)
+    return spectral_distance(
+        predicted, weight, bias, tokens, teacher, mask=weights, radius=sphere_radius, noise=noise
+    )
+
+
+def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cos over space, per image and channel: (N, C, H, W) twice -> (N, C), in [0, 2].
+
+    A map of zeros has cosine 0 with anything, and gets no gradient from it.
+    """
+    s, t = student.flatten(2), teacher.flatten(2)
+    norm = torch.linalg.vector_norm(s, dim=2) * torch.linalg.vector_norm(t, dim=2)
+    zero = norm == 0
+    cosine = torch.linalg.vecdot(s, t) / norm.masked_fill(zero, 1.0)
+    return 1 - cosine.masked_fill(zero, 0.0)
+
+
+class ATFM(nn.Module):
+    """Parameters of the fusion: a 1x1 convolution per side, and a mixing logit per channel."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.student_conv = nn.Conv2d(in_channels, in_channels, 1)
+        self.teacher_conv = nn.Conv2d(in_channels, in_channels, 1)
+        self.mix_logit = nn.Parameter(torch.zeros(in_channels))
+
+    def mix(self) -> Tensor:
+        """a = sigmoid(mix_logit), (C,), detached: the student's share in the fused amplitude.
+
+        It falling towards 0 is the loss's shortcut: the fusion then copies the teacher's amplitude.
+        """
+        return self.mix_logit.detach().sigmoid()
+
+
+class FourierLoss(nn.Module):
+    """``fourier_loss`` summed over levels, with one set of parameters shared by all levels.
+
+    It adds 3 C (C + 1) + C parameters (197 632 more than the student at C = 256) that belong to the
+    loss and never to the exported student.
+
+    Args:
+        in_channels: C of every map, those of the teacher's tap.
+        loss_weight: factor of the sum, finite, >= 0.
+        resize_stu: where sizes differ, resize the student's map (bilinear), else the teacher's.
+        mask: None, a mask, or its config ``dict(type=...)``.
+        sphere_radius: r > 0 of ``riemann_sphere``.
+        noise: random amplitudes U, see ``fourier_loss``.
+        compat: "fixed" or "paper_code".
+        detach_similarity: no gradient through the weighting tokens.
+
+    Raises:
+        ConfigError: an argument or a feature map breaks a rule.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        loss_weight: float = 1.0,
+        *,
+        resize_stu: bool = True,
+        mask: Mask | MaskConfig | None = None,
+        sphere_radius: float = 1.0,
+        noise: bool = True,
+        compat: str = "fixed",
+        detach_similarity: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
+            raise ConfigError("in_channels must be an integer >= 1", value=in_channels)
+        if check_weight(sphere_radius, "sphere_radius") == 0:
+            raise ConfigError("sphere_radius must be above 0", value=sphere_radius)
+        if compat not in COMPAT:
+            raise ConfigError(
+                f"compat must be one of {', '.join(COMPAT)}",
+                value=compat,
+                fix=near(str(compat), COMPAT),
+            )
+        self.in_channels = in_channels
+        self.loss_weight = check_weight(loss_weight)
+        self.resize_stu = check_switch(resize_stu, "resize_stu")
+        self.mask = build_mask(mask)
+        self.sphere_radius = float(sphere_radius)
+        self.noise = check_switch(noise, "noise")
+        self.compat = compat
+        self.detach_similarity = check_switch(detach_similarity, "detach_similarity")
+        self.predictor = nn.Conv2d(in_channels, in_channels, 1)
+        self.atfm = ATFM(in_channels)
+
+    def forward(self, student: Maps, teacher: Maps) -> Tensor:
+        """Weighted loss of maps (N, C, H, W), or of equally long sequences of maps: a scalar."""
+        levels = []
+        for s, t in pair_levels(student, teacher, resize_stu=self.resize_stu):
+            if s.shape[1] != self.in_channels:
+                raise ConfigError(
+                    f"maps must have in_channels={self.in_channels} channels",
+                    value=s.shape[1],
+                    fix="set in_channels to the teacher tap's, and a connector on the student",
+                )
+            with full_precision(s):
+                level = fourier_loss(
+                    s,
+                    t,
+                    predictor=_conv1x1(self.predictor, s.dtype),
+                    student_conv=_conv1x1(self.atfm.student_conv, s.dtype),
+                    teacher_conv=_conv1x1(self.atfm.teacher_conv, s.dtype),
+                    mix_logit=self.atfm.mix_logit.to(s.dtype),
+                    mask=self.mask,
+                    sphere_radius=self.sphere_radius,
+                    noise=self.noise,
+                    compat=self.compat,
+                    detach_similarity=self.detach_similarity,
+                )
+            levels.append(level * self.loss_weight)
+        return sum(levels[1:], levels[0])
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_channels={self.in_channels}, loss_weight={self.loss_weight:g}, mask={self.mask}, "
+            f"sphere_radius={self.sphere_radius:g}, noise={self.noise}, compat={self.compat!r}"
+        )
+
+
+def _conv1x1(conv: nn.Conv2d, dtype: torch.dtype) -> Conv1x1:
+    assert conv.bias is not None
+    return conv.weight.flatten(1).to(dtype), conv.bias.to(dtype)

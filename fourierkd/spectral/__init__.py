@@ -1,0 +1,1 @@
+"""Spectra of feature maps: pure tensor maths on the half spectrum; no MMEngine, no state."""

@@ -1,0 +1,70 @@
+"""The half spectrum of a real map: in flows (N, C, H, W), out flow its frequencies, each once.
+
+A real map has a Hermitian spectrum, F[-ky, -kx] = conj F[ky, kx], so the columns kx = 0 .. W//2 say
+everything. Here always: norm "ortho" (Parseval without factors), axes (H, W), DC at [0, 0], rows in
+fftfreq order.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def half_spectrum(feature: Tensor) -> Tensor:
+    """Orthonormal 2-D Fourier transform of a real map, without the redundant columns.
+
+    Args:
+        feature: (..., H, W), real, float32 or float64.
+
+    Returns:
+        (..., H, W//2 + 1), complex; DC at [..., 0, 0].
+    """
+    return torch.fft.rfft2(feature, norm="ortho")
+
+
+def map_of_half_spectrum(spectrum: Tensor, width: int) -> Tensor:
+    """Inverse of ``half_spectrum``: (..., H, width//2 + 1), complex -> (..., H, width), real."""
+    return torch.fft.irfft2(spectrum, s=(spectrum.shape[-2], width), norm="ortho")
+
+
+def hermitian_weights(
+    width: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """How often the full spectrum has each column of the half: 1, 2, ..., 2, and 1 last for even W.
+
+    A sum over the full spectrum of anything equal at F and conj F is the sum over the half spectrum
+    with these weights; they add up to W.
+
+    Returns:
+        (W//2 + 1,), ones and twos.
+
+    >>> hermitian_weights(6).tolist(), hermitian_weights(5).tolist()
+    ([1.0, 2.0, 2.0, 1.0], [1.0, 2.0, 2.0])
+    """
+    weights = torch.full((width // 2 + 1,), 2.0, device=device, dtype=dtype)
+    weights[0] = 1.0
+    if width % 2 == 0:
+        weights[-1] = 1.0
+    return weights
+
+
+def half_noise(like: Tensor, width: int) -> Tensor:
+    """Uniform [0, 1) noise on the half spectrum that keeps it that of a real map.
+
+    Drawn from torch's default generator of the device. Columns 0 and W/2 hold both members of a
+    conjugate pair, so there the second member takes the first one's value.
+
+    Args:
+        like: (..., H, W//2 + 1), real; gives shape, dtype and device.
+        width: W of the full spectrum.
+
+    Returns:
+        Noise of the shape of ``like``, equal at k and -k.
+    """
+    noise = torch.rand_like(like)
+    height = noise.shape[-2]
+    pairs = (height - 1) // 2
+    for column in (0,) if width % 2 else (0, -1):
+        noise[..., height - pairs :, column] = noise[..., 1 : pairs + 1, column].flip(-1)
+    return noise

@@ -1,0 +1,34 @@
+import torch
+
+from fourierkd.spectral.sphere import riemann_sphere
+
+
+def test_points_lie_on_the_sphere_and_project_back():
+    torch.manual_seed(0)
+    real, imag = torch.randn(2, 100, dtype=torch.float64) * 3
+    x, y, z = riemann_sphere(real, imag, radius=1.7)
+    torch.testing.assert_close(x**2 + y**2 + z**2, torch.ones_like(x))
+    torch.testing.assert_close(
+        1.7 * x / (1 - z), real
+    )  # stereographic projection from the north pole
+    torch.testing.assert_close(1.7 * y / (1 - z), imag)
+
+
+def test_radius_is_the_equator_and_divides_the_amplitude():
+    x, y, z = riemann_sphere(torch.tensor([0.0, 0.0]), torch.tensor([2.5, 0.0]), radius=2.5)
+    assert x.tolist() == [0, 0]
+    assert y.tolist() == [1, 0]
+    assert z.tolist() == [0, -1]  # zero is the south pole
+    real, imag = torch.randn(2, 10)
+    for ours, scaled in zip(
+        riemann_sphere(real, imag, radius=4.0), riemann_sphere(real / 4, imag / 4), strict=True
+    ):
+        torch.testing.assert_close(ours, scaled)
+
+
+def test_gradcheck():
+    real, imag = torch.randn(2, 6, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda a, b: riemann_sphere(a, b, radius=0.5),
+        (real.detach().requires_grad_(), imag.detach().requires_grad_()),
+    )
