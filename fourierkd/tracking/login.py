@@ -61,10 +61,7 @@ def _no_login() -> str | None:
         found = wbauth.authenticate_session(
             host=base_url(), source="fourierkd", prompt=False, update_session=False
         )
-    except (
-        ImportError,
-        TypeError,
-    ):  # a private function of another wandb version: ask the environment
+    except (ImportError, TypeError):  # another wandb version's private names: ask the environment
         found = os.environ.get("WANDB_API_KEY")
     except Exception as error:  # a key that wandb itself refuses is no login
         return " ".join(str(error).split())
