@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import math
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ import numpy as np
 from fourierkd.errors import ConfigError, RunError
 from fourierkd.run_dir import Row, RunDir, read_json, write_atomic
 from fourierkd.tracking.login import choose_mode
+from fourierkd.tracking.wandb_values import cell, loggable, run_config, tags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,13 +98,13 @@ class WandbBackend:
             "id": self._kept["id"],
             # A first segment is uploaded from row 0 on, so that syncing it twice is harmless.
             "resume": "allow" if self._kept["segments"] else None,
-            "config": _run_config(self._dir, request, config),
+            "config": run_config(self._dir, request, config),
             "project": wandb_request.get("project") or "fourierkd",
             "entity": wandb_request.get("entity"),
             "group": wandb_request.get("group") or request.get("study"),
             "job_type": wandb_request.get("job_type") or request.get("phase"),
             "name": wandb_request.get("name") or self._dir.path.name,
-            "tags": list(wandb_request.get("tags") or _tags(request)),
+            "tags": list(wandb_request.get("tags") or tags(request)),
             "notes": wandb_request.get("notes"),
         }
         try:
@@ -168,7 +168,7 @@ class WandbBackend:
         maximum for ever. scalars.jsonl has them as null.
         """
         if "event" not in row:
-            self._run.log({key: value for key, value in row.items() if _loggable(value)})
+            self._run.log({key: value for key, value in row.items() if loggable(value)})
 
     @_guarded
     def image(self, key: str, picture: np.ndarray, row: Row) -> None:
@@ -192,8 +192,7 @@ class WandbBackend:
         import wandb
 
         rows = [
-            [_cell(value) for value in values]
-            for values in frame.itertuples(index=False, name=None)
+            [cell(value) for value in values] for values in frame.itertuples(index=False, name=None)
         ]
         columns = [str(column) for column in frame.columns]
         self._run.log({key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
@@ -333,57 +332,8 @@ def _folders(run_dir: RunDir) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def parameter_key(name: str) -> str:
-    """A parameter's key in W&B, which would look ``mask.low_pass.cutoff`` up inside ``mask``."""
-    return name.replace(".", "_")
-
-
 def _new_id() -> str:
     return os.urandom(4).hex()
-
-
-def _run_config(run_dir: RunDir, request: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    top = {key: request.get(key) for key in ("method", "phase", "study", "seed", "trial")}
-    parameters = {parameter_key(k): v for k, v in (request.get("parameters") or {}).items()}
-    environment = read_json(run_dir.environment) or {}
-    return _plain(
-        {
-            **top,
-            "parameters": parameters,
-            "metric": config.get("metric"),
-            "commit": environment.get("commit"),
-            "run": config,
-        }
-    )
-
-
-def _plain(value: Any) -> Any:
-    """``value`` in JSON's types: what is none of them becomes its text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _loggable(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
-
-
-def _cell(value: Any) -> Any:
-    value = _plain(value)
-    if isinstance(value, (dict, list)):
-        return json.dumps(value)
-    if isinstance(value, str) and value in ("NaT", "<NA>"):
-        return None
-    return None if isinstance(value, float) and value != value else value
-
-
-def _tags(request: dict[str, Any]) -> list[str]:
-    words = (request.get("phase"), request.get("method"), request.get("study"))
-    return list(dict.fromkeys(str(word)[:64] for word in words if word))
 
 
 def _line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fourierkd.errors import ConfigError
 from fourierkd.tracking.login import logged_in
-from fourierkd.tracking.wandb_backend import parameter_key
+from fourierkd.tracking.wandb_values import parameter_key
 
 PARAMETERS = ("loss_weight", "mask", "sphere_radius", "noise")
 PICTURES = ("spectra/fourier",)
