@@ -118,11 +118,12 @@ def band_gap(student: Tensor, teacher: Tensor, edges: Sequence[float] = BANDS) -
 
     Returns:
         (k,), in [-1, 1]: 0 equal energy, above 0 the teacher has more, 1 the student has none.
-        0 where both have none.
+        0 where both have nothing but rounding.
     """
     ours, theirs = band_energy(student, edges), band_energy(teacher, edges)
     total = ours + theirs
-    return torch.where(total > 0, (theirs - ours) / total, torch.zeros_like(total))
+    present = total > torch.finfo(total.dtype).eps * total.sum()
+    return torch.where(present, (theirs - ours) / total, torch.zeros_like(total))
 
 
 def check_edges(edges: Sequence[float]) -> list[float]:

@@ -15,9 +15,9 @@ from fourierkd.spectral.frequency import (
 
 
 def wave(height, width, ky, kx, amplitude=1.0):
-    y, x = torch.arange(height)[:, None], torch.arange(width)
+    y, x = torch.arange(height).double()[:, None], torch.arange(width).double()
     phase = 2 * math.pi * (ky * y / height + kx * x / width)
-    return amplitude * torch.cos(phase).double().expand(1, 1, height, width)
+    return amplitude * torch.cos(phase).expand(1, 1, height, width)
 
 
 def test_radial_frequency_equals_the_full_grid():

@@ -8,14 +8,13 @@ def test_points_lie_on_the_sphere_and_project_back():
     real, imag = torch.randn(2, 100, dtype=torch.float64) * 3
     x, y, z = riemann_sphere(real, imag, radius=1.7)
     torch.testing.assert_close(x**2 + y**2 + z**2, torch.ones_like(x))
-    torch.testing.assert_close(
-        1.7 * x / (1 - z), real
-    )  # stereographic projection from the north pole
+    # stereographic projection from the north pole
+    torch.testing.assert_close(1.7 * x / (1 - z), real)
     torch.testing.assert_close(1.7 * y / (1 - z), imag)
 
 
 def test_radius_is_the_equator_and_divides_the_amplitude():
-    x, y, z = riemann_sphere(torch.tensor([0.0, 0.0]), torch.tensor([2.5, 0.0]), radius=2.5)
+    x, y, z = riemann_sphere(torch.tensor([0.0, 0.0]), torch.tensor([2.0, 0.0]), radius=2.0)
     assert x.tolist() == [0, 0]
     assert y.tolist() == [1, 0]
     assert z.tolist() == [0, -1]  # zero is the south pole
@@ -27,8 +26,5 @@ def test_radius_is_the_equator_and_divides_the_amplitude():
 
 
 def test_gradcheck():
-    real, imag = torch.randn(2, 6, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda a, b: riemann_sphere(a, b, radius=0.5),
-        (real.detach().requires_grad_(), imag.detach().requires_grad_()),
-    )
+    parts = [torch.randn(6, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert torch.autograd.gradcheck(lambda a, b: riemann_sphere(a, b, radius=0.5), parts)
