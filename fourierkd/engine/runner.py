@@ -181,29 +181,40 @@ class KDRunner(Runner):
         """Call an event's hooks, book their time, and announce ``after_step`` where it is one."""
         with self.clock.event(fn_name):
             super().call_hook(fn_name, **kwargs)
-            if fn_name == "after_train_iter" and not self.by_epoch:
-                self._after_step(
-                    self.iter + 1, self.epoch, count=self.iter + 1, last=self.max_iters
-                )
-            elif fn_name == "after_train_epoch" and self.by_epoch:
-                self._after_step(
-                    self.iter, self.epoch + 1, count=self.epoch + 1, last=self.max_epochs
-                )
-            elif fn_name == "after_val":
+            if fn_name == "after_val":
                 super().call_hook("after_step", iteration=self.iter, epoch=self.epoch)
+                return
+            iteration, epoch = self.iter, self.epoch
+            if fn_name == "after_train_iter" and not self.by_epoch:
+                iteration = count = iteration + 1  # MMEngine counts it later
+            elif fn_name == "after_train_epoch" and self.by_epoch:
+                epoch = count = epoch + 1
+            else:
+                return
+            if not self._validates_after(count):
+                super().call_hook("after_step", iteration=iteration, epoch=epoch)
 
-    def _after_step(self, iteration: int, epoch: int, *, count: int, last: int) -> None:
-        validates = self._val_loop is not None and count >= self.val_begin
-        if not (validates and (count % self.val_interval == 0 or count == last)):
-            super().call_hook("after_step", iteration=iteration, epoch=epoch)
+    def validation_follows(self, batch_idx: int) -> bool:
+        """Whether the current iteration is the last one before a validation."""
+        if not self.by_epoch:
+            return self._validates_after(self.iter + 1)
+        ends_epoch = batch_idx + 1 == len(self.train_dataloader)
+        return ends_epoch and self._validates_after(self.epoch + 1)
 
-    def write_row(
-        self, values: dict[str, Any], *, iteration: int, epoch: int | None = None
-    ) -> None:
-        """Append one row to scalars.jsonl and send it to the tracker."""
+    def _validates_after(self, count: int) -> bool:
+        """As MMEngine's training loops decide it, for ``count`` iterations or epochs done."""
+        last = self.max_epochs if self.by_epoch else self.max_iters
+        return (
+            self._val_loop is not None
+            and count >= self.val_begin
+            and (count % self.val_interval == 0 or count == last)
+        )
+
+    def write_row(self, values: dict[str, Any], *, iteration: int) -> dict[str, Any]:
+        """Append one row to scalars.jsonl, send it to the tracker, and return it."""
         row = {
             "iter": iteration,
-            "epoch": self.epoch if epoch is None else epoch,
+            "epoch": self.epoch,
             "seconds": round(self.clock.total, 3),
             **values,
         }
@@ -211,6 +222,7 @@ class KDRunner(Runner):
         if self.tracker is not None:
             with self.clock.part("tracking"):
                 self.tracker.log(row)
+        return row
 
     def save_last(self, iteration: int, epoch: int) -> None:
         """Save all that a resume needs, point ``last_checkpoint`` at it, drop the earlier one.

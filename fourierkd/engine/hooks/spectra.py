@@ -1,10 +1,170 @@
-"""Spectra placeholder."""
+"""Spectra: in flow the tapped maps of a training step, out flow gaps per band, pictures and arrays.
 
+The step is the last one before a validation, so nothing is computed twice. The student's map is the
+one its loss compares: after the connector, and resized to the teacher's where the sizes differ.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
 from mmengine.hooks import Hook
+from torch import Tensor, nn
 
 from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.runner import KDRunner
+from fourierkd.run_dir import write_atomic
+from fourierkd.spectral.frequency import (
+    BANDS,
+    band_gap,
+    check_edges,
+    power_spectrum,
+    radial_profile,
+)
+from fourierkd.spectral.masks import AllPass, mask_weights
+from fourierkd.tracking.figures import spectra_picture
+
+MOST_BINS = 16
 
 
 @HOOKS.register_module()
 class SpectraHook(Hook):
-    pass
+    """Gaps per band at every validation; a picture and its arrays at each ``every``-th, and the end.
+
+    Rows: ``spectra/<loss>/gap_<low>-<high>``, (E_T - E_S) / (E_T + E_S) of the energies in the
+    band, the mean over levels. Files: ``spectra_<iter>_<loss>_<level>.png`` and ``.npz`` with
+    ``frequency`` (cycles per pixel), ``student_profile``, ``teacher_profile`` (mean power),
+    ``band_edges`` (fractions of Nyquist), ``gap``, ``student_log_amplitude``,
+    ``teacher_log_amplitude`` (log10, DC in the middle) and ``mask`` (weights, where the loss has
+    one that is not all-pass).
+
+    Args:
+        every: draw at every so many validations; 0 for the end alone.
+        edges: of the bands, increasing fractions of Nyquist.
+
+    Cost: two Fourier transforms of the tapped maps a validation, and about 10 ms a picture.
+    """
+
+    priority = "BELOW_NORMAL"
+
+    def __init__(self, every: int = 4, edges: tuple[float, ...] = BANDS) -> None:
+        self.every, self.edges = every, check_edges(edges)
+        self.validations = 0
+
+    def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
+        """Have the maps kept where a validation follows, or the end."""
+        model: Any = runner.bare_model
+        if hasattr(model, "keep_features"):
+            model.keep_features = (
+                runner.validation_follows(batch_idx) or runner.iter + 1 == runner.max_iters
+            )
+
+    def after_val_epoch(self, runner: KDRunner, metrics: dict[str, float] | None = None) -> None:
+        """Write the gaps; draw where it is due."""
+        self.validations += 1
+        at_end = runner.iter == runner.max_iters
+        draw = at_end or (self.every > 0 and self.validations % self.every == 0)
+        self._report(runner, runner.iter, draw=draw)
+
+    def after_train(self, runner: KDRunner) -> None:
+        """Draw the end of a run that does not end with a validation."""
+        self._report(runner, runner.iter, draw=True)
+
+    def _report(self, runner: KDRunner, iteration: int, *, draw: bool) -> None:
+        model: Any = runner.bare_model
+        features = getattr(model, "last_features", {})
+        row: dict[str, float] = {}
+        pictures: list[tuple[str, np.ndarray]] = []
+        for name, pairs in features.items():
+            levels = []
+            for level, (student, teacher) in enumerate(pairs):
+                arrays = spectra(student, teacher, model.losses[name][level], self.edges)
+                levels.append(arrays["gap"])
+                if draw:
+                    label = f"{name}.{level}" if len(pairs) > 1 else name
+                    picture = spectra_picture(
+                        arrays["student_log_amplitude"],
+                        arrays["teacher_log_amplitude"],
+                        arrays.get("mask"),
+                        f"{label}, iteration {iteration}",
+                    )
+                    self._write(runner, iteration, f"{name}_{level}", arrays, picture)
+                    pictures.append((f"spectra/{label}", picture))
+            for index, gap in enumerate(np.mean(levels, axis=0)):
+                low, high = self.edges[index : index + 2]
+                row[f"spectra/{name}/gap_{low:g}-{high:g}"] = float(gap)
+        if not row:
+            return
+        model.last_features = {}  # frees the maps, and says that they were seen
+        written = runner.write_row(row, iteration=iteration)
+        if runner.tracker is not None:
+            with runner.clock.part("tracking"):
+                for key, picture in pictures:
+                    runner.tracker.image(key, picture, written)
+
+    def _write(
+        self,
+        runner: KDRunner,
+        iteration: int,
+        name: str,
+        arrays: dict[str, np.ndarray],
+        picture: np.ndarray,
+    ) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_atomic(runner.run_dir.picture(iteration, name, ".npz"), buffer.getvalue())
+        _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+        write_atomic(runner.run_dir.picture(iteration, name), encoded.tobytes())
+
+
+@torch.no_grad()
+def spectra(
+    student: Tensor, teacher: Tensor, loss: nn.Module, edges: list[float]
+) -> dict[str, np.ndarray]:
+    """The arrays of one level, as named in ``SpectraHook``.
+
+    Args:
+        student: (N, C, H, W) after its connector.
+        teacher: (N, C, H', W').
+        loss: its ``mask``, if it has one, is drawn.
+        edges: of the bands, fractions of Nyquist.
+    """
+    student, teacher = student.float(), teacher.float()
+    if student.shape[-2:] != teacher.shape[-2:]:
+        student = nn.functional.interpolate(
+            student, teacher.shape[-2:], mode="bilinear", align_corners=False
+        )
+    height, width = teacher.shape[-2:]
+    bins = max(1, min(MOST_BINS, min(height, width) // 2))
+    ours, theirs = radial_profile(student, bins=bins), radial_profile(teacher, bins=bins)
+    arrays = {
+        "frequency": theirs.frequency,
+        "student_profile": ours.power,
+        "teacher_profile": theirs.power,
+        "band_edges": torch.tensor(edges),
+        "gap": band_gap(student, teacher, edges),
+        "student_log_amplitude": log_amplitude(student),
+        "teacher_log_amplitude": log_amplitude(teacher),
+    }
+    mask = getattr(loss, "mask", None)
+    if mask is not None and not isinstance(mask, AllPass):
+        arrays["mask"] = centred(mask_weights(mask, height, width), width)
+    return {key: value.cpu().numpy() for key, value in arrays.items()}
+
+
+def log_amplitude(feature: Tensor) -> Tensor:
+    """log10 of the RMS amplitude over images and channels, (H, W), DC in the middle."""
+    power = power_spectrum(feature)
+    tiny = torch.finfo(power.dtype).tiny
+    return centred(power.clamp_min(tiny).log10() / 2, feature.shape[-1])
+
+
+def centred(half: Tensor, width: int) -> Tensor:
+    """Half of a spectrum that is equal at k and -k -> the full (H, W), DC in the middle."""
+    mirrored = half.flip(0).roll(1, 0)  # row -ky
+    right = mirrored[:, 1 : (width + 1) // 2].flip(1)
+    return torch.fft.fftshift(torch.cat([half, right], dim=1))
