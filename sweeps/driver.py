@@ -140,6 +140,8 @@ class Driver:
         key = f"val/{metric}"
         if key not in row:
             known = [name[4:] for name in row if name.startswith("val/")]
+            self.executor.kill(run.run_dir)
+            run.run_dir.result.unlink(missing_ok=True)  # whatever it says is about another metric
             raise StudyError(
                 "metric must be one that the run's validation reports",
                 value=metric,

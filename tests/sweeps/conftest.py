@@ -1,52 +1,17 @@
-"""A tiny study on the fake training server."""
+"""Fixtures that run the tiny study, in this process or in one of its own."""
 
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
-import optuna
 import pytest
-from fourierkd.run_dir import RunDir
+
 from sweeps.coordinator import run_study
-from sweeps.storage import RUNS_NAME
 from sweeps.study import load_study
 
-REPO = Path(__file__).resolve().parents[2]
-FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
-
-STUDY = """
-from sweeps.space import suggest
-
-study = dict(
-    name="tiny",
-    config="run_config.py",
-    metric="score",
-    trials=8,
-    seed=0,
-    final_seeds=2,
-    sampler_startup=3,
-    pruner=None,
-    arms=dict(
-        student_alone={"model.teacher": None, "model.losses": {}},
-        published={
-            "model.losses.fourier.loss.loss_weight": 41.0,
-            "model.losses.fourier.loss.mask": dict(type="AllPass"),
-        },
-    ),
-    reference_arms=dict(feature_l2={"model.losses": {"l2": {"weight": 1.0}}}),
-    space={
-        "model.losses.fourier.loss.loss_weight": suggest.float(0.1, 100, log=True),
-        "model.losses.fourier.loss.mask": suggest.choice(
-            all_pass=dict(type="AllPass"),
-            low_pass=dict(type="LowPass", cutoff=suggest.float(0.1, 1.0)),
-        ),
-    },
-    final_split="test",
-    wandb=dict(mode="disabled"),
-)
-"""
+sys.path.insert(0, str(Path(__file__).parent))  # for tiny_study
+from tiny_study import FAKE, REPO, outcome, write_study
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +25,16 @@ def environment(monkeypatch, tmp_path):
 @pytest.fixture
 def study_file(tmp_path):
     """Path of the tiny study's config."""
-    (tmp_path / "run_config.py").write_text("metric = 'score'\n")
-    (tmp_path / "teacher_config.py").write_text("metric = 'score'\nwidth = 8\n")
-    path = tmp_path / "tiny.py"
-    path.write_text(textwrap.dedent(STUDY))
-    return path
+    return write_study(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory):
+    """Outcome of the tiny study's trials when nothing interrupts it."""
+    folder = tmp_path_factory.mktemp("straight")
+    study = load_study(write_study(folder), {"final_seeds": 0})
+    run_study(study, folder / "work", worker=FAKE)
+    return outcome(folder / "work")
 
 
 @pytest.fixture
@@ -102,20 +72,3 @@ def start_cli(study_file, tmp_path):
         )
 
     return start
-
-
-def trials_of(work_dir: Path) -> list[optuna.trial.FrozenTrial]:
-    """Optuna's trials of a study."""
-    backend = optuna.storages.journal.JournalFileBackend(str((work_dir / "optuna.log").absolute()))
-    storage = optuna.storages.JournalStorage(backend)
-    return optuna.load_study(study_name="tiny", storage=storage).get_trials(deepcopy=False)
-
-
-def run_dirs(work_dir: Path) -> dict[str, RunDir]:
-    """Folder name -> run folder."""
-    return {path.name: RunDir(path) for path in sorted((work_dir / RUNS_NAME).iterdir())}
-
-
-def executed(run: RunDir) -> list[int]:
-    """Iterations in the order in which they were trained, over all processes."""
-    return [int(line) for line in (run.path / "executed.txt").read_text().split()]

@@ -1,7 +1,8 @@
-"""A training server without torch: the protocol and the run folders of the real one, milliseconds a run.
+"""A training server without torch: protocol and folders of the real one, milliseconds a run.
 
-The score is a known function of options and seed. Options of its own: ``fake.sleep`` (seconds an iteration), ``fake.fail``
-(how a run ends badly) and ``fake.fail_above`` (the loss weight from which on it does).
+The score is a known function of options and seed. Options of its own: ``fake.sleep`` (seconds an
+iteration), ``fake.fail`` (how a run ends badly) and ``fake.fail_above`` (the loss weight from which
+on it does).
 """
 
 import ctypes
@@ -53,9 +54,6 @@ def train(run_dir: RunDir, resume: bool) -> None:
             "fake.fail_above", -1
         ):
             failing = None
-        if failing == "enospc":
-            run_dir.scalars.unlink(missing_ok=True)
-            run_dir.scalars.symlink_to("/dev/full")
         final = score(options, seed)
         best = {"iter": 0, "value": None}
 
@@ -98,6 +96,8 @@ def train(run_dir: RunDir, resume: bool) -> None:
                     best = {"iter": i, "value": row["val/score"]}
                     run_dir.best_checkpoint().write_text("best")
                 run_dir.append(row)
+                if i >= 3 and failing == "enospc":
+                    Path("/dev/full").write_text("checkpoint")
                 if i >= 3 and failing == "exception":
                     raise RuntimeError("boom")
                 if i >= 3 and failing == "input":

@@ -1,5 +1,6 @@
 import optuna
 import pytest
+
 from fourierkd.errors import ConfigError
 from sweeps.space import check_space, describe, match, resolve, short_names, suggest
 
@@ -130,7 +131,7 @@ def test_match_needs_every_option():
         (lambda: suggest.categorical("ab"), "takes a list of values"),
         (lambda: suggest.categorical([{"type": "x"}]), "suggest.choice(name=value, ...)"),
         (lambda: suggest.categorical([1, 1]), "each value once"),
-        (lambda: suggest.choice(), "needs a named value"),
+        (suggest.choice, "needs a named value"),
         (lambda: suggest.flaot(0, 1), "did you mean 'float'?"),
     ],
 )

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from fourierkd.errors import ConfigError
 from sweeps.study import load_study, parse_overrides
 

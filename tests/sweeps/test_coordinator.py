@@ -1,0 +1,350 @@
+"""A study end to end on the fake training server: what it writes; nothing is lost or done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pandas as pd
+import pytest
+from tiny_study import FAKE, executed, outcome, run_dirs, trials_of
+
+from fourierkd.errors import ConfigError, StudyError
+from fourierkd.run_dir import RunDir
+
+STATES = optuna.trial.TrialState
+WEIGHT = "model.losses.fourier.loss.loss_weight"
+
+
+def wait_for(condition, process, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, (out, err)
+    return out, err
+
+
+def test_a_study_from_start_to_report(run_tiny):
+    work_dir = run_tiny()
+    runs = run_dirs(work_dir)
+    assert [name for name in runs if name.startswith("baseline")] == [
+        "baseline_published",
+        "baseline_student_alone",
+    ]
+    trials = trials_of(work_dir)
+    assert len(trials) == 7  # of 8; the student alone lies outside of the space
+    assert trials[0].params == {"loss_weight": 41.0, "mask": "all_pass"}
+    assert all(trial.state == STATES.COMPLETE for trial in trials)
+    best = max(trials, key=lambda t: t.value)
+
+    table = pd.read_csv(work_dir / "results.csv")
+    assert len(table) == 1 + 7 + 4 * 2
+    finals = table[table.phase == "final"]
+    assert sorted(finals.method.unique()) == ["feature_l2", "published", "student_alone", "tuned"]
+    assert set(finals.seed) == {1000, 1001}
+    assert set(table[table.phase == "trial"].seed) == {0}
+    assert set(finals.split) == {"test"}
+    tuned = runs[f"final_tuned_t{best.number:03d}_seed1000"].read_request()
+    assert tuned["parameters"] == best.params
+    assert tuned["options"][WEIGHT] == best.params["loss_weight"]
+    assert tuned["options"]["metric"] == "score"
+    alone = runs["final_student_alone_seed1000"].read_request()
+    assert alone["options"]["model.teacher"] is None
+    assert (work_dir / "report.html").read_text().startswith("<!")
+    assert len(pd.read_parquet(work_dir / "results.parquet")) == len(table)
+    seconds = json.loads((work_dir / "study_time.json").read_text())
+    assert 0 < seconds["not_training"] < 1
+    assert seconds["seconds"]["training"] > 0
+
+
+def test_a_finished_study_only_rewrites_its_report(run_tiny, capsys):
+    work_dir = run_tiny(trials=3, final_seeds=1)
+    before = outcome(work_dir)
+    lines = {name: executed(run) for name, run in run_dirs(work_dir).items()}
+    seconds = (work_dir / "study_time.json").read_bytes()
+    (work_dir / "report.html").write_text("old")
+    capsys.readouterr()
+    run_tiny(trials=3, final_seeds=1)
+    assert outcome(work_dir) == before
+    assert {name: executed(run) for name, run in run_dirs(work_dir).items()} == lines
+    assert (work_dir / "study_time.json").read_bytes() == seconds
+    assert len((work_dir / "report.html").read_text()) > 1000
+    assert "student_alone" in capsys.readouterr().out
+
+
+def test_more_trials_continue_a_finished_study(run_tiny, straight):
+    work_dir = run_tiny(trials=5, final_seeds=1)
+    assert outcome(work_dir) == straight[:4]
+    run_tiny(trials=8, final_seeds=1)
+    assert outcome(work_dir) == straight
+    table = pd.read_csv(work_dir / "results.csv")
+    assert len(table[(table.phase == "final") & (table.method == "tuned")]) == 1  # of the best now
+
+
+def test_same_seed_same_trials_other_seed_others(run_tiny, straight):
+    assert outcome(run_tiny("again", final_seeds=0)) == straight
+    other = outcome(run_tiny("other", final_seeds=0, seed=1))
+    assert [o[1] for o in other[1:]] != [s[1] for s in straight[1:]]
+
+
+# Resuming
+
+KILLER = """
+import os, signal, sys
+from optuna.storages.journal import JournalFileBackend
+from fourierkd.errors import exit_on_error
+from sweeps.run import main
+
+calls, write = [0], JournalFileBackend.append_logs
+at, how = int(sys.argv.pop(1)), sys.argv.pop(1)
+
+def append_logs(self, logs):
+    calls[0] += 1
+    if calls[0] == at and how == "torn":
+        with open(self._file_path, "ab") as file:
+            file.write(b'{"op_code":4,"work')
+    if calls[0] == at and how == "after":
+        write(self, logs)
+    if calls[0] == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, logs)
+
+JournalFileBackend.append_logs = append_logs
+exit_on_error("run.py", lambda: main(sys.argv[1:], worker=%r))
+"""
+
+
+def test_killed_at_many_writes_a_study_ends_as_if_it_was_not(straight, study_file, tmp_path):
+    """The coordinator dies before, within or after its n-th write to the journal, again and again."""
+    command = [sys.executable, "-c", KILLER % (FAKE,)]
+    arguments = ["study", str(study_file), "--work-dir", "work", "--set", "final_seeds=1"]
+    deaths = 0
+    for attempt in range(40):
+        how = ("before", "torn", "after")[attempt % 3]
+        done = subprocess.run(
+            [*command, str(7 + attempt % 5), how, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        deaths += 1
+    assert deaths >= 5
+    assert outcome(tmp_path / "work") == straight
+    for name, run in run_dirs(tmp_path / "work").items():
+        assert run.read_result()["state"] == "complete", name
+        assert sorted(set(executed(run))) == list(range(1, 11)), name
+        # Again only what came after the last checkpoint (every second iteration has one).
+        assert all(executed(run).count(i) <= 1 + deaths for i in range(1, 11))
+        rows = [row["iter"] for row in run.rows()]
+        assert rows == list(range(1, 11)), name
+
+
+@pytest.mark.parametrize("where", ["trial_002", "final_published_seed1000"])
+def test_killed_within_a_run_it_goes_on_from_the_checkpoint(start_cli, straight, tmp_path, where):
+    slow = ("--set", "final_seeds=1", "trials=4", "options.fake.sleep=0.02")
+    run = RunDir(tmp_path / "work" / "runs" / where)
+    process = start_cli(*slow)
+    wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 5, process)
+    process.kill()
+    process.wait()
+    finish(start_cli(*slow))
+    again = executed(run)
+    assert sorted(set(again)) == list(range(1, 11))
+    assert again.index(5) + 1 < len(again)
+    assert 4 <= again[again.index(5) + 1] <= 7  # not from the start
+    assert len(again) <= 12
+    assert outcome(tmp_path / "work") == straight[:3]
+
+
+def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):
+    work_dir = run_tiny(
+        trials=6, final_seeds=0, **{"options.fake.fail": "kill", "options.fake.fail_above": 20.0}
+    )
+    trials = trials_of(work_dir)
+    failed = [t for t in trials if t.state == STATES.FAIL]
+    assert failed
+    assert len(failed) < len(trials)
+    for trial in failed:
+        assert trial.user_attrs["reason"] == "Died: killed by signal 9 (out of memory?)"
+        assert trial.user_attrs["log"].endswith("run.log")
+        assert trial.params["loss_weight"] > 20
+    table = pd.read_csv(work_dir / "results.csv")
+    rows = table[table.state == "failed"]
+    assert len(rows) == len(failed)
+    assert rows.reason.str.contains("killed by signal 9").all()
+
+
+# Stopping
+
+
+def test_ctrl_c_stops_with_checkpoints_and_says_how_to_go_on(start_cli, straight, tmp_path):
+    slow = ("--set", "final_seeds=0", "trials=4", "options.fake.sleep=0.03")
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    process = start_cli(*slow, start_new_session=True)
+    wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = finish(process, code=130)
+    assert "To go on: python sweeps/run.py study" in err
+    assert run.read_result()["state"] == "stopped"
+    assert [t.state.name for t in trials_of(tmp_path / "work")] == ["COMPLETE", "RUNNING"]
+    finish(start_cli(*slow))
+    assert sorted(executed(run)) == list(range(1, 11)) or len(executed(run)) <= 11
+    assert outcome(tmp_path / "work") == straight[:3]
+
+
+def test_a_second_ctrl_c_ends_at_once(start_cli, tmp_path):
+    process = start_cli("--set", "options.fake.sleep=20")
+    run = RunDir(tmp_path / "work" / "runs" / "baseline_student_alone")
+    wait_for((run.path / "executed.txt").exists, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    finish(process, code=130)
+    assert time.monotonic() - start < 10
+    with run.lock():  # its child is gone too
+        pass
+
+
+# Failures
+
+
+def test_three_failures_of_one_kind_stop_the_study(run_tiny, tmp_path):
+    with pytest.raises(StudyError) as error:
+        run_tiny(**{"options.fake.fail": "exception", "options.fake.fail_above": -2.0})
+    assert "the last 3 runs failed in the same way (RuntimeError: boom)" in str(error.value)
+    assert "run.log" in str(error.value)
+    runs = run_dirs(tmp_path / "work")
+    assert len(runs) == 3
+    table = pd.read_csv(tmp_path / "work" / "results.csv")  # to be looked at
+    assert list(table.state) == ["failed"] * 3
+    trials = trials_of(tmp_path / "work")
+    assert [t.state.name for t in trials] == ["FAIL", "FAIL"]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("exception", "RuntimeError: boom"),
+        ("exit", "Died: exited with code 3 and no result"),
+        ("enospc", "OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_a_failed_trial_is_a_row_and_the_study_goes_on(run_tiny, how, reason):
+    work_dir = run_tiny(
+        trials=6, final_seeds=1, **{"options.fake.fail": how, "options.fake.fail_above": 20.0}
+    )
+    trials = trials_of(work_dir)
+    failed = [t for t in trials if t.state == STATES.FAIL]
+    assert failed
+    assert {t.user_attrs["reason"] for t in failed} == {reason}
+    assert [t for t in trials if t.state == STATES.COMPLETE]
+    assert (work_dir / "report.html").exists()
+
+
+def test_bad_input_stops_the_study_and_is_tried_again(run_tiny, tmp_path):
+    with pytest.raises(StudyError, match="baseline_student_alone cannot run .DataError: an image"):
+        run_tiny(**{"options.fake.fail": "input", "options.fake.fail_above": -2.0})
+    with pytest.raises(StudyError, match="baseline_student_alone cannot run"):
+        run_tiny(**{"options.fake.fail": "input", "options.fake.fail_above": -2.0})
+
+
+def test_a_wrong_metric_is_named_with_near_ones(run_tiny, tmp_path):
+    with pytest.raises(StudyError) as error:
+        run_tiny(metric="scroe")
+    assert "got 'scroe'; did you mean 'score'?" in str(error.value)
+    # Nothing was lost by that, so that the corrected study may take the folder.
+    work_dir = run_tiny(final_seeds=0)
+    assert (work_dir / "replaced_1" / "study.json").exists()
+    assert len(trials_of(work_dir)) == 7
+
+
+# Pruning
+
+
+def test_bad_trials_are_pruned_and_arms_never(run_tiny):
+    pruner = {"type": "ThresholdPruner", "lower": 14.9}
+    work_dir = run_tiny(
+        trials=12,
+        final_seeds=0,
+        pruner=pruner,
+        **{"options.fake.sleep": 0.03, "options.train_cfg.max_iters": 20},
+    )
+    trials = trials_of(work_dir)
+    assert trials[0].user_attrs["arm"] == "published"
+    assert trials[0].state == STATES.COMPLETE  # far below the threshold
+    assert {t.state for t in trials[1:]} == {STATES.PRUNED}
+    runs = run_dirs(work_dir)
+    for trial in trials[1:]:
+        run = runs[f"trial_{trial.number:03d}"]
+        result = run.read_result()
+        assert result["state"] == "pruned"
+        assert result["reason"].startswith("score ")
+        assert len(executed(run)) < 20
+        assert trial.value == trial.intermediate_values[trial.last_step]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "MedianPrunner"},
+        {"type": "MedianPruner", "n_startup": 1},
+        {"type": "MedianPruner", "n_startup_trials": -1},
+        "median",
+    ],
+)
+def test_a_bad_pruner_is_refused_before_anything_is_written(run_tiny, tmp_path, spec):
+    with pytest.raises(ConfigError, match="prun|MedianPruner"):
+        run_tiny(pruner=spec)
+    assert not (tmp_path / "work" / "runs").exists()
+
+
+# The work dir
+
+
+def test_another_search_space_is_refused_and_nothing_is_lost(run_tiny):
+    work_dir = run_tiny(trials=3, final_seeds=0)
+    before = {p: p.read_bytes() for p in (work_dir / "optuna.log", work_dir / "study.json")}
+    with pytest.raises(StudyError) as error:
+        run_tiny(trials=3, final_seeds=0, **{f"space.{WEIGHT}": 3.0})
+    assert "this work dir holds the study 'tiny', and space differs from it" in str(error.value)
+    assert "choose another --work-dir or name" in str(error.value)
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_one_process_at_a_time(start_cli, run_tiny, tmp_path):
+    process = start_cli("--set", "options.fake.sleep=0.5")
+    run = RunDir(tmp_path / "work" / "runs" / "baseline_student_alone")
+    wait_for(run.request.exists, process)
+    with pytest.raises(StudyError, match=f"process {process.pid} runs this one"):
+        run_tiny()
+    process.kill()
+    process.wait()
+
+
+def test_a_changed_reference_arm_is_noticed(run_tiny):
+    run_tiny(trials=3, final_seeds=1)
+    with pytest.raises(StudyError, match="was started with other options, got .'model.losses'"):
+        run_tiny(trials=3, final_seeds=1, **{"reference_arms.feature_l2.model.losses": {}})
+
+
+def test_jobs_share_the_cores(run_tiny):
+    work_dir = run_tiny(trials=4, final_seeds=2, jobs=2, trial_jobs=2)
+    assert all(t.state == STATES.COMPLETE for t in trials_of(work_dir))
+    environment = json.loads((work_dir / "runs" / "trial_001" / "env.json").read_text())
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert environment["OMP_NUM_THREADS"] == str(share)
