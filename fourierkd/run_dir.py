@@ -1,12 +1,14 @@
-"""A run is a folder: this class alone spells its file names; everything else reads and writes through it.
+"""A run is a folder: this class alone spells its file names; all else reads and writes through it.
 
-In flow a request (what to run), scalars row by row, control from the coordinator; out flow the same rows
-and the final result. Appends and atomic replacements only, so a process may be killed between any two lines.
+In flow a request (what to run), scalars row by row, control from the coordinator; out flow the same
+rows and the final result. Appends and atomic replacements only, so a process may be killed between
+any two lines.
 No torch here: the coordinator, the results table and the report import this module.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -24,7 +26,7 @@ STATES = ("complete", "pruned", "failed", "stopped")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace ``path`` as a whole: write beside it, fsync, rename. Raises OSError when the disk is full."""
+    """Replace ``path`` as a whole: write beside it, fsync, rename; OSError on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     payload = data.encode() if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -88,9 +90,13 @@ class RunDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.request, json.dumps(request, indent=1) + "\n")
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise RunError(
-                "the work dir must be writable", value=str(self.path), fix="choose another --work-dir"
+                f"the work dir must be writable ({error.strerror})",
+                value=str(self.path),
+                fix="choose another --work-dir",
             ) from error
         return self
 
@@ -98,7 +104,9 @@ class RunDir:
         """What was asked; RunError where the folder holds no run."""
         request = read_json(self.request)
         if request is None:
-            raise RunError("a run folder holds request.json", value=str(self.path), fix="check the path")
+            raise RunError(
+                "a run folder holds request.json", value=str(self.path), fix="check the path"
+            )
         return request
 
     @contextmanager
@@ -117,15 +125,18 @@ class RunDir:
             yield
 
     def append(self, row: Row) -> None:
-        """Append one scalars row (needs ``iter``); a number that is not finite is stored as null."""
-        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        """Append one scalars row (needs ``iter``); a number that is not finite becomes null."""
+        clean = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+        }
         line = (json.dumps(clean) + "\n").encode()
         descriptor = os.open(self.scalars, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line  # the last writer died inside a line: keep the damage to that line
-            os.write(descriptor, line)
+                line = b"\n" + line  # the last writer died inside a line
+            while line:  # a disk may fill up in the middle of it
+                line = line[os.write(descriptor, line) :]
         finally:
             os.close(descriptor)
 
@@ -149,7 +160,7 @@ class RunDir:
         return rows, offset + end
 
     def rows(self) -> list[Row]:
-        """All rows of the one curve: a ``resume`` row drops what an earlier process logged past it."""
+        """All rows of the one curve: a ``resume`` row drops what was logged past it before."""
         curve: list[Row] = []
         for row in self.tail()[0]:
             if row.get("event") == "resume":
@@ -173,7 +184,9 @@ class RunDir:
     def write_result(self, result: dict[str, Any]) -> None:
         """End the run: ``state`` (one of STATES), ``reason``, ``metrics``, ``seconds`` and more."""
         if result.get("state") not in STATES:
-            raise RunError(f"a result's state is one of {', '.join(STATES)}", value=result.get("state"))
+            raise RunError(
+                f"a result's state is one of {', '.join(STATES)}", value=result.get("state")
+            )
         write_atomic(self.result, json.dumps(result, indent=1) + "\n")
 
     def read_result(self) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from torch import nn
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.checkpoint import save as save_atomic
 from fourierkd.engine.config import RUNNER_KEYS, RunConfig
+from fourierkd.engine.loaders import build_loader
 from fourierkd.errors import CheckpointError
 from fourierkd.run_dir import RunDir, write_atomic
 
@@ -152,6 +153,8 @@ class KDRunner(Runner):
     def build_logger(self, log_level: int | str = "INFO", *args: Any, **kwargs: Any) -> MMLogger:
         """Log to the console only: a run's console is its run.log."""
         return MMLogger.get_instance(self._experiment_name, log_level=log_level)
+
+    build_dataloader = staticmethod(build_loader)
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """Build from the seed."""

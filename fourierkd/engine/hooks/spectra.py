@@ -33,7 +33,7 @@ MOST_BINS = 16
 
 @HOOKS.register_module()
 class SpectraHook(Hook):
-    """Gaps per band at every validation; a picture and its arrays at each ``every``-th, and the end.
+    """Gaps per band at every validation; a picture and its arrays at each ``every``-th and the end.
 
     Rows: ``spectra/<loss>/gap_<low>-<high>``, (E_T - E_S) / (E_T + E_S) of the energies in the
     band, the mean over levels. Files: ``spectra_<iter>_<loss>_<level>.png`` and ``.npz`` with

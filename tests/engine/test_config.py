@@ -1,0 +1,159 @@
+"""Run configs: bases from packages, options, and one clear line for what is mistyped."""
+
+from __future__ import annotations
+
+import ast
+import math
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from fourierkd.engine.config import config_text, load_config, parse_cfg_options
+from fourierkd.errors import ConfigError
+
+SMALL = """
+metric = "mIoU"
+data_root = "data/x"
+_size = (64, 64)
+crop_size = _size
+model = dict(type="Distiller", student=dict(type="mmseg.EncoderDecoder", backbone=dict(type="A")))
+train_dataloader = dict(
+    dataset=dict(
+        type="mmseg.X",
+        root="{data_root}/train",
+        pipeline=[dict(type="L", n=1), dict(type="M", size=_size)],
+    )
+)
+train_cfg = dict(max_iters=10)
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str, name: str = "config.py") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_values_helpers_and_scope(write):
+    config = load_config(write(SMALL))
+    assert config.metric == "mIoU"
+    assert config.default_scope == "fourierkd"
+    assert "_size" not in config
+    assert "crop_size" not in config
+    assert config.train_dataloader.dataset.root == "data/x/train"
+    # what is inside is built in mmseg's scope without prefixes of its own
+    assert config.train_dataloader.dataset._scope_ == "mmseg"
+    assert config.model.student._scope_ == "mmseg"
+    assert "_scope_" not in config.model
+
+
+def test_options_replace_and_come_before_data_root(write):
+    path = write(SMALL)
+    config = load_config(
+        path,
+        {
+            "data_root": "/other",
+            "model.student": {"type": "B"},
+            "train_dataloader.dataset.pipeline.0.n": 5,
+            "train_dataloader.dataset.pipeline.1": {"type": "N"},
+            "train_cfg.val_interval": 3,
+            "val_cfg": {},
+        },
+    )
+    assert config.train_dataloader.dataset.root == "/other/train"
+    assert config.model.student == {"type": "B"}  # replaced, not merged
+    assert config.train_dataloader.dataset.pipeline == [{"type": "L", "n": 5}, {"type": "N"}]
+    assert config.train_cfg == {"max_iters": 10, "val_interval": 3}
+    assert load_config(path).data_root == "data/x"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("train_cgf.max_iters", "train_cfg"),
+        ("train_dataloader.dataset.pipeline.7.n", "7"),
+        ("metric.inside", "metric"),
+        ("metrik", "did you mean 'metric'"),
+    ],
+)
+def test_options_that_lead_nowhere(write, key, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load_config(write(SMALL), {key: 1})
+
+
+def test_unknown_key_names_its_neighbours(write):
+    with pytest.raises(ConfigError, match="unknown key.*'metrics'; did you mean 'metric'"):
+        load_config(write(SMALL + "metrics = 1\n"))
+    with pytest.raises(ConfigError, match="starts with '_'"):
+        load_config(write(SMALL + "my_own_helper = 1\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("metric = (", "cannot be read: .*SyntaxError"),
+        ("metric = 1 / 0", "ZeroDivisionError"),
+        ("_base_ = 'no.py'", "no.py"),
+        ("_base_ = 'mmseg::no/such.py'", "has no such config"),
+        ("_base_ = 'mmfoo::a.py'", "mmfoo"),
+        ("train_cfg = dict(type='{data_root}')", "needs the key data_root"),
+    ],
+)
+def test_a_file_that_cannot_be_read(write, text, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load_config(write(text))
+
+
+def test_missing_file():
+    with pytest.raises(ConfigError, match=r"must be a file, got 'no/such\.py'"):
+        load_config("no/such.py")
+
+
+def test_bases_of_installed_packages(write):
+    before = Config._get_cfg_path
+    path = write(
+        '_base_ = ["mmseg::_base_/datasets/ade20k.py", "mmseg::_base_/schedules/schedule_20k.py"]\n'
+        'metric = "mIoU"\ntrain_dataloader = dict(batch_size=2)\n'
+    )
+    config = load_config(path)
+    assert config.train_dataloader.batch_size == 2
+    assert config.train_dataloader.dataset.type == "ADE20KDataset"
+    assert config.train_dataloader.dataset._scope_ == "mmseg"
+    assert config.train_cfg.max_iters == 20000
+    assert "tta_model" not in config
+    assert Config._get_cfg_path is before
+    # a whole config of the package: its own variables are no mistakes
+    whole = load_config(
+        write('_base_ = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"\nmetric = "bbox_mAP"\n')
+    )
+    assert whole.model._scope_ == "mmdet"
+    assert whole.default_scope == "fourierkd"
+
+
+def test_text_reads_back_equal(write):
+    values = load_config(write(SMALL)).to_dict()
+    values["train_cfg"].update(a=math.inf, b=(1, -math.inf), c=Path("/x"), d=[None, True, "é'\""])
+    again = load_config(write(config_text(values), "again.py")).to_dict()
+    values["train_cfg"]["c"] = "/x"
+    assert again == values
+    ast.parse(load_config(write(SMALL)).pretty_text)
+
+
+def test_parse_cfg_options():
+    assert parse_cfg_options(
+        ["a.b=1", "c=[1, 'x']", "d=text", "e={'k': None}", "f=1e-3", "g=a=b"]
+    ) == {
+        "a.b": 1,
+        "c": [1, "x"],
+        "d": "text",
+        "e": {"k": None},
+        "f": 1e-3,
+        "g": "a=b",
+    }
+    with pytest.raises(ConfigError, match="KEY=VALUE, got 'nonsense'"):
+        parse_cfg_options(["nonsense"])

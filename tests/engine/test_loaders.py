@@ -1,0 +1,88 @@
+"""Data that cannot be read is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fourierkd.engine.loaders import build_loader
+from fourierkd.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a", "b"):
+        for part, shape in (("images", (8, 8, 3)), ("masks", (8, 8))):
+            path = tmp_path / part / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.zeros(shape, np.uint8)).save(path)
+    return tmp_path
+
+
+def loader(folder, *, wrap=lambda dataset: dataset, images: str = "images", workers: int = 0):
+    dataset = {
+        "type": "mmseg.BaseSegDataset",
+        "_scope_": "mmseg",
+        "data_root": str(folder),
+        "data_prefix": {"img_path": images, "seg_map_path": "masks"},
+        "img_suffix": ".png",
+        "seg_map_suffix": ".png",
+        "metainfo": {"classes": ("x",)},
+        "pipeline": [
+            {"type": "LoadImageFromFile"},
+            {"type": "LoadAnnotations"},
+            {"type": "PackSegInputs"},
+        ],
+    }
+    return build_loader(
+        {
+            "batch_size": 2,
+            "num_workers": workers,
+            "dataset": wrap(dataset),
+            "sampler": {"type": "DefaultSampler", "shuffle": False},
+        },
+        seed=0,
+    )
+
+
+def repeated(dataset):
+    return {"type": "RepeatDataset", "times": 2, "dataset": dataset}
+
+
+def test_whole_data_is_read(folder):
+    batch = next(iter(loader(folder)))
+    assert batch["inputs"][0].shape == (3, 8, 8)
+    assert batch["inputs"][0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("wrap", [lambda d: d, repeated], ids=["plain", "wrapped"])
+def test_damaged_image_is_named(folder, wrap, workers):
+    (folder / "images" / "b.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"cannot be read or prepared[^$]*images/b\.png"):
+        list(loader(folder, wrap=wrap, workers=workers))
+
+
+def test_damaged_mask_is_named(folder):
+    (folder / "masks" / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"masks/a\.png"):
+        list(loader(folder))
+
+
+def test_missing_mask_is_named(folder):
+    (folder / "masks" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"masks/a\.png"):
+        list(loader(folder))
+
+
+def test_folder_without_images(folder):
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError, match="at least one sample.*empty"):
+        loader(folder, images="empty")
+
+
+def test_missing_folder(folder):
+    with pytest.raises(DataError, match="nowhere"):
+        loader(folder, images="nowhere")

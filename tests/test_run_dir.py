@@ -1,0 +1,174 @@
+"""The run folder: what survives a kill, and what a reader sees meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from fourierkd.errors import RunError
+from fourierkd.run_dir import RunDir, read_json, write_atomic
+
+
+@pytest.fixture
+def run_dir(tmp_path) -> RunDir:
+    return RunDir(tmp_path / "run").create({"seed": 3})
+
+
+def test_request_round_trip(run_dir):
+    assert run_dir.read_request() == {"seed": 3}
+    with pytest.raises(RunError, match=r"holds request\.json"):
+        RunDir(run_dir.path / "other").read_request()
+
+
+def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch):
+    path = tmp_path / "a" / "file"
+    write_atomic(path, "old")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_rows_survive_a_line_cut_by_a_kill(run_dir):
+    run_dir.append({"iter": 1, "train/loss": 0.5})
+    with open(run_dir.scalars, "ab") as file:
+        file.write(b'{"iter": 2, "train/lo')
+    assert run_dir.rows() == [{"iter": 1, "train/loss": 0.5}]
+    run_dir.append({"iter": 2, "train/loss": float("nan")})
+    run_dir.append({"iter": 3, "train/loss": float("inf")})
+    assert [r["iter"] for r in run_dir.rows()] == [1, 2, 3]
+    assert run_dir.rows()[1]["train/loss"] is None
+    for line in run_dir.scalars.read_text().splitlines():
+        assert "NaN" not in line
+
+
+def test_tail_gives_whole_rows_once(run_dir):
+    assert run_dir.tail() == ([], 0)
+    run_dir.append({"iter": 1})
+    rows, offset = run_dir.tail()
+    assert rows == [{"iter": 1}]
+    assert run_dir.tail(offset) == ([], offset)
+    with open(run_dir.scalars, "ab") as file:
+        file.write(b'{"iter": 2')
+    assert run_dir.tail(offset) == ([], offset)  # not whole yet
+    with open(run_dir.scalars, "ab") as file:
+        file.write(b"}\n")
+    assert run_dir.tail(offset)[0] == [{"iter": 2}]
+
+
+def test_a_resume_voids_later_rows(run_dir):
+    for i in (5, 10, 15):
+        run_dir.append({"iter": i, "v": "first"})
+    run_dir.append({"event": "resume", "iter": 10})
+    run_dir.append({"iter": 15, "v": "second"})
+    run_dir.append({"event": "resume", "iter": 10})
+    run_dir.append({"iter": 15, "v": "third"})
+    assert [(r["iter"], r["v"]) for r in run_dir.rows()] == [
+        (5, "first"),
+        (10, "first"),
+        (15, "third"),
+    ]
+
+
+def test_stop_request(run_dir):
+    assert run_dir.stop_asked() is None
+    run_dir.ask_stop("pruned", "below the median")
+    asked = run_dir.stop_asked()
+    assert asked == {"action": "stop", "state": "pruned", "reason": "below the median"}
+    run_dir.clear_stop()
+    run_dir.clear_stop()
+    assert run_dir.stop_asked() is None
+
+
+def test_result_has_a_known_state(run_dir):
+    assert run_dir.read_result() is None
+    with pytest.raises(RunError, match="complete, pruned, failed, stopped, got 'done'"):
+        run_dir.write_result({"state": "done"})
+    assert run_dir.read_result() is None
+    run_dir.write_result({"state": "complete"})
+    assert run_dir.read_result() == {"state": "complete"}
+
+
+def test_damaged_json_is_named(run_dir):
+    run_dir.result.write_text("{")
+    with pytest.raises(RunError, match=r"result\.json must be a JSON object"):
+        run_dir.read_result()
+    assert read_json(run_dir.path / "none") is None
+
+
+def test_last_checkpoint_needs_marker_and_file(run_dir):
+    assert run_dir.last_checkpoint() is None
+    write_atomic(run_dir.checkpoints / "last_checkpoint", "iter_5.pth\n")
+    assert run_dir.last_checkpoint() is None
+    (run_dir.checkpoints / "iter_5.pth").touch()
+    assert run_dir.last_checkpoint() == run_dir.checkpoints / "iter_5.pth"
+
+
+def test_names_of_pictures(run_dir):
+    assert run_dir.picture(40, "fourier_0").name == "spectra_000040_fourier_0.png"
+    assert run_dir.picture(40, "fourier_0", ".npz").parent == run_dir.pictures
+
+
+def _try_lock(path: Path, answers) -> None:
+    try:
+        with RunDir(path).lock():
+            answers.put("free")
+    except RunError as error:
+        answers.put(str(error))
+
+
+def test_lock_excludes_another_process(run_dir):
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+
+    def ask() -> str:
+        process = context.Process(target=_try_lock, args=(run_dir.path, answers))
+        process.start()
+        process.join(20)
+        return answers.get(timeout=5)
+
+    with run_dir.lock():
+        assert "one process at a time" in ask()
+    assert ask() == "free"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_unwritable_folder(tmp_path, monkeypatch, number):
+    def refuse(self, *args, **kwargs):
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunError, match="work dir must be writable"):
+        RunDir(tmp_path / "run").create({})
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunError, match="work dir must be writable"):
+        RunDir(tmp_path / "run").create({})
+
+
+def test_a_full_disk_stays_a_full_disk(tmp_path, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OSError, match="No space left"):
+        RunDir(tmp_path / "run").create({})
+
+
+def test_rows_are_json(run_dir):
+    run_dir.append({"iter": 1, "a": 1.5, "b": None})
+    assert json.loads(run_dir.scalars.read_text()) == {"iter": 1, "a": 1.5, "b": None}
