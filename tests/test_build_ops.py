@@ -73,11 +73,12 @@ def test_the_cache_key_separates_what_must_not_share_a_wheel(
         ("sysconfig.get_platform", lambda: "linux-aarch64"),
         ("platform.libc_ver", lambda: ("glibc", "2.17")),
         ("fourierkd.build_ops.VERSION", "2.3.7"),
+        ("fourierkd.build_ops.FLAGS", "-O0"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(target, value)
             keys.add(build_ops.cache_key("cpu"))
-    assert len(keys) == 8
+    assert len(keys) == 9
     assert all(os.sep not in key for key in keys)
 
 
@@ -213,12 +214,15 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_fit_into_memory_and_a_cpu_build_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MAX_JOBS", raising=False)
+    for name in ("MAX_JOBS", "CFLAGS", "CXXFLAGS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2_000_000}  # 8 GB
     monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
     env = build_ops.build_env("cpu")
     assert (env["MAX_JOBS"], env["CUDA_VISIBLE_DEVICES"], env["FORCE_CUDA"]) == ("4", "", "0")
+    assert "-O3" in env["CFLAGS"]  # setuptools would drop the interpreter's own -O3
+    assert "-O3" in env["CXXFLAGS"]
     monkeypatch.setenv("MAX_JOBS", "1")
     env = build_ops.build_env("sm90")
     assert (env["MAX_JOBS"], env["FORCE_CUDA"], "CUDA_VISIBLE_DEVICES" in env) == ("1", "1", False)
