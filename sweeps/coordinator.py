@@ -64,6 +64,7 @@ def run_study(
         Interrupted: stopped by Ctrl-C; the same command goes on.
     """
     work_dir = work_dir.absolute()
+    make_pruner(config.pruner)  # before anything is written
     display = display or Display(config.metric, config.direction)
     with one_writer(work_dir):
         moved = claim(config, work_dir)
@@ -76,7 +77,6 @@ def run_study(
             if not (work_dir / REPORT_NAME).exists():
                 executor.start()  # it loads its packages while we load ours
             with stop_on_signals(driver), display:
-                make_pruner(config.pruner)
                 coordinator = Coordinator(config, work_dir, driver)
                 try:
                     coordinator.run()

@@ -126,13 +126,17 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
     try:
         _repair(path)
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        sampler, pruner = make_sampler(config, 0), make_pruner(config.pruner)
+        if any(s.study_name == config.name for s in optuna.get_all_study_summaries(storage)):
+            return optuna.load_study(
+                study_name=config.name, storage=storage, sampler=sampler, pruner=pruner
+            )
         return optuna.create_study(
             study_name=config.name,
             storage=storage,
-            sampler=make_sampler(config, 0),
-            pruner=make_pruner(config.pruner),
+            sampler=sampler,
+            pruner=pruner,
             direction="minimize" if config.direction == "minimize" else "maximize",
-            load_if_exists=True,
         )
     except OSError as error:
         raise not_writable(path, error) from error
