@@ -115,6 +115,7 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
         (["metric=mIoU"], "metric must be one that the evaluator gives, got 'mIoU'; known: acc"),
         (["data_root=nowhere"], "data_root must be a folder"),
         (["model.lossess={}"], "did you mean 'losses'"),
+        (["val_evaluator.type=NoSuch"], "unknown type of a metric in the config, got 'NoSuch'"),
         (["model.student.widht=3"], "widht"),
     ],
 )

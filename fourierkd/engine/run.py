@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import re
 import signal
 import threading
 import traceback
@@ -75,7 +76,8 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
         run_dir.clear_stop()
         job = _Job(run_dir, request)
         try:
-            job.train(signals, resume=resume)
+            with unknown_types():
+                job.train(signals, resume=resume)
         except StopRun as stop:
             return job.finish(stop.state, stop.reason)
         except BaseException as error:
@@ -252,6 +254,20 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 def count_all(model: nn.Module) -> int:
     """Number of parameters."""
     return sum(p.numel() for p in model.parameters())
+
+
+@contextmanager
+def unknown_types() -> Iterator[None]:
+    """ConfigError for a ``type`` that MMEngine's registries do not know."""
+    try:
+        yield
+    except KeyError as error:
+        found = re.match(r"(\S+) is not in the (\S+?)::(.+?) registry", str(error.args[0]))
+        if found is None:
+            raise
+        raise ConfigError(
+            f"unknown type of a {found[3]} in the config", value=found[1], fix=f"scope {found[2]}"
+        ) from error
 
 
 @contextmanager
