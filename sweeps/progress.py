@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from fourierkd.run_dir import Row, RunDir, read_json
+from fourierkd.run_dir import Row, RunDir
 from sweeps.account import duration
+from sweeps.fingerprint import literal
 
 
 class Display:
@@ -132,12 +133,11 @@ class Display:
 
 
 def length(run_dir: RunDir) -> tuple[str, int] | None:
-    """("iter" or "epoch", how many the run has), as far as its records say."""
-    environment = read_json(run_dir.environment)
-    if environment is None:
+    """("iter" or "epoch", how many the run has), as far as its resolved config is written."""
+    if not run_dir.config.exists():
         return None
-    if environment.get("max_iters"):
-        return "iter", int(environment["max_iters"])
-    if environment.get("max_epochs"):
-        return "epoch", int(environment["max_epochs"])
+    schedule = literal(run_dir.config, "train_cfg") or {}
+    for unit in ("iter", "epoch"):
+        if schedule.get(f"max_{unit}s"):
+            return unit, int(schedule[f"max_{unit}s"])
     return None

@@ -7,6 +7,7 @@ In flow arguments, out flows an exit code: 0, 2 for bad input (one line on stder
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -120,19 +121,18 @@ def _dashboard(args: argparse.Namespace) -> int:
     project = args.project or config.wandb.get("project") or "fourierkd"
     entity = args.entity or config.wandb.get("entity")
     from fourierkd.tracking import workspace
+    from sweeps.space import shared_parameters
 
+    names = shared_parameters(config.space)
     if args.dry_run:
-        import json
-
-        spec = workspace.workspace_json(
-            project=project, entity=entity, metric=config.metric, study=config.name
+        view = workspace.workspace_json(
+            project, entity, config.metric, config.name, parameters=names
         )
-        print(json.dumps(spec, indent=1, sort_keys=True))
-        return 0
-    url = workspace.save_workspace(
-        project=project, entity=entity, metric=config.metric, study=config.name
-    )
-    print(url)
+        print(json.dumps(view, indent=1, sort_keys=True))
+    else:
+        print(
+            workspace.save_workspace(project, entity, config.metric, config.name, parameters=names)
+        )
     return 0
 
 

@@ -183,6 +183,17 @@ def short_names(space: Space) -> dict[str, str]:
     return short
 
 
+def shared_parameters(space: Space) -> list[str]:
+    """Names of the parameters that every trial has, whatever it chooses."""
+
+    def outer(value: Any, name: str) -> list[str]:
+        if isinstance(value, _NODES):
+            return [name]
+        return [n for part, item in _items(value) for n in outer(item, f"{name}.{part}")]
+
+    return [name for key, short in short_names(space).items() for name in outer(space[key], short)]
+
+
 def resolve(space: Space, trial: SuggestsValues) -> tuple[dict[str, Any], dict[str, Any]]:
     """Let ``trial`` fill in every node that its own choices make active.
 

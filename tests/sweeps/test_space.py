@@ -2,7 +2,15 @@ import optuna
 import pytest
 
 from fourierkd.errors import ConfigError
-from sweeps.space import check_space, describe, match, resolve, short_names, suggest
+from sweeps.space import (
+    check_space,
+    describe,
+    match,
+    resolve,
+    shared_parameters,
+    short_names,
+    suggest,
+)
 
 SPACE = {
     "model.losses.fourier.loss.loss_weight": suggest.float(0.1, 100, log=True),
@@ -61,6 +69,10 @@ def test_names_are_the_shortest_unique_tails():
         "optim_wrapper.optimizer.lr": suggest.float(0, 1),
     }
     assert list(short_names(space).values()) == ["a.loss.loss_weight", "b.loss.loss_weight", "lr"]
+
+
+def test_shared_parameters_leave_out_what_a_choice_brings():
+    assert shared_parameters(SPACE) == ["loss_weight", "noise", "mask"]
 
 
 def test_a_study_samples_the_described_ranges():

@@ -1,0 +1,84 @@
+import json
+import warnings
+
+import optuna
+import pytest
+
+from fourierkd.errors import ConfigError, StudyError
+from sweeps.storage import make_pruner, make_sampler, one_writer, open_study
+from sweeps.study import load_study
+
+
+def test_a_torn_journal_is_repaired(study_file, tmp_path):
+    config = load_study(study_file)
+    study = open_study(config, tmp_path)
+    study.tell(study.ask(), 1.0)
+    whole = (tmp_path / "optuna.log").read_bytes()
+    (tmp_path / "optuna.log").write_bytes(whole + b'{"op_code": 4, "trial')
+    (tmp_path / "optuna.log.lock").symlink_to("nowhere")  # its owner was killed
+    again = open_study(config, tmp_path)
+    assert (tmp_path / "optuna.log").read_bytes() == whole
+    again.tell(again.ask(), 2.0)
+    assert [t.value for t in open_study(config, tmp_path).trials] == [1.0, 2.0]
+
+
+def test_a_damaged_journal_is_an_error(study_file, tmp_path):
+    config = load_study(study_file)
+    open_study(config, tmp_path)
+    log = tmp_path / "optuna.log"
+    log.write_bytes(b"garbage\n" + log.read_bytes())
+    with pytest.raises(StudyError, match=r"optuna.log is damaged .*choose another --work-dir"):
+        open_study(config, tmp_path)
+
+
+def test_the_lock_names_its_owner_and_is_let_go(tmp_path):
+    refused = pytest.raises(StudyError, match="process [0-9]+ runs this one")
+    with one_writer(tmp_path), refused, one_writer(tmp_path):
+        pass
+    with one_writer(tmp_path):
+        pass
+
+
+def test_a_work_dir_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = pytest.raises(StudyError, match=r"writable folder .*choose another --work-dir")
+    with refused, one_writer(tmp_path / "file" / "work"):
+        pass
+
+
+def test_every_trial_has_a_stream_of_its_own(study_file):
+    config = load_study(study_file)
+
+    def first(number):
+        study = optuna.create_study(sampler=make_sampler(config, number))
+        return study.ask().suggest_float("x", 0, 1)
+
+    assert first(1) == first(1)
+    assert len({first(number) for number in range(5)}) == 5
+
+
+def test_the_sampler_gives_no_warning(study_file):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        make_sampler(load_study(study_file), 0)
+
+
+def test_pruners():
+    assert isinstance(make_pruner(None), optuna.pruners.NopPruner)
+    median = make_pruner({"type": "MedianPruner", "n_startup_trials": 2})
+    assert isinstance(median, optuna.pruners.MedianPruner)
+    patient = make_pruner(
+        {"type": "PatientPruner", "wrapped_pruner": {"type": "MedianPruner"}, "patience": 1}
+    )
+    assert isinstance(patient, optuna.pruners.PatientPruner)
+    with pytest.raises(ConfigError, match="did you mean 'MedianPruner'"):
+        make_pruner({"type": "MedianPrunner"})
+    with pytest.raises(ConfigError, match="did you mean 'n_startup_trials'"):
+        make_pruner({"type": "MedianPruner", "n_startup_trial": 2})
+
+
+def test_study_json_is_readable(run_tiny):
+    facts = json.loads((run_tiny(trials=2, final_seeds=0) / "study.json").read_text())
+    assert facts["identity"]["metric"] == "score"
+    assert len(facts["fingerprint"]) == 64
