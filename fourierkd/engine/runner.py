@@ -272,7 +272,10 @@ class KDRunner(Runner):
         if save_optimizer:
             checkpoint["optimizer"] = self.optim_wrapper.state_dict()
         if save_param_scheduler:
-            checkpoint["param_schedulers"] = [s.state_dict() for s in self._schedulers()]
+            checkpoint["param_schedulers"] = [  # OneCycleLR's holds a function, which is no state
+                {k: v for k, v in s.state_dict().items() if not callable(v)}
+                for s in self._schedulers()
+            ]
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         save_atomic(checkpoint, Path(out_dir) / filename)
 

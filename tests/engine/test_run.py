@@ -127,7 +127,20 @@ def test_training_rows_hold_losses_times_and_distillation_scalars(make_run):
     assert result["seconds"]["teacher"] > 0
 
 
-@pytest.mark.parametrize("options", [{}, TEACHER], ids=["alone", "distilled"])
+ONE_CYCLE = {
+    "param_scheduler": {
+        "type": "OneCycleLR",
+        "eta_max": 1e-2,
+        "total_steps": 20,
+        "by_epoch": False,
+    },
+    "optim_wrapper.clip_grad": {"max_norm": 35},
+}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, TEACHER, ONE_CYCLE], ids=["alone", "distilled", "one_cycle"]
+)
 def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, options):
     whole = make_run("whole", options)
     run(whole, resume=False)
@@ -326,6 +339,19 @@ def test_resume_refuses_a_checkpoint_of_another_model(make_run):
     run_dir.create({**run_dir.read_request(), "options": wider})
     with pytest.raises(CheckpointError, match="of another model"):
         run(run_dir, resume=True)
+
+
+def test_wandb_offline_gets_the_rows_and_its_time_is_booked_apart(make_run, monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    run_dir = make_run(options=TEACHER, wandb={"mode": "offline", "project": "test"})
+    result = run(run_dir, resume=False)
+    assert result["state"] == "complete"
+    assert result["seconds"]["tracking"] > 0
+    (log,) = run_dir.wandb.glob("offline-run-*/*.wandb")
+    data = log.read_bytes()
+    for key in (b"val/acc", b"train/distill.l2.loss", b"spectra/l2/gap_0-0.125", b"spectra/l2"):
+        assert key in data
 
 
 def test_a_second_process_is_refused(make_run):
