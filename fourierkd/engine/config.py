@@ -11,6 +11,7 @@ import ast
 import inspect
 import math
 import pprint
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,12 @@ def _read(path: Path) -> dict[str, Any]:
             f"a _base_ of {path} is missing", value=str(error), fix="correct its path"
         ) from error
     except Exception as error:  # whatever the config's own Python raises
+        clash = re.search(r"because (\w+) is a dict in the child config but", str(error))
+        if clash is not None:  # MMEngine's message has the whole dict
+            raise ConfigError(
+                f"config {path}: {clash[1]} is a dict here and none in its _base_",
+                fix=f"write {clash[1]}=dict(_delete_=True, ...)",
+            ) from error
         raise ConfigError(
             f"config {path} cannot be read: {type(error).__name__}: {error}", fix="correct it"
         ) from error

@@ -109,6 +109,14 @@ def test_a_file_that_cannot_be_read(write, text, expected):
         load_config(write(text))
 
 
+def test_a_dict_over_none_says_how(write):
+    write("model = dict(teacher=None)", "base.py")
+    text = "_base_ = 'base.py'\nmodel = dict(teacher=dict({}x=1))"
+    with pytest.raises(ConfigError, match=r"write teacher=dict\(_delete_=True, \.\.\.\)"):
+        load_config(write(text.format("")))
+    assert load_config(write(text.format("_delete_=True, "))).model.teacher == {"x": 1}
+
+
 def test_missing_file():
     with pytest.raises(ConfigError, match=r"must be a file, got 'no/such\.py'"):
         load_config("no/such.py")
