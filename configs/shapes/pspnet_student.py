@@ -1,0 +1,8 @@
+# The student alone; the distilled runs start from this file, so that only the distillation differs.
+_base_ = [
+    "../_base_/shapes_seg.py",
+    "../_base_/shapes_pspnets.py",
+    "../_base_/shapes_schedule.py",
+]
+
+model = dict(type="Distiller", student={{_base_._student}})
