@@ -100,7 +100,7 @@ def sentence(seconds: Mapping[str, float]) -> str:
     """The account in one line."""
     share = overhead(seconds)
     if share is None:
-        return "time: nothing was trained"
+        return "process time: nothing was trained"
     total = seconds["total"]
     parts = ", ".join(
         f"{name} {100 * value / total:.1f} %"
@@ -113,7 +113,7 @@ def sentence(seconds: Mapping[str, float]) -> str:
         else ""
     )
     return (
-        f"time: {duration(total)}, of which training {100 - 100 * share:.1f} %, "
+        f"process time: {duration(total)}, of which training {100 - 100 * share:.1f} %, "
         f"everything else {100 * share:.1f} % ({parts}){teacher}"
     )
 

@@ -20,7 +20,7 @@ from fourierkd.errors import StudyError
 from fourierkd.run_dir import RunDir
 from sweeps import finish
 from sweeps.account import Account
-from sweeps.driver import Driver, Run, check_same
+from sweeps.driver import Driver, Interrupted, Run, check_same
 from sweeps.executor import WORKER, LocalExecutor
 from sweeps.progress import Display
 from sweeps.space import match, resolve
@@ -82,7 +82,12 @@ def run_study(
                     coordinator.run()
                 except StudyError:
                     executor.close()
-                    finish.write_tables(coordinator)  # so that what failed can be looked at
+                    account.save(work_dir)
+                    if coordinator.run_dirs():
+                        finish.write_tables(coordinator)  # so that what failed can be looked at
+                    raise
+                except Interrupted:
+                    account.save(work_dir)  # the next session's account goes on from it
                     raise
             executor.close()
             finish.finish(coordinator, command)

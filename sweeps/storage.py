@@ -120,7 +120,7 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", module="optuna")  # hints for the authors of samplers
     # Absolute: Optuna's lock spins for ever on a relative path once its owner was killed.
     path = (work_dir / JOURNAL_NAME).absolute()
     try:

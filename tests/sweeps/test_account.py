@@ -33,7 +33,7 @@ def test_sessions_add_up_and_the_teacher_is_apart(tmp_path):
     assert overhead(seconds) == pytest.approx(0.1)
     assert Account().save(tmp_path) == seconds  # a session without runs
     assert sentence(seconds).startswith(
-        "time: 20 s, of which training 90.0 %, everything else 10.0 %"
+        "process time: 20 s, of which training 90.0 %, everything else 10.0 %"
     )
     assert "the teacher took 2 min 00 s" in sentence(seconds)
 

@@ -350,3 +350,15 @@ def test_jobs_share_the_cores(run_tiny):
     environment = json.loads((work_dir / "runs" / "trial_001" / "env.json").read_text())
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     assert environment["OMP_NUM_THREADS"] == str(share)
+
+
+def test_the_time_of_an_interrupted_session_is_kept(start_cli, tmp_path):
+    process = start_cli("--set", "final_seeds=0", "trials=3", "options.fake.sleep=0.05")
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    wait_for((run.path / "executed.txt").exists, process)
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=130)
+    first = json.loads((tmp_path / "work" / "study_time.json").read_text())["seconds"]
+    finish(start_cli("--set", "final_seeds=0", "trials=3", "options.fake.sleep=0.05"))
+    both = json.loads((tmp_path / "work" / "study_time.json").read_text())["seconds"]
+    assert 0.5 < first["training"] < both["training"]
