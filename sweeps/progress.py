@@ -6,8 +6,6 @@ each live run) are drawn only on a terminal.
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -33,6 +31,7 @@ class Display:
         self._bars: Progress | None = None
         self._study: TaskID | None = None
         self._runs: dict[str, TaskID] = {}
+        self._values: dict[str, float] = {}  # last validation of live runs
         self._lengths: dict[str, tuple[str, int] | None] = {}
         self._total = self._done = 0
         self._seconds: list[float] = []  # of the runs that were trained to their end
@@ -88,17 +87,13 @@ class Display:
         unit, last = self._lengths[label] or ("iter", 0)
         row = rows[-1]
         now = row.get(unit) or 0
-        values = [
-            r[f"val/{self._metric}"] for r in rows if r.get(f"val/{self._metric}") is not None
-        ]
-        fields: dict[str, Any] = {}
-        of = f"/{last}" if last else ""
-        text = f"{unit} {now}{of}"
-        if values:
-            text += f"  {self._metric} {values[-1]:.4g}"
-        if values or "train/loss" in row:
-            fields["text"] = text
-        self._bars.update(self._runs[label], total=last or None, completed=now, **fields)
+        for value in (r.get(f"val/{self._metric}") for r in rows):
+            if value is not None:
+                self._values[label] = value
+        text = f"{unit} {now}/{last}" if last else f"{unit} {now}"
+        if label in self._values:
+            text += f"  {self._metric} {self._values[label]:.4g}"
+        self._bars.update(self._runs[label], total=last or None, completed=now, text=text)
 
     def ended(self, label: str, text: str, *, seconds: float | None, counts: bool = True) -> None:
         """A run is over; ``seconds`` of those trained in full to estimate the time left."""
@@ -108,6 +103,7 @@ class Display:
         if self._bars is not None and label in self._runs:
             self._bars.remove_task(self._runs.pop(label))
         self._lengths.pop(label, None)
+        self._values.pop(label, None)
         took = f", {duration(seconds)}" if seconds is not None else ""
         tail = f"; {self._tail()}" if counts else ""
         self.say(f"[{self._done}/{self._total}] {label}: {text}{took}{tail}")

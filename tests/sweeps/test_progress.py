@@ -33,9 +33,9 @@ def test_a_terminal_gets_bars_with_the_state_of_the_live_run(tmp_path):
         display.rows(
             "trial_001", run, [{"iter": 50, "train/loss": 1.0}, {"iter": 50, "val/mIoU": 20.5}]
         )
+        display.rows("trial_001", run, [{"iter": 60, "train/loss": 1.0}])
         display._bars.refresh()
-    assert "iter 50/200" in file.getvalue()
-    assert "mIoU 20.5" in file.getvalue()
+    assert "iter 60/200  mIoU 20.5" in file.getvalue()
     assert "0/4 runs" in file.getvalue()
 
 
