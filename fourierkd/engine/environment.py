@@ -56,10 +56,6 @@ def code() -> dict[str, Any]:
             versions[name] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[name] = getattr(sys.modules.get(name), "__version__", None)
-    if versions["fourierkd"] is None:
-        from fourierkd import __version__
-
-        versions["fourierkd"] = __version__
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return {"versions": versions, "commit": commit, "dirty": bool(status) if commit else None}
