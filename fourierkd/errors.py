@@ -1,6 +1,7 @@
-"""What a user can get wrong, as typed errors: in flows a rule, a value and a next step, out flows one line.
+"""What a user can get wrong, as typed errors: rule, value and next step in, one line out.
 
-The command lines turn every ``FourierKDError`` into that line on stderr and exit code 2 (``exit_on_error``).
+The command lines turn every ``FourierKDError`` into that line on stderr and exit code 2
+(``exit_on_error``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 _base_ = [
     "../_base_/shapes_seg.py",
     "../_base_/shapes_pspnets.py",
-    "../_base_/shapes_schedule.py",
+    "../_base_/schedule.py",
 ]
 
 model = dict(type="Distiller", student={{_base_._student}})

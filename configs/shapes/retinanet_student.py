@@ -2,7 +2,7 @@
 _base_ = [
     "../_base_/shapes_det.py",
     "../_base_/shapes_retinanets.py",
-    "../_base_/shapes_schedule.py",
+    "../_base_/schedule.py",
 ]
 
 model = dict(type="Distiller", student={{_base_._student}})

@@ -52,4 +52,4 @@ def evaluate(
     with tempfile.TemporaryDirectory() as folder:
         runner = KDRunner(cfg, RunDir(folder), seed=0)
         load_strictly(runner.bare_model.get_submodule("student"), str(checkpoint))
-        return short_names(runner.test_loop.run())
+        return short_names(runner.test_loop.run(), cfg.get("metric"))

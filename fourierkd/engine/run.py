@@ -233,7 +233,7 @@ def score_best(runner: KDRunner, split: str) -> dict[str, float]:
         state = load_checkpoint(runner.run_dir.best_checkpoint())["state_dict"]
         runner.bare_model.load_state_dict(state)
     loop = runner.test_loop if split == "test" else runner.val_loop
-    return short_names(loop.run())
+    return short_names(loop.run(), runner.cfg.get("metric"))
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

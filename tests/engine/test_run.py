@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import torch
-from conftest import TEACHER
+from tests.engine.conftest import TEACHER
 from mmengine.hooks import Hook
 
 from fourierkd.distill.checkpoint import load_checkpoint

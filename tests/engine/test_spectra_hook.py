@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import TEACHER
+from tests.engine.conftest import TEACHER
 
 from fourierkd.engine.hooks.spectra import centred, log_amplitude, spectra
 from fourierkd.engine.run import run

@@ -47,7 +47,7 @@ class RunCheckpointHook(Hook):
         self._validated = True
         if self.metric is None:
             return
-        values = short_names(metrics or {})
+        values = short_names(metrics, self.metric)
         if self.metric not in values:
             raise ConfigError(
                 "metric must be one that the evaluator gives",
@@ -78,8 +78,14 @@ class RunCheckpointHook(Hook):
         runner.save_last(runner.iter, runner.epoch)
 
 
-def short_names(metrics: dict[str, Any]) -> dict[str, float]:
-    """Metrics as floats under the names a researcher writes: ``coco/bbox_mAP`` is ``bbox_mAP``."""
+def short_names(metrics: dict[str, Any] | None, metric: str | None) -> dict[str, float]:
+    """Metrics as floats under the names a researcher writes: ``coco/bbox_mAP`` is ``bbox_mAP``.
+
+    No metrics at all is what MMDetection's CocoMetric gives where a detector found nothing in any
+    image (early in training); its ``metric`` is 0 then.
+    """
+    if not metrics:
+        return {metric: 0.0} if metric else {}
     short: dict[str, float] = {}
     for key, value in metrics.items():
         name = key.rpartition("/")[2]

@@ -69,7 +69,7 @@ class ScalarsHook(Hook):
 
     def after_val_epoch(self, runner: KDRunner, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics."""
-        values = short_names(metrics or {})
+        values = short_names(metrics, runner.cfg.get("metric"))
         runner.write_row({f"val/{k}": v for k, v in values.items()}, iteration=runner.iter)
         runner.logger.info(
             f"iter {runner.iter}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items())
