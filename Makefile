@@ -62,14 +62,14 @@ $(STAMPS)/venv:
 
 # alone and first: whatever depends on torch would otherwise choose its own build of it
 $(STAMPS)/torch: $(STAMPS)/venv
-	$(call step,torch,$(BIN)/python -m pip install torch==2.13.0)
+	$(call step,torch,$(BIN)/python -m pip install --no-compile torch==2.13.0)
 
 # before the rest, whose source distributions are then built with these and not with whatever is newest
 $(STAMPS)/tools: constraints.txt $(STAMPS)/torch
 	$(call step,build tools,$(BIN)/python -m pip install --no-deps -c constraints.txt setuptools wheel packaging ninja)
 
 $(STAMPS)/locked: $(STAMPS)/tools
-	$(call step,the packages of constraints.txt,$(BIN)/python -m pip install --no-deps --no-build-isolation -r constraints.txt)
+	$(call step,the packages of constraints.txt,$(BIN)/python -m pip install --no-compile --no-deps --no-build-isolation -r constraints.txt)
 
 $(STAMPS)/mmcv: fourierkd/build_ops.py fourierkd/check_ops.py $(STAMPS)/locked
 	@echo "set-up: mmcv with its operators"
