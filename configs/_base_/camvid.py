@@ -1,5 +1,7 @@
-# CamVid (road scenes, 11 classes), index masks; half size, random crops of 120x160. Give the folder: data_root=...
-# A study tunes on the last 67 training frames, which no run trains on; the val folder is left for the final scores.
+# CamVid (road scenes, 11 classes), index masks; half size, random crops of 120x160. Give the
+# folder: data_root=...
+# A study tunes on the last 67 training frames, which no run trains on; the val folder is left for
+# the final scores.
 _base_ = "runtime.py"
 
 metric = "mIoU"

@@ -1,4 +1,5 @@
-# AdamW with one cycle of the learning rate. A longer schedule: set max_iters and total_steps together.
+# AdamW with one cycle of the learning rate. A longer schedule: set max_iters and total_steps
+# together.
 _iters = 300
 
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=_iters, val_interval=60)

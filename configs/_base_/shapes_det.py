@@ -1,4 +1,5 @@
-# Spectral Shapes for detection: the same images as for segmentation, boxes from the COCO annotations.
+# Spectral Shapes for detection: the same images as for segmentation, boxes from the COCO
+# annotations.
 _base_ = "shapes_seg.py"
 
 metric = "bbox_mAP"

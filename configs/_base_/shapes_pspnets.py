@@ -1,5 +1,7 @@
-# The segmentation pair on Spectral Shapes: PSPNets at output stride 4, the teacher deeper and twice as wide.
-# PyTorch's own initialisation: MMSegmentation's draws larger weights, which normalised layers answer with slower learning.
+# The segmentation pair on Spectral Shapes: PSPNets at output stride 4, the teacher deeper and
+# twice as wide.
+# PyTorch's own initialisation: MMSegmentation's draws larger weights, which normalised layers
+# answer with slower learning.
 _torch_init = dict(
     type="Kaiming",
     layer="Conv2d",

@@ -1,4 +1,5 @@
-# The detection pair on Spectral Shapes: RetinaNets on P3 to P5 with few channels, the teacher deeper and wider.
+# The detection pair on Spectral Shapes: RetinaNets on P3 to P5 with few channels, the teacher
+# deeper and wider.
 
 
 def _retinanet(depth, width, channels):

@@ -1,4 +1,5 @@
-# Spectral Shapes for segmentation: 64x64 images, 8 classes (2 outlines x 2 texture frequencies x 2 orientations).
+# Spectral Shapes for segmentation: 64x64 images, 8 classes (2 outlines x 2 texture frequencies x
+# 2 orientations).
 _base_ = "runtime.py"
 
 metric = "mIoU"

@@ -1,4 +1,5 @@
-# FourierKD with the published segmentation settings: weight 41 on the last backbone stage, noise on, no mask.
+# FourierKD with the published segmentation settings: weight 41 on the last backbone stage, noise
+# on, no mask.
 _base_ = "pspnet_student.py"
 
 model = dict(

@@ -1,4 +1,5 @@
-# The student alone on CamVid; the distilled runs start from this file, so that only the distillation differs.
+# The student alone on CamVid; the distilled runs start from this file, so that only the
+# distillation differs.
 _base_ = [
     "../_base_/camvid.py",
     "../_base_/camvid_pspnets.py",

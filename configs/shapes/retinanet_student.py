@@ -1,4 +1,5 @@
-# The student detector alone; the distilled runs start from this file, so that only the distillation differs.
+# The student detector alone; the distilled runs start from this file, so that only the
+# distillation differs.
 _base_ = [
     "../_base_/shapes_det.py",
     "../_base_/shapes_retinanets.py",

@@ -1,4 +1,5 @@
-# The teacher detector: trained once by a study, on the same data and twice the schedule of the student.
+# The teacher detector: trained once by a study, on the same data and twice the schedule of the
+# student.
 _base_ = [
     "../_base_/shapes_det.py",
     "../_base_/shapes_retinanets.py",

@@ -1,4 +1,4 @@
-"""The detection study: tune Fourier distillation of a small RetinaNet on Spectral Shapes and compare it fairly."""
+"""The detection study: Fourier distillation of a small RetinaNet on Spectral Shapes."""
 
 from sweeps.space import suggest
 

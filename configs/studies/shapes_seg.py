@@ -1,4 +1,4 @@
-"""The default study: tune Fourier distillation of a small PSPNet on Spectral Shapes and compare it fairly."""
+"""The default study: Fourier distillation of a small PSPNet on Spectral Shapes."""
 
 from sweeps.space import suggest
 

@@ -9,7 +9,6 @@ import signal
 
 import pytest
 import torch
-from tests.engine.conftest import TEACHER
 from mmengine.hooks import Hook
 
 from fourierkd.distill.checkpoint import load_checkpoint
@@ -17,6 +16,7 @@ from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.run import run
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
+from tests.engine.conftest import TEACHER
 
 
 @HOOKS.register_module(force=True)

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tests.engine.conftest import TEACHER
 
 from fourierkd.engine.hooks.spectra import centred, log_amplitude, spectra
 from fourierkd.engine.run import run
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.spectral.half import half_spectrum
+from tests.engine.conftest import TEACHER
 
 FOURIER = {
     **TEACHER,
