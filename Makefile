@@ -62,7 +62,7 @@ $(STAMPS)/venv:
 
 # alone and first: whatever depends on torch would otherwise choose its own build of it
 $(STAMPS)/torch: $(STAMPS)/venv
-	$(call step,torch,$(BIN)/python -m pip install --no-compile torch==2.13.0)
+	$(call step,torch,$(BIN)/python -m pip install torch==2.13.0)
 
 # before the rest, whose source distributions are then built with these and not with whatever is newest
 $(STAMPS)/tools: constraints.txt $(STAMPS)/torch
