@@ -54,4 +54,4 @@ def _pspnet(depth, width):
 
 
 _student = _pspnet(depth=18, width=8)
-_teacher = _pspnet(depth=34, width=16)
+_teacher = _pspnet(depth=34, width=12)
