@@ -14,7 +14,8 @@ study = dict(
     final_seeds=3,
     final_split="test",
     sampler_startup=5,
-    jobs=2,  # arms and final runs: two at once with a core each
+    jobs=2,  # two runs at once, a core each: these small maps do not fill two cores
+    trial_jobs=2,
     pruner=dict(type="MedianPruner", n_startup_trials=3, n_warmup_steps=100),
     teacher=dict(config="../shapes/pspnet_teacher.py", seed=0, option="model.teacher.checkpoint"),
     arms=dict(
