@@ -179,6 +179,12 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
         if not config.get(key):
             raise ConfigError(f"a run config needs {key}", fix="see configs/_base_")
+    if config.get("load_from"):  # MMEngine's own loader would run what the file holds
+        raise ConfigError(
+            "load_from is not supported: weights from outside are loaded strictly",
+            value=config.load_from,
+            fix="give a teacher as model.teacher.checkpoint, continue a run with --resume",
+        )
     if split not in (None, "val", "test"):
         raise ConfigError("a split is val or test", value=split)
     for part in ("val", "test"):

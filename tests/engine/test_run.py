@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.run import run
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
@@ -249,6 +250,17 @@ def test_diverged_loss_fails_and_is_named(make_run):
     assert result["state"] == "failed"
     assert result["reason"].startswith("RunError: loss is not finite at iter 6: loss_ce")
     assert run_dir.last_checkpoint().name == "iter_5.pth"
+
+
+def test_mmengines_own_weight_loader_is_refused(make_run):
+    with pytest.raises(ConfigError, match="load_from is not supported.*got 'any.pth'"):
+        run(make_run(options={"load_from": "any.pth"}), resume=False)
+
+
+def test_a_detector_that_finds_nothing_scores_zero():
+    assert short_names({}, "bbox_mAP") == {"bbox_mAP": 0.0}
+    assert short_names(None, None) == {}
+    assert short_names({"coco/bbox_mAP": 0.25}, "bbox_mAP") == {"bbox_mAP": 0.25}
 
 
 def test_unknown_metric_lists_the_evaluators(make_run):
