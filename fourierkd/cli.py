@@ -34,32 +34,52 @@ def run_command(arguments: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="fourierkd", description="Fourier-domain knowledge distillation."
+        prog="fourierkd",
+        description="Fourier-domain knowledge distillation of detectors and segmentors. "
+        "A study (tuning and comparison) is `python sweeps/run.py study`.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a run config into a run folder")
-    train.add_argument("config", help="run config (.py)")
-    train.add_argument("--work-dir", help="run folder; default work_dirs/<name of the config>")
+    train.add_argument("config", metavar="CONFIG", help="run config (.py)")
+    train.add_argument(
+        "--work-dir", metavar="D", help="run folder; default work_dirs/<name of CONFIG>"
+    )
     train.add_argument("--resume", action="store_true", help="go on with the run in --work-dir")
-    train.add_argument("--seed", type=int, help="default 0")
-    train.add_argument("--test-split", choices=("val", "test"), help="score the best checkpoint")
-    train.add_argument("--wandb", choices=("online", "offline", "disabled"), help="W&B mode")
+    train.add_argument(
+        "--seed", type=int, help="of weights, data order and augmentation; default 0"
+    )
+    train.add_argument(
+        "--test-split", choices=("val", "test"), help="score the best checkpoint there at the end"
+    )
+    train.add_argument(
+        "--wandb",
+        choices=("online", "offline", "disabled"),
+        help="W&B mode; default: online where logged in, else offline",
+    )
     add_options(train)
     train.set_defaults(func=train_command)
 
     test = commands.add_parser("test", help="score a checkpoint's student")
-    test.add_argument("config", help="run config (.py)")
-    test.add_argument("checkpoint", help="checkpoint of a run, or of the plain student")
-    test.add_argument("--split", choices=("val", "test"), default="test")
-    test.add_argument("--json", help="write the metrics to this file too")
+    test.add_argument("config", metavar="CONFIG", help="run config (.py)")
+    test.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="checkpoint of a run, or of the plain student"
+    )
+    test.add_argument(
+        "--split", choices=("val", "test"), default="test", help="where to score; default test"
+    )
+    test.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
     add_options(test)
     test.set_defaults(func=test_command)
 
-    export = commands.add_parser("export", help="the student alone, for plain mmseg or mmdet")
-    export.add_argument("checkpoint", help="checkpoint of a run")
-    export.add_argument("--out", required=True, help="file to write (.pth); its config lies beside")
-    export.add_argument("--config", help="run config; default config.py of the run")
+    export = commands.add_parser("export", help="write the student alone, for plain mmseg or mmdet")
+    export.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a run")
+    export.add_argument(
+        "--out", metavar="FILE", required=True, help="file to write (.pth); its config lies beside"
+    )
+    export.add_argument(
+        "--config", metavar="CONFIG", help="run config; default: the one in the run folder"
+    )
     export.set_defaults(func=export_command)
 
     add_data_parser(commands)
@@ -73,7 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="replace values of the config, e.g. train_cfg.max_iters=100",
+        help="replace values of the config, e.g. train_cfg.max_iters=100 data_root=/data/x",
     )
 
 
@@ -81,7 +101,7 @@ def train_command(args: argparse.Namespace) -> int:
     """Train; the console of the run goes to its run.log, the terminal shows progress."""
     run_dir = RunDir(args.work_dir or Path("work_dirs") / Path(args.config).stem)
     exists = run_dir.request.exists()
-    if exists and not args.resume:
+    if exists and not args.resume and not failed_at_start(run_dir):
         raise RunError(
             "a work dir holds one run, and this one has a run",
             value=str(run_dir.path),
@@ -125,9 +145,17 @@ def train_command(args: argparse.Namespace) -> int:
             result = run(run_dir, resume=args.resume)
     except BaseException:
         print(f"the run failed; its log is {shown(run_dir.log)}", file=sys.stderr)
+        if run_dir.last_checkpoint() is not None:
+            print(f"what was trained is kept; {continue_line(args, run_dir)}", file=sys.stderr)
         raise
     print(summary(args, run_dir, result))
     return 0
+
+
+def failed_at_start(run_dir: RunDir) -> bool:
+    """Whether bad input ended the run before it trained: then nothing is lost by another one."""
+    result = run_dir.read_result()
+    return result is not None and result["state"] == "failed" and not run_dir.scalars.exists()
 
 
 def keep_request(args: argparse.Namespace, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -160,8 +188,7 @@ def summary(args: argparse.Namespace, run_dir: RunDir, result: dict[str, Any]) -
         lines.append("  ".join(f"{k} {v:.4g}" for k, v in scores.items()))
     lines.append(f"folder: {shown(run_dir.path)}")
     if result["state"] != "complete":
-        command = f"fourierkd train {args.config} --work-dir {shown(run_dir.path)} --resume"
-        lines.append(f"continue: {command}")
+        lines.append(continue_line(args, run_dir))
     if result["checkpoints"]["best"]:
         best_path = shown(run_dir.path / result["checkpoints"]["best"])
         lines.append(f"export: fourierkd export {best_path} --out student.pth")
@@ -211,6 +238,11 @@ def export_command(args: argparse.Namespace) -> int:
     print(f"{report['out']}: {report['tensors']} tensors, sha256 {report['sha256']}")
     print(f"config: {report['config']}")
     return 0
+
+
+def continue_line(args: argparse.Namespace, run_dir: RunDir) -> str:
+    """How to go on with a run that is not at its end."""
+    return f"continue: fourierkd train {args.config} --work-dir {shown(run_dir.path)} --resume"
 
 
 def shown(path: Path) -> str:

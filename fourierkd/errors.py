@@ -75,5 +75,7 @@ def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM):
             raise
         message = f"cannot write or read {error.filename or 'a file'}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "; free some space"
     print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)

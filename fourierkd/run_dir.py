@@ -37,9 +37,16 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        _name_file(error, path)
         raise
+
+
+def _name_file(error: BaseException, path: Path) -> None:
+    """A failed write (a full disk) does not say to which file; the user is told."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(path)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -137,6 +144,9 @@ class RunDir:
                 line = b"\n" + line  # the last writer died inside a line
             while line:  # a disk may fill up in the middle of it
                 line = line[os.write(descriptor, line) :]
+        except OSError as error:
+            _name_file(error, self.scalars)
+            raise
         finally:
             os.close(descriptor)
 

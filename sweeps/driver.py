@@ -7,6 +7,7 @@ what is to happen with values and results.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ RESTARTS = 2  # how often a run stopped by somebody else is sent off again
 STOP_PATIENCE = 60.0  # seconds for runs to save and stop after Ctrl-C
 # Errors of the input, not of a trial's parameters: the study has to wait for a person.
 INPUT_ERRORS = ("DataError", "CheckpointError")
+# So has it at a full disk, which would make failures of runs that nothing else is wrong with.
+DISK_FULL = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -204,12 +207,13 @@ class Driver:
             )
 
     def _refuse_bad_input(self, run: Run, result: dict[str, Any]) -> None:
-        kind, phase = failure_kind(result), run.request["phase"]
-        if kind in INPUT_ERRORS or (kind == "ConfigError" and phase != "trial"):
+        kind, phase, reason = failure_kind(result), run.request["phase"], result["reason"] or ""
+        full = any(code in reason for code in DISK_FULL)
+        if full or kind in INPUT_ERRORS or (kind == "ConfigError" and phase != "trial"):
             run.run_dir.result.unlink()  # so that the same command tries again
             raise StudyError(
-                f"{run.label} cannot run ({result['reason']})",
-                fix=f"correct it, then run the same command; log: {run.run_dir.log}",
+                f"{run.label} cannot run ({reason})",
+                fix=f"{'free some space' if full else 'correct it'}, then run the same command; log: {run.run_dir.log}",
             )
 
     def _stop_all(self) -> None:

@@ -116,6 +116,14 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
         (["data_root=nowhere"], "data_root must be a folder"),
         (["model.lossess={}"], "did you mean 'losses'"),
         (["val_evaluator.type=NoSuch"], "unknown type of a metric in the config, got 'NoSuch'"),
+        (["val_evaluator.type=ToyAcuracy"], "did you mean 'ToyAccuracy'"),
+        (["optim_wrapper.optimizer.wieght_decay=1"], "did you mean 'weight_decay'"),
+        (["optim_wrapper.clip_gradd=1"], "did you mean 'clip_grad'"),
+        (["param_scheduler.0.powr=1"], "unknown key of PolyLR in the config, got 'powr'"),
+        (["train_cfg.max_itters=3"], "did you mean 'max_iters'"),
+        (["train_dataloader.dataset.augmnt=True"], "did you mean 'augment'"),
+        (["val_dataloader.sampler.shufle=True"], "did you mean 'shuffle'"),
+        (['default_hooks={"spectra": {"type": "SpectraHook", "evry": 2}}'], "mean 'every'"),
         (["model.student.widht=3"], "widht"),
     ],
 )
@@ -123,6 +131,14 @@ def test_bad_input_of_a_run(capsys, options, expected):
     answer = train(capsys, "--work-dir", "run", "--cfg-options", *options)
     assert expected in refused(answer)
     assert "its log is run/run.log" in answer[2]
+
+
+def test_a_run_that_bad_input_ended_at_its_start_may_be_started_anew(capsys):
+    refused(train(capsys, "--work-dir", "run", "--cfg-options", "data_root=nowhere"))
+    code, out, _ = train(capsys, "--work-dir", "run")
+    assert code == 0
+    assert "complete after 20 iterations" in out
+    assert "holds one run" in refused(train(capsys, "--work-dir", "run"))
 
 
 def test_missing_files_are_named(capsys, tmp_path):
@@ -179,6 +195,26 @@ def test_full_disk_is_one_line(capsys, monkeypatch):
     assert "No space left on device" in line
     assert "scalars.jsonl" in line
     assert RunDir("run").read_result()["state"] == "failed"
+
+
+def test_disk_that_fills_up_names_the_file_and_what_is_kept(capsys, monkeypatch):
+    sync = os.fsync
+
+    def full(descriptor):
+        if Path("run/checkpoints/last_checkpoint").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")  # as a write fails: no name
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        answer = train(capsys, "--work-dir", "run")
+    line = refused(answer)
+    assert "run/checkpoints/" in line
+    assert line.endswith(": No space left on device; free some space")
+    assert f"continue: fourierkd train {CONFIG} --work-dir run --resume" in answer[2]
+    code, out, _ = train(capsys, "--work-dir", "run", "--resume")
+    assert code == 0
+    assert "complete after 20 iterations" in out
 
 
 def test_help_needs_no_torch():

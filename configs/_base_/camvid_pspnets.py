@@ -1,4 +1,4 @@
-# The CamVid pair: PSPNets at output stride 8, the teacher deeper and four times as wide.
+# The CamVid pair: PSPNets at output stride 8, the teacher deeper and three times as wide.
 _torch_init = dict(
     type="Kaiming",
     layer="Conv2d",
@@ -52,4 +52,4 @@ def _pspnet(depth, width):
 
 
 _student = _pspnet(depth=18, width=8)
-_teacher = _pspnet(depth=34, width=32)
+_teacher = _pspnet(depth=34, width=24)

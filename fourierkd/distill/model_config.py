@@ -16,6 +16,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
 
+from fourierkd.distill.refusals import refusal
 from fourierkd.distill.registry import MODELS, SCOPE, TASK_SCOPES, register_scope
 from fourierkd.errors import ConfigError, near
 
@@ -127,6 +128,11 @@ def build_model(spec: ModelSpec, *, role: str) -> BaseModel:
     try:
         return MODELS.build(ConfigDict(copy.deepcopy(config)))
     except (TypeError, KeyError, ValueError, AttributeError, AssertionError) as error:
+        refused = refusal(error)
+        if refused is not None:
+            raise ConfigError(
+                f"the {role} cannot be built: {refused.rule}", value=refused.value, fix=refused.fix
+            ) from error
         raise ConfigError(f"the {role} cannot be built from its config ({error})") from error
 
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.config import load_config
@@ -49,7 +50,7 @@ def evaluate(
             ("timer", "logger", "checkpoint", "param_scheduler", "sampler_seed")
         ),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, refusals():
         runner = KDRunner(cfg, RunDir(folder), seed=0)
         load_strictly(runner.bare_model.get_submodule("student"), str(checkpoint))
         return short_names(runner.test_loop.run(), cfg.get("metric"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import gc
 import json
-import re
 import signal
 import threading
 import traceback
@@ -21,6 +20,7 @@ from typing import Any
 from torch import nn
 
 from fourierkd.distill.checkpoint import load_checkpoint
+from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.environment import environment
@@ -76,7 +76,7 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
         run_dir.clear_stop()
         job = _Job(run_dir, request)
         try:
-            with unknown_types():
+            with refusals():
                 job.train(signals, resume=resume)
         except StopRun as stop:
             return job.finish(stop.state, stop.reason)
@@ -260,20 +260,6 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 def count_all(model: nn.Module) -> int:
     """Number of parameters."""
     return sum(p.numel() for p in model.parameters())
-
-
-@contextmanager
-def unknown_types() -> Iterator[None]:
-    """ConfigError for a ``type`` that MMEngine's registries do not know."""
-    try:
-        yield
-    except KeyError as error:
-        found = re.match(r"(\S+) is not in the (\S+?)::(.+?) registry", str(error.args[0]))
-        if found is None:
-            raise
-        raise ConfigError(
-            f"unknown type of a {found[3]} in the config", value=found[1], fix=f"scope {found[2]}"
-        ) from error
 
 
 @contextmanager

@@ -158,7 +158,7 @@ class WandbBackend:
     @property
     def url(self) -> str | None:
         """Address of the run's page; None offline."""
-        return getattr(self._run, "url", None)
+        return getattr(self._run, "url", None) if self.mode == "online" else None
 
     @_guarded
     def log(self, row: Row) -> None:

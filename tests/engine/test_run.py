@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
-from fourierkd.engine.hooks.checkpoint import short_names
+from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, short_names
 from fourierkd.engine.run import run
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
@@ -259,8 +259,14 @@ def test_mmengines_own_weight_loader_is_refused(make_run):
 
 def test_a_detector_that_finds_nothing_scores_zero():
     assert short_names({}, "bbox_mAP") == {"bbox_mAP": 0.0}
+    assert short_names({}, "mIoU") == {}  # no metric of a detector: it stays unknown
     assert short_names(None, None) == {}
     assert short_names({"coco/bbox_mAP": 0.25}, "bbox_mAP") == {"bbox_mAP": 0.25}
+
+
+def test_a_wrong_metric_is_named_even_where_a_detector_finds_nothing():
+    with pytest.raises(ConfigError, match="got 'bbox_map'; did you mean 'bbox_mAP'"):
+        RunCheckpointHook("bbox_map").after_val_epoch(None, {})
 
 
 def test_unknown_metric_lists_the_evaluators(make_run):

@@ -243,7 +243,6 @@ def test_three_failures_of_one_kind_stop_the_study(run_tiny, tmp_path):
     [
         ("exception", "RuntimeError: boom"),
         ("exit", "Died: exited with code 3 and no result"),
-        ("enospc", "OSError: [Errno 28] No space left on device"),
     ],
 )
 def test_a_failed_trial_is_a_row_and_the_study_goes_on(run_tiny, how, reason):
@@ -263,6 +262,18 @@ def test_bad_input_stops_the_study_and_is_tried_again(run_tiny, tmp_path):
         run_tiny(**{"options.fake.fail": "input", "options.fake.fail_above": -2.0})
     with pytest.raises(StudyError, match="baseline_student_alone cannot run"):
         run_tiny(**{"options.fake.fail": "input", "options.fake.fail_above": -2.0})
+
+
+def test_a_full_disk_stops_the_study_which_goes_on_as_if_it_had_not(run_tiny, straight, tmp_path):
+    full = {"options.fake.fail": "enospc", "final_seeds": 0}
+    with pytest.raises(StudyError) as error:
+        run_tiny(**full)
+    assert "No space left on device); free some space, then run the same" in str(error.value)
+    work_dir = tmp_path / "work"
+    assert not [t for t in trials_of(work_dir) if t.state.is_finished()]
+    (work_dir / "freed").touch()
+    run_tiny(**full)
+    assert outcome(work_dir) == straight
 
 
 def test_a_wrong_metric_is_named_with_near_ones(run_tiny, tmp_path):

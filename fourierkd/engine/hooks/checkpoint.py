@@ -16,6 +16,12 @@ from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError, near
 
+COCO_METRICS = [
+    f"{kind}_mAP{part}"
+    for kind in ("bbox", "segm")
+    for part in ("", "_50", "_75", "_s", "_m", "_l")
+]
+
 
 @HOOKS.register_module()
 class RunCheckpointHook(Hook):
@@ -52,7 +58,7 @@ class RunCheckpointHook(Hook):
             raise ConfigError(
                 "metric must be one that the evaluator gives",
                 value=self.metric,
-                fix=near(self.metric, values),
+                fix=near(self.metric, values or COCO_METRICS),
             )
         value = values[self.metric]
         if runner.best is None or value > runner.best["value"]:
@@ -82,10 +88,10 @@ def short_names(metrics: dict[str, Any] | None, metric: str | None) -> dict[str,
     """Metrics as floats under the names a researcher writes: ``coco/bbox_mAP`` is ``bbox_mAP``.
 
     No metrics at all is what MMDetection's CocoMetric gives where a detector found nothing in any
-    image (early in training); its ``metric`` is 0 then.
+    image (early in training); its ``metric`` is 0 then. Any other ``metric`` stays absent.
     """
     if not metrics:
-        return {metric: 0.0} if metric else {}
+        return {metric: 0.0} if metric in COCO_METRICS else {}
     short: dict[str, float] = {}
     for key, value in metrics.items():
         name = key.rpartition("/")[2]
