@@ -33,7 +33,7 @@ def _default_scope() -> Iterator[None]:
 
 
 @MODELS.register_module(force=True)
-class ToyModel(BaseModel):
+class TapModel(BaseModel):
     """conv -> blocks -> neck (two levels) -> head; ``calls`` counts the forwards of ``head``."""
 
     def __init__(self, width: int = 4, levels: int = 2, frozen: bool = False) -> None:
@@ -82,8 +82,8 @@ class Counter:
 
 @pytest.fixture
 def toy() -> Callable[..., dict[str, Any]]:
-    """Config of a ToyModel."""
-    return lambda **kw: {"type": "ToyModel", **kw}
+    """Config of a TapModel."""
+    return lambda **kw: {"type": "TapModel", **kw}
 
 
 @pytest.fixture

@@ -381,10 +381,10 @@ def test_levels_channels_and_gradients_are_checked_at_build(toys, psp):
     [
         ({}, "model needs a student"),
         ({"student": 1}, "a model is a config name"),
-        ({"teacher": {"model": {"type": "ToyModel"}, "checkpoint": "random"}}, "come together"),
+        ({"teacher": {"model": {"type": "TapModel"}, "checkpoint": "random"}}, "come together"),
         ({"losses": {"a": {}}}, "come together"),
         ({"teachr": None}, "unknown key of model.*did you mean 'teacher'"),
-        ({"teacher": {"model": {"type": "ToyModel"}}, "losses": "full"}, "needs its checkpoint"),
+        ({"teacher": {"model": {"type": "TapModel"}}, "losses": "full"}, "needs its checkpoint"),
         ({"teacher": {"modle": 1}, "losses": "full"}, "unknown key of model.teacher.*'model'"),
         ({"teacher": {"checkpoint": "x"}, "losses": "full"}, "model.teacher needs a model"),
         ({"losses": {"keys": {}}, "teacher": {"model": 1}}, "a plain name.*'keys'"),

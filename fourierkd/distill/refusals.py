@@ -1,0 +1,102 @@
+"""What a registry refuses, in one line: in flow MMEngine's exceptions, out flow ``ConfigError``s.
+
+MMEngine builds optimizers, loops, data sets, hooks, transforms, metrics and models from dicts with
+a ``type``. A mistyped key or type there is a bare TypeError or KeyError without near names; the
+class and the registry that it was meant for are in the frame of ``build_from_cfg``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from mmengine.registry import Registry
+
+from fourierkd.errors import ConfigError, near
+
+_UNEXPECTED = re.compile(r"__init__\(\) got an unexpected keyword argument '(\w+)'")
+_MISSING = re.compile(r"__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)")
+_UNKNOWN = re.compile(r"(\S+) is not in the (\S+?)::(.+?) registry")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Within: a key or type of the config that no class knows is a ConfigError."""
+    try:
+        yield
+    except (TypeError, KeyError) as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        raise refused from error
+
+
+def refusal(error: Exception) -> ConfigError | None:
+    """``error`` as one line with near names, if a config's ``type`` or key caused it, else None."""
+    frame, inner = _build_frame(error)
+    if frame is None:
+        return None
+    if isinstance(error, KeyError):
+        found = _UNKNOWN.match(str(error.args[0])) if error.args else None
+        if found is None:
+            return None
+        hint = near(found[1], _names(frame.f_locals["registry"]))
+        return ConfigError(
+            f"unknown type of a {found[3]} in the config",
+            value=found[1],
+            fix=hint if hint.startswith("did") else f"scope {found[2]}",
+        )
+    kind, arguments = frame.f_locals.get("obj_cls"), frame.f_locals.get("args", {})
+    if not inspect.isclass(kind) or any(name != "__init__" for name in inner):
+        return None
+    unexpected, missing = _UNEXPECTED.search(str(error)), _MISSING.search(str(error))
+    if unexpected is not None and unexpected[1] in arguments:  # else a constructor's own mistake
+        return ConfigError(
+            f"unknown key of {kind.__name__} in the config",
+            value=unexpected[1],
+            fix=near(unexpected[1], _parameters(kind)),
+        )
+    if missing is not None:
+        return ConfigError(f"{kind.__name__} in the config needs {missing[1]}", fix="add it")
+    return None
+
+
+def _build_frame(error: Exception) -> tuple[FrameType | None, list[str]]:
+    """The innermost frame of ``build_from_cfg``, and the names of the functions it had called."""
+    frame: FrameType | None = None
+    inner: list[str] = []
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "build_from_cfg":
+            frame, inner = trace.tb_frame, []
+        else:
+            inner.append(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    return frame, inner
+
+
+def _parameters(kind: type) -> set[str]:
+    """Keys that a class takes, those it hands to its bases by ``**kwargs`` included."""
+    names: set[str] = set()
+    for cls in kind.__mro__:
+        if "__init__" not in vars(cls) or cls is object:
+            continue
+        parameters = inspect.signature(vars(cls)["__init__"]).parameters.values()
+        variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        names |= {p.name for p in parameters if p.kind not in variable}
+        if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return names - {"self"}
+
+
+def _names(registry: Any) -> set[str]:
+    """Types of a registry and of those it falls back to."""
+    names: set[str] = set()
+    while isinstance(registry, Registry):
+        names |= set(registry.module_dict)
+        registry = registry.parent
+    return names

@@ -1,0 +1,66 @@
+"""What a config's author mistypes is one line; what is a constructor's own mistake stays."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.registry import Registry
+
+from fourierkd.distill.refusals import refusals
+from fourierkd.errors import ConfigError
+
+THINGS = Registry("thing")
+PARTS = Registry("part", parent=THINGS, scope="test")
+
+
+@THINGS.register_module()
+class Base:
+    def __init__(self, width: int, depth: int = 1) -> None:
+        self.width, self.depth = width, depth
+
+
+@PARTS.register_module()
+class Wide(Base):
+    def __init__(self, colour: str = "red", **kwargs) -> None:
+        super().__init__(**kwargs)
+
+
+@PARTS.register_module()
+class Faulty:
+    def __init__(self, inner: str = "") -> None:
+        Base(1, dpeth=2)
+
+
+@PARTS.register_module()
+class Outer:
+    def __init__(self, part: dict) -> None:
+        self.part = PARTS.build(part)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "Wide", "width": 1, "dpth": 2}, "unknown key of Wide in the config, got 'dpth'"),
+        ({"type": "Wide", "width": 1, "dpth": 2}, "did you mean 'depth'"),
+        ({"type": "Wide", "width": 1, "color": "blue"}, "did you mean 'colour'"),
+        ({"type": "Outer", "part": {"type": "Wide", "wdth": 1}}, "got 'wdth'; did you mean 'wi"),
+        ({"type": "Wide"}, "Wide in the config needs 'width'; add it"),
+        ({"type": "Wid"}, "unknown type of a part in the config, got 'Wid'; did you mean 'Wide'"),
+        ({"type": "Bse"}, "did you mean 'Base'"),
+        ({"type": "Zzzzz"}, "got 'Zzzzz'; scope test"),
+    ],
+)
+def test_keys_and_types_are_named_with_near_ones(config, message):
+    with pytest.raises(ConfigError) as error, refusals():
+        PARTS.build(config)
+    assert message in str(error.value)
+
+
+def test_a_constructors_own_mistake_stays_what_it_is():
+    with pytest.raises(TypeError, match="dpeth"), refusals():
+        PARTS.build({"type": "Faulty"})
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), KeyError(), TypeError("'a' + 1")])
+def test_other_errors_pass(error):
+    with pytest.raises(type(error)), refusals():
+        raise error
