@@ -213,7 +213,8 @@ class Driver:
             run.run_dir.result.unlink()  # so that the same command tries again
             raise StudyError(
                 f"{run.label} cannot run ({reason})",
-                fix=f"{'free some space' if full else 'correct it'}, then run the same command; log: {run.run_dir.log}",
+                fix=("free some space" if full else "correct it")
+                + f", then run the same command; log: {run.run_dir.log}",
             )
 
     def _stop_all(self) -> None:
