@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -64,3 +66,14 @@ def test_full_disk_is_bad_input_and_a_bug_is_not(capsys):
 
     with pytest.raises(OSError, match="Bad file descriptor"):
         exit_on_error("prog", bug)
+
+
+def test_a_reader_that_has_seen_enough_sees_no_traceback():
+    lines = "from fourierkd.errors import exit_on_error\nexit_on_error('p', lambda: print('line\\n' * 99999))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", lines], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"line\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
