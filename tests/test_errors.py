@@ -69,7 +69,10 @@ def test_full_disk_is_bad_input_and_a_bug_is_not(capsys):
 
 
 def test_a_reader_that_has_seen_enough_sees_no_traceback():
-    lines = "from fourierkd.errors import exit_on_error\nexit_on_error('p', lambda: print('line\\n' * 99999))"
+    lines = (
+        "from fourierkd.errors import exit_on_error\n"
+        "exit_on_error('p', lambda: print('line\\n' * 99999))"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", lines], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
