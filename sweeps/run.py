@@ -42,8 +42,10 @@ def main(argv: Sequence[str] | None = None, *, worker: Sequence[str] = WORKER) -
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sweeps/run.py", description="Tune a distillation.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(
+        prog="sweeps/run.py", description="Tune a distillation and compare it with its baselines."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     study = commands.add_parser(
         "study",
         help="run or continue a study up to its report",
@@ -58,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--work-dir", type=Path, metavar="D", help="default: work_dirs/<name of the study>"
     )
-    study.add_argument("--seed", type=int, metavar="S", help="of the sampler and of the trials")
+    study.add_argument(
+        "--seed", type=int, metavar="S", help="of the sampler and of the trials' training"
+    )
     study.add_argument(
         "--jobs", type=int, metavar="J", help="runs at once (default: as the study says)"
     )
@@ -71,9 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         dest="overrides",
         help="study keys, such as final_seeds=2, or options.train_cfg.max_iters=50 of every run",
     )
-    dashboard = commands.add_parser("dashboard", help="a study's dashboard, as code")
+    dashboard = commands.add_parser("dashboard", help="make a study's W&B workspace")
     _add_config(dashboard)
-    dashboard.add_argument("--wandb", action="store_true", help="a Weights & Biases workspace")
+    dashboard.add_argument(
+        "--wandb", action="store_true", help="a Weights & Biases workspace (required)"
+    )
     dashboard.add_argument("--entity", help="W&B user or team (default: as the study says)")
     dashboard.add_argument("--project", help="W&B project (default: as the study says)")
     dashboard.add_argument(

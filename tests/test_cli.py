@@ -133,6 +133,13 @@ def test_bad_input_of_a_run(capsys, options, expected):
     assert "its log is run/run.log" in answer[2]
 
 
+def test_a_mistake_of_the_test_split_costs_no_training(capsys):
+    options = ("--test-split", "test", "--cfg-options", "test_evaluator.type=ToyAcuracy")
+    answer = train(capsys, "--work-dir", "run", *options)
+    assert "did you mean 'ToyAccuracy'" in refused(answer)
+    assert not RunDir("run").scalars.exists()
+
+
 def test_a_run_that_bad_input_ended_at_its_start_may_be_started_anew(capsys):
     refused(train(capsys, "--work-dir", "run", "--cfg-options", "data_root=nowhere"))
     code, out, _ = train(capsys, "--work-dir", "run")

@@ -22,6 +22,7 @@ from torch import nn
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
+from fourierkd.distill.taps import isolated_random_state
 from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.environment import environment
 from fourierkd.engine.hooks.checkpoint import short_names
@@ -128,6 +129,9 @@ class _Job:
             resume_from=checkpoint,
         )
         self.runner.signals = signals
+        if split == "test":
+            with isolated_random_state():
+                self.runner.test_loop  # noqa: B018 - built now: a mistake there costs no training
         self.runner.train()
         if split is not None:
             self.test_metrics = score_best(self.runner, split)
