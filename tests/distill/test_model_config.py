@@ -113,8 +113,8 @@ def test_what_the_package_refuses_is_a_config_error(psp, change, message):
 
 def test_a_model_may_come_from_a_file_of_its_own(tmp_path):
     path = tmp_path / "toy.py"
-    path.write_text("model = dict(type='ToyModel', width=6)\n")
-    assert resolve_model(str(path)) == {"type": "ToyModel", "width": 6, "_scope_": "fourierkd"}
+    path.write_text("model = dict(type='TapModel', width=6)\n")
+    assert resolve_model(str(path)) == {"type": "TapModel", "width": 6, "_scope_": "fourierkd"}
     assert build_model(str(path), role="student").head.in_channels == 6
     path.write_text("modell = dict()\n")
     with pytest.raises(ConfigError, match="has a `model`"):
