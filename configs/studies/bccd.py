@@ -1,8 +1,6 @@
 """Tune Fourier distillation of a small RetinaNet on BCCD and compare it fairly."""
 
-from sweeps.space import suggest
-
-_loss = "model.losses.fourier.loss"
+from sweeps.presets import fourier_search
 
 study = dict(
     name="bccd",
@@ -15,30 +13,6 @@ study = dict(
     final_split="test",
     sampler_startup=5,
     jobs=2,  # arms and final runs: two at once with a core each
-    pruner=dict(type="MedianPruner", n_startup_trials=3, n_warmup_steps=100),
     teacher=dict(config="../bccd/retinanet_teacher.py", seed=0, option="model.teacher.checkpoint"),
-    arms=dict(
-        student_alone={"model.teacher": None, "model.losses": {}},
-        published={
-            f"{_loss}.loss_weight": 7.0,
-            f"{_loss}.mask": dict(type="AllPass"),
-            f"{_loss}.sphere_radius": 1.0,
-            f"{_loss}.noise": True,
-            f"{_loss}.detach_similarity": False,
-        },
-    ),
-    reference_arms=dict(
-        feature_l2={_loss: dict(type="FeatureL2", loss_weight=10.0)},
-    ),
-    space={
-        f"{_loss}.loss_weight": suggest.float(0.1, 50.0, log=True),
-        f"{_loss}.mask": suggest.choice(
-            all_pass=dict(type="AllPass"),
-            low_pass=dict(type="LowPass", cutoff=suggest.float(0.4, 1.0)),
-            high_pass=dict(type="HighPass", cutoff=suggest.float(0.05, 0.3)),
-        ),
-        f"{_loss}.sphere_radius": suggest.float(0.3, 10.0, log=True),
-        f"{_loss}.noise": suggest.categorical([True, False]),
-        f"{_loss}.detach_similarity": suggest.categorical([True, False]),
-    },
+    **fourier_search(published_weight=7.0, weights=(0.1, 50.0)),
 )

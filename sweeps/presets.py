@@ -1,0 +1,47 @@
+"""What studies of one Fourier loss share: in flow its weights, out flow arms and search space.
+
+A study config takes these keys with ``**fourier_search(...)`` and may replace any of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeps.space import suggest
+
+LOSS = "model.losses.fourier.loss"
+
+
+def fourier_search(*, published_weight: float, weights: tuple[float, float]) -> dict[str, Any]:
+    """``arms``, ``reference_arms``, ``space`` and ``pruner`` of a study config.
+
+    Args:
+        published_weight: loss weight of the published settings (Shi et al., 2024): 41 for
+            segmentation, 7 for detection.
+        weights: lowest and highest loss weight of the search, log scale.
+    """
+    return {
+        "arms": {
+            "student_alone": {"model.teacher": None, "model.losses": {}},
+            "published": {
+                f"{LOSS}.loss_weight": published_weight,
+                f"{LOSS}.mask": {"type": "AllPass"},
+                f"{LOSS}.sphere_radius": 1.0,
+                f"{LOSS}.noise": True,
+                f"{LOSS}.detach_similarity": False,
+            },
+        },
+        "reference_arms": {"feature_l2": {LOSS: {"type": "FeatureL2", "loss_weight": 10.0}}},
+        "space": {
+            f"{LOSS}.loss_weight": suggest.float(*weights, log=True),
+            f"{LOSS}.mask": suggest.choice(
+                all_pass={"type": "AllPass"},
+                low_pass={"type": "LowPass", "cutoff": suggest.float(0.4, 1.0)},
+                high_pass={"type": "HighPass", "cutoff": suggest.float(0.05, 0.3)},
+            ),
+            f"{LOSS}.sphere_radius": suggest.float(0.3, 10.0, log=True),
+            f"{LOSS}.noise": suggest.categorical([True, False]),
+            f"{LOSS}.detach_similarity": suggest.categorical([True, False]),
+        },
+        "pruner": {"type": "MedianPruner", "n_startup_trials": 3, "n_warmup_steps": 100},
+    }
