@@ -13,6 +13,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from fourierkd.errors import RunError
 
 Row = dict[str, Any]
 STATES = ("complete", "pruned", "failed", "stopped")
+_PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -87,6 +89,7 @@ class RunDir:
         self.pictures = self.path / "pictures"
         self.wandb = self.path / "wandb"
         self._lock = self.path / "lock"
+        self._last = self.checkpoints / "last_checkpoint"
 
     def create(self, request: dict[str, Any]) -> RunDir:
         """Make the folder and record what is asked of the run.
@@ -205,11 +208,21 @@ class RunDir:
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint, if any (``last_checkpoint`` is written after the file)."""
-        marker = self.checkpoints / "last_checkpoint"
-        if not marker.exists():
+        if not self._last.exists():
             return None
-        path = self.checkpoints / Path(marker.read_text().strip()).name
+        path = self.checkpoints / Path(self._last.read_text().strip()).name
         return path if path.exists() else None
+
+    def checkpoint(self, iteration: int) -> Path:
+        """Where the checkpoint of an iteration lies."""
+        return self.checkpoints / f"iter_{iteration}.pth"
+
+    def keep_only(self, checkpoint: Path) -> None:
+        """Make a whole ``checkpoint`` the last one, then drop those of other iterations."""
+        write_atomic(self._last, checkpoint.name + "\n")
+        for old in self.checkpoints.glob("iter_*.pth"):
+            if old != checkpoint:
+                old.unlink(missing_ok=True)
 
     def best_checkpoint(self) -> Path:
         """Where the best checkpoint lies."""
@@ -218,3 +231,13 @@ class RunDir:
     def picture(self, iteration: int, name: str, suffix: str = ".png") -> Path:
         """Path of a picture or its data: ``spectra_<iter>_<name><suffix>``."""
         return self.pictures / f"spectra_{iteration:06d}_{name}{suffix}"
+
+    def newest_pictures(self) -> dict[str, int]:
+        """Name -> iteration of the newest picture or data saved under that name, by name."""
+        newest: dict[str, int] = {}
+        for path in self.pictures.glob("spectra_*"):
+            match = _PICTURE.fullmatch(path.name)
+            if match:
+                name, iteration = match["name"], int(match["iter"])
+                newest[name] = max(iteration, newest.get(name, iteration))
+        return dict(sorted(newest.items()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 from fourierkd.errors import DataError
 from fourierkd.run_dir import RunDir
 
-_FILE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 PROFILE_ARRAYS = ("frequency", "student_profile", "teacher_profile")
 
 
@@ -55,15 +53,9 @@ class Spectrum:
 
 def last_spectra(run: RunDir) -> list[Spectrum]:
     """The newest spectra of every loss and level in the run, by name; empty where it saved none."""
-    newest: dict[str, int] = {}
-    for path in sorted(run.pictures.glob("spectra_*")):
-        match = _FILE.fullmatch(path.name)
-        if match:
-            name, iteration = match["name"], int(match["iter"])
-            newest[name] = max(iteration, newest.get(name, iteration))
     return [
         Spectrum(name, i, _existing(run.picture(i, name)), _existing(run.picture(i, name, ".npz")))
-        for name, i in sorted(newest.items())
+        for name, i in run.newest_pictures().items()
     ]
 
 

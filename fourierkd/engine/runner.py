@@ -30,7 +30,7 @@ from fourierkd.distill.checkpoint import save as save_atomic
 from fourierkd.engine.config import RUNNER_KEYS, RunConfig
 from fourierkd.engine.loaders import build_loader
 from fourierkd.errors import CheckpointError
-from fourierkd.run_dir import RunDir, write_atomic
+from fourierkd.run_dir import RunDir
 
 PARTS = {"before_train_iter": "data", "after_train_iter": "step"} | {
     f"{when}_{part}{unit}": part
@@ -234,14 +234,10 @@ class KDRunner(Runner):
         """
         if self.saved_iteration == iteration:
             return
-        folder = self.run_dir.checkpoints
-        path = folder / f"iter_{iteration}.pth"
-        self.save_checkpoint(str(folder), path.name, meta={"iter": iteration, "epoch": epoch})
-        write_atomic(folder / "last_checkpoint", path.name + "\n")
+        path = self.run_dir.checkpoint(iteration)
+        self.save_checkpoint(str(path.parent), path.name, meta={"iter": iteration, "epoch": epoch})
+        self.run_dir.keep_only(path)
         self.saved_iteration = iteration
-        for old in folder.glob("iter_*.pth"):
-            if old != path:
-                old.unlink(missing_ok=True)
 
     def save_checkpoint(
         self,
