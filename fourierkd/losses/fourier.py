@@ -32,6 +32,7 @@ def fourier_loss(
     noise: bool = True,
     compat: str = "fixed",
     detach_similarity: bool = False,
+    sync_stats: bool = False,
 ) -> Tensor:
     r"""Distance of the student's and the teacher's spectrum, after fusing their amplitudes.
 
@@ -64,6 +65,8 @@ def fourier_loss(
             axis, also of batch and channel, so that w, the convolutions and a act on the data of
             another image and channel.
         detach_similarity: no gradient through w.
+        sync_stats: BN's statistics over the batches of all ranks (``spectral_distance``), else over
+            this process's own. Nothing else depends on the batch: w is per image.
 
     Returns:
         Scalar, dimensionless.
@@ -111,7 +114,15 @@ def fourier_loss(
     if mask is not None and not isinstance(mask, AllPass):
         weights = mask_weights(mask, height, width, device=student.device, dtype=student.dtype)
     return spectral_distance(
-        predicted, weight, bias, tokens, teacher, mask=weights, radius=sphere_radius, noise=noise
+        predicted,
+        weight,
+        bias,
+        tokens,
+        teacher,
+        mask=weights,
+        radius=sphere_radius,
+        noise=noise,
+        sync_stats=sync_stats,
     )
 
 
@@ -159,6 +170,8 @@ class FourierLoss(nn.Module):
         noise: random amplitudes U, see ``fourier_loss``.
         compat: "fixed" or "paper_code".
         detach_similarity: no gradient through the weighting tokens.
+        sync_stats: batch statistics over all ranks of a distributed run, as SyncBN takes them
+            (three small all_reduces a level); else each rank normalises by its own batch.
 
     Raises:
         ConfigError: an argument or a feature map breaks a rule.
@@ -175,6 +188,7 @@ class FourierLoss(nn.Module):
         noise: bool = True,
         compat: str = "fixed",
         detach_similarity: bool = False,
+        sync_stats: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
@@ -195,6 +209,7 @@ class FourierLoss(nn.Module):
         self.noise = check_switch(noise, "noise")
         self.compat = compat
         self.detach_similarity = check_switch(detach_similarity, "detach_similarity")
+        self.sync_stats = check_switch(sync_stats, "sync_stats")
         self.predictor = nn.Conv2d(in_channels, in_channels, 1)
         self.atfm = ATFM(in_channels)
 
@@ -221,6 +236,7 @@ class FourierLoss(nn.Module):
                     noise=self.noise,
                     compat=self.compat,
                     detach_similarity=self.detach_similarity,
+                    sync_stats=self.sync_stats,
                 )
             levels.append(level * self.loss_weight)
         return sum(levels[1:], levels[0])

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
 from fourierkd.spectral.half import (
@@ -32,6 +32,8 @@ BN_EPS = 1e-5
 BLOCK_ELEMENTS = 1 << 20
 # An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
 ZERO_ROUNDINGS = 16
+# Imaginary parts cancel over conjugate pairs: the mean of this coordinate is 0.
+IMAGINARY = 1
 
 
 def spectral_distance(
@@ -44,6 +46,7 @@ def spectral_distance(
     mask: Tensor | None = None,
     radius: float = 1.0,
     noise: bool = False,
+    sync_stats: bool = False,
 ) -> Tensor:
     r"""Token-weighted distance of two normalised spectra on the Riemann sphere.
 
@@ -71,11 +74,18 @@ def spectral_distance(
         mask: m, (H, W//2 + 1), or None for ones.
         radius: of the sphere, > 0, in units of spectral amplitude.
         noise: whether U is uniform [0, 1) noise (``half_noise``) or 1.
+        sync_stats: take BN's mean and variance over the batches of all ranks of torch.distributed's
+            default group. Every rank must call it, with equally many channels. The gradient is then
+            that of the *sum* of all ranks' distances, as each of them depends on this rank's maps;
+            it needs the same upstream factor on every rank, as a training step has it. DDP takes
+            the mean of the gradients: that of one process with all batches.
 
     Returns:
         Scalar, dimensionless. Differentiable once, in the first four arguments.
     """
-    return _SpectralDistance.apply(predicted, weight, bias, tokens, teacher, mask, radius, noise)
+    return _SpectralDistance.apply(
+        predicted, weight, bias, tokens, teacher, mask, radius, noise, sync_stats
+    )
 
 
 class _SpectralDistance(torch.autograd.Function):
@@ -92,9 +102,16 @@ class _SpectralDistance(torch.autograd.Function):
         mask: Tensor | None,
         radius: float,
         noise: bool,
+        sync_stats: bool,
     ) -> Tensor:
         n, c, height, width = predicted.shape
         columns = width // 2 + 1
+        shared = sync_stats and distributed.is_initialized() and distributed.get_world_size() > 1
+        count = n * height * width
+        if shared:
+            total = torch.tensor(float(count), dtype=torch.float64, device=predicted.device)
+            distributed.all_reduce(total)
+            count = int(total)
         amplitudes = predicted.new_empty(n, 2 * c, height, columns)  # student's, then teacher's
         for block in _channel_blocks(n, c, height * columns, predicted.is_cpu):
             _write_amplitude(predicted[:, block], amplitudes[:, block])
@@ -106,7 +123,9 @@ class _SpectralDistance(torch.autograd.Function):
         phase_gradient = torch.empty_like(fused)
         distances = torch.empty_like(tokens)
         token_scale = tokens / (2 * predicted.numel())
-        for block in _channel_blocks(n, c, height * columns, predicted.is_cpu):
+        # ranks whose maps differ in size would cut blocks, and so collectives, of other sizes
+        blocked = predicted.is_cpu and not shared
+        for block in _channel_blocks(n, c, height * columns, blocked):
             distances[:, block] = _block_distance(
                 fused[:, block],
                 phase_gradient[:, block],
@@ -117,6 +136,8 @@ class _SpectralDistance(torch.autograd.Function):
                 mask,
                 radius,
                 noise,
+                count,
+                shared,
             )
         fused_gradient = fused  # _block_distance replaced it
         ctx.save_for_backward(
@@ -160,7 +181,7 @@ class _SpectralDistance(torch.autograd.Function):
             if ctx.needs_input_grad[3]:
                 token_gradient = distances * (grad / (2 * predicted.numel()))
         gradients = (predicted_gradient, weight_gradient, bias_gradient, token_gradient)
-        return (*gradients, None, None, None, None)
+        return (*gradients, None, None, None, None, None)
 
 
 def _block_distance(
@@ -173,15 +194,17 @@ def _block_distance(
     mask: Tensor | None,
     radius: float,
     noise: bool,
+    count: int,
+    shared: bool,
 ) -> Tensor:
     """Summed squared error per (image, channel) of one channel block, (N, c).
 
     Overwrites ``fused`` by the gradient of ``token_scale * distance`` at A_f, and
-    ``phase_gradient`` by that at P_S.
+    ``phase_gradient`` by that at P_S. ``count``: values of a channel in the batch statistics;
+    ``shared``: whether these are over all ranks.
     """
     width = predicted.shape[-1]
     columns = hermitian_weights(width, device=fused.device, dtype=fused.dtype)  # (W//2 + 1,)
-    count = predicted.shape[0] * predicted.shape[-2] * width
     spectrum = torch.view_as_real(half_spectrum(predicted))
     inverse, zero = _inverse_amplitude(amplitude, predicted)
     cosine = (spectrum[..., 0] * inverse).masked_fill_(zero, 1.0)
@@ -200,18 +223,27 @@ def _block_distance(
     )
 
     distance = torch.zeros_like(token_scale)
-    gradients = []
+    statistics = _shared_statistics((*student, *target), columns, count) if shared else [None] * 6
+    outputs = []  # per axis: gradient at BN's output, the output, 1 / deviation
     for axis, (ours, theirs) in enumerate(zip(student, target, strict=True)):
-        centred = axis != 1  # imaginary parts cancel over conjugate pairs: their mean is 0
-        deviation = _standardise(ours, columns, count, centred)
-        _standardise(theirs, columns, count, centred)
+        centred = axis != IMAGINARY
+        deviation = _standardise(ours, columns, count, centred, statistics[axis])
+        _standardise(theirs, columns, count, centred, statistics[3 + axis])
         error = torch.sub(ours, theirs, out=theirs)
         weighted = error * columns
         if mask is not None:
             weighted.mul_(mask)
         distance += _dot(weighted, error)
-        weighted.mul_(2 * token_scale[..., None, None])
-        gradients.append(_standardise_backward(weighted, ours, deviation, columns, count, centred))
+        outputs.append((weighted.mul_(2 * token_scale[..., None, None]), ours, deviation))
+    sums = torch.stack(  # (3, 2, c)
+        [_gradient_sums(g, y, axis != IMAGINARY) for axis, (g, y, _) in enumerate(outputs)]
+    )
+    if shared:
+        distributed.all_reduce(sums)
+    gradients = [
+        _standardise_backward(*output, columns, count, axis_sums, axis != IMAGINARY)
+        for axis, (output, axis_sums) in enumerate(zip(outputs, sums, strict=True))
+    ]
 
     real, imag, up = gradients
     torch.mul(imag, cosine, out=phase_gradient)
@@ -225,28 +257,75 @@ def _block_distance(
     return distance
 
 
-def _standardise(x: Tensor, columns: Tensor, count: int, centred: bool) -> Tensor:
-    """Batch-normalise x (N, c, H, K) in place; returns 1 / sqrt(variance + eps), (c, 1, 1)."""
-    if centred:
-        x.sub_(_full_sum(x, columns).div_(count))
-    deviation = _full_sum(x.square(), columns).div_(count).add_(BN_EPS).rsqrt_()
+def _standardise(
+    x: Tensor,
+    columns: Tensor,
+    count: int,
+    centred: bool,
+    statistics: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """Batch-normalise x (N, c, H, K) in place; returns 1 / sqrt(variance + eps), (c, 1, 1).
+
+    ``statistics``: mean and that inverse deviation, where they are known already.
+    """
+    if statistics is not None:
+        mean, deviation = statistics
+        x.sub_(mean)
+    else:
+        if centred:
+            x.sub_(_full_sum(x, columns).div_(count))
+        deviation = _full_sum(x.square(), columns).div_(count).add_(BN_EPS).rsqrt_()
     x.mul_(deviation)
     return deviation
 
 
-def _standardise_backward(
-    gradient: Tensor, y: Tensor, deviation: Tensor, columns: Tensor, count: int, centred: bool
-) -> Tensor:
-    """Gradient at the input of ``_standardise`` from that at its output y, in place.
+def _shared_statistics(
+    maps: tuple[Tensor, ...], columns: Tensor, count: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Mean and 1 / sqrt(variance + eps) of each map over all ranks, (c, 1, 1) each.
+
+    Two passes, as one process takes them: two all_reduces for all maps together.
+    """
+    means = torch.stack([_full_sum(x, columns) for x in maps])  # (6, c, 1, 1)
+    distributed.all_reduce(means)
+    means.div_(count)
+    means[IMAGINARY::3] = 0.0
+    squares = torch.stack(
+        [_full_sum((x - mean).square(), columns) for x, mean in zip(maps, means, strict=True)]
+    )
+    distributed.all_reduce(squares)
+    return list(zip(means, squares.div_(count).add_(BN_EPS).rsqrt_(), strict=True))
+
+
+def _gradient_sums(gradient: Tensor, y: Tensor, centred: bool) -> Tensor:
+    """Sums over the batch of g * y and of g, (2, c): what BN's backward needs of all the batch.
+
+    The second is 0 where no mean was taken off.
 
     ``gradient`` carries the Hermitian weights, so plain sums over it are sums over the full
     spectrum.
     """
-    along = _dot(gradient, y).sum(0)[:, None, None] * columns / -count  # (c, 1, W//2 + 1)
+    along = _dot(gradient, y).sum(0)
+    return torch.stack((along, gradient.sum((0, 2, 3)) if centred else torch.zeros_like(along)))
+
+
+def _standardise_backward(
+    gradient: Tensor,
+    y: Tensor,
+    deviation: Tensor,
+    columns: Tensor,
+    count: int,
+    sums: Tensor,
+    centred: bool,
+) -> Tensor:
+    """Gradient at the input of ``_standardise`` from that at its output y, in place.
+
+    ``sums``: ``_gradient_sums``, of all ranks where the statistics are.
+    """
+    along, mean = sums[:, :, None, None] * columns / count  # (c, 1, W//2 + 1) each
     if centred:
-        mean = gradient.sum((0, 2, 3))[:, None, None] * columns / count
         gradient.sub_(mean)
-    return gradient.addcmul_(y, along).mul_(deviation)
+    return gradient.addcmul_(y, along, value=-1).mul_(deviation)
 
 
 def _full_sum(x: Tensor, columns: Tensor) -> Tensor:
