@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -47,6 +47,8 @@ class Distiller(BaseModel):
 
     Attributes:
         teacher: a ``FrozenTeacher`` or None; not a submodule, but it moves with ``to``.
+        left_out: name -> levels that only one side has at their stride, such as
+            ``"teacher neck stride 4"``; a loss without any is not in it.
         keep_features: while true, ``last_features`` holds the last step's maps.
         last_features: name -> per level (student, teacher), detached, the student's after its
             connector.
@@ -54,8 +56,8 @@ class Distiller(BaseModel):
         timers: seconds of the last step's ``teacher``, ``student`` and ``losses`` forward passes.
 
     Raises:
-        ConfigError: an unknown key, class or tap, unequal levels or channels, or a loss without a
-            gradient.
+        ConfigError: an unknown key, class or tap, no level in common, unequal channels, or a loss
+            without a gradient.
         CheckpointError: the teacher's checkpoint is missing, unsafe, or of another architecture.
     """
 
@@ -84,6 +86,8 @@ class Distiller(BaseModel):
         self._gradients: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self._timers = _Timers()
         self._terms = read_terms(losses)
+        self._indices: dict[str, list[tuple[int, int]]] = {}
+        self.left_out: dict[str, list[str]] = {}
         taps = [tap for term in self._terms.values() for tap in term.student_taps]
         self._taps = Taps(self.student, taps, role="student")
         if teacher is None:
@@ -97,8 +101,15 @@ class Distiller(BaseModel):
             ours = probe(self.student, self._taps)
             theirs = probe(self.teacher.model, self.teacher.taps)
             for name, term in self._terms.items():
-                pairs = pair_levels(name, term, ours, theirs)
-                self.connectors[name], self.losses[name] = build_loss(name, losses[name], pairs)
+                pairing = pair_levels(name, term, ours, theirs)
+                self._indices[name] = pairing.indices
+                if pairing.left_out:
+                    self.left_out[name] = pairing.left_out
+                    levels = ", ".join(pairing.left_out)
+                    print_log(f"loss {name}: no partner at its stride for {levels}", "current")
+                self.connectors[name], self.losses[name] = build_loss(
+                    name, losses[name], pairing.pairs
+                )
 
     @property
     def timers(self) -> dict[str, float]:
@@ -141,6 +152,9 @@ class Distiller(BaseModel):
         for name, term in self._terms.items():
             students = [m for tap in term.student_taps for m in features[tap]]
             teachers = [m for tap in term.teacher_taps for m in targets[tap]]
+            indices = self._indices[name]
+            students = [students[i] for i, _ in indices]
+            teachers = [teachers[j] for _, j in indices]
             if self.keep_gradients:
                 students = [self._watch(name, m) for m in students]
             connectors = cast(nn.ModuleList, self.connectors[name])

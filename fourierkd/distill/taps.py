@@ -7,6 +7,7 @@ gives.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ class Level(NamedTuple):
     channels: int
     size: tuple[int, int]
     requires_grad: bool
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image a map's pixel stands for, to the next power of two."""
+        return int(2 ** round(math.log2(PROBE_SIZE / self.size[0])))
 
 
 class _AllTapsFiredError(Exception):

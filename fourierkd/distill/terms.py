@@ -30,6 +30,14 @@ class Term(NamedTuple):
     warmup_iters: int
 
 
+class Pairing(NamedTuple):
+    """Which levels a loss compares, in order."""
+
+    pairs: list[tuple[Level, Level]]
+    indices: list[tuple[int, int]]  # among the student's and the teacher's maps, tap after tap
+    left_out: list[str]  # levels without a partner, such as "teacher neck stride 4"
+
+
 def read_terms(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Term]:
     """The taps and the warm-up of every checked entry of ``losses``."""
     return {
@@ -121,29 +129,62 @@ def _loss_names() -> list[str]:
 
 def pair_levels(
     name: str, term: Term, ours: dict[str, list[Level]], theirs: dict[str, list[Level]]
-) -> list[tuple[Level, Level]]:
-    """The levels a loss compares, in order: tap by tap.
+) -> Pairing:
+    """The levels a loss compares: tap by tap, within a tap by stride.
+
+    A tap of one level is compared with one of one level whatever the strides (the loss resizes);
+    pyramids of equal strides level by level; other pyramids at the strides that both have.
 
     Raises:
-        ConfigError: unequal numbers of levels, or the student is frozen up to its tap.
+        ConfigError: no stride in common, several levels of one stride, or the student is frozen up
+            to its tap.
     """
-    pairs: list[tuple[Level, Level]] = []
+    pairing = Pairing([], [], [])
+    starts = [0, 0]
     for student_tap, teacher_tap in zip(term.student_taps, term.teacher_taps, strict=True):
         student, teacher = ours[student_tap], theirs[teacher_tap]
-        if len(student) != len(teacher):
-            raise ConfigError(
-                f"model.losses.{name}: the student's {student_tap!r} gives {len(student)} levels, "
-                f"the teacher's {teacher_tap!r} {len(teacher)}",
-                fix="tap modules with equally many levels",
-            )
         if not any(level.requires_grad for level in student):
             raise ConfigError(
                 f"model.losses.{name} gives no gradient: the student is frozen up to its tap",
                 value=student_tap,
                 fix="tap a later module, or lower frozen_stages",
             )
-        pairs += zip(student, teacher, strict=True)
-    return pairs
+        where = f"model.losses.{name}: student {student_tap!r}, teacher {teacher_tap!r}"
+        matches = _match(where, [s.stride for s in student], [t.stride for t in teacher])
+        for i, j in matches:
+            pairing.pairs.append((student[i], teacher[j]))
+            pairing.indices.append((starts[0] + i, starts[1] + j))
+        sides = (("student", student_tap, student), ("teacher", teacher_tap, teacher))
+        for side, (role, tap, levels) in enumerate(sides):
+            kept = {match[side] for match in matches}
+            pairing.left_out.extend(
+                f"{role} {tap} stride {level.stride}"
+                for i, level in enumerate(levels)
+                if i not in kept
+            )
+            starts[side] += len(levels)
+    return pairing
+
+
+def _match(where: str, student: list[int], teacher: list[int]) -> list[tuple[int, int]]:
+    """Positions of the levels to compare, by their strides."""
+    if student == teacher or len(student) == len(teacher) == 1:
+        return [(i, i) for i in range(len(student))]
+    common = sorted(set(student) & set(teacher))
+    if not common:
+        raise ConfigError(
+            f"{where}: levels are compared at equal strides, and none is in common",
+            value={"student": student, "teacher": teacher},
+            fix="tap other modules",
+        )
+    for stride in common:
+        if student.count(stride) > 1 or teacher.count(stride) > 1:
+            raise ConfigError(
+                f"{where}: levels are compared by stride, and several are at stride {stride}",
+                value={"student": student, "teacher": teacher},
+                fix="tap single modules, as equal-length lists",
+            )
+    return [(student.index(stride), teacher.index(stride)) for stride in common]
 
 
 def build_loss(

@@ -1,0 +1,78 @@
+"""Pairing of levels: by stride, with what has no partner named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fourierkd.distill.distiller import Distiller
+from fourierkd.distill.taps import PROBE_SIZE, Level
+from fourierkd.distill.terms import Term, pair_levels
+from fourierkd.errors import ConfigError
+
+TERM = Term(("neck",), ("fpn",), 0)
+
+
+def levels(*strides: int, channels: int = 4) -> list[Level]:
+    return [Level(channels, (PROBE_SIZE // s, PROBE_SIZE // s), True) for s in strides]
+
+
+def pair(student: list[Level], teacher: list[Level]):
+    return pair_levels("l2", TERM, {"neck": student}, {"fpn": teacher})
+
+
+def test_equal_pyramids_are_paired_level_by_level():
+    pairing = pair(levels(4, 8, 8), levels(4, 8, 8))
+    assert pairing.indices == [(0, 0), (1, 1), (2, 2)]
+    assert pairing.left_out == []
+
+
+def test_pyramids_are_paired_by_stride_and_the_rest_is_named():
+    retina, faster = levels(8, 16, 32, 64, 128), levels(4, 8, 16, 32, 64)
+    pairing = pair(retina, faster)
+    assert pairing.indices == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    assert pairing.left_out == ["student neck stride 128", "teacher fpn stride 4"]
+    for student, teacher in pairing.pairs:
+        assert student.size == teacher.size
+
+
+def test_single_maps_are_paired_whatever_their_strides():
+    assert pair(levels(32), levels(8)).indices == [(0, 0)]
+
+
+def test_a_map_that_lost_a_row_to_padding_keeps_its_stride():
+    odd = [Level(4, (31, 31), True), Level(4, (5, 5), True)]
+    assert [level.stride for level in odd] == [4, 32]
+    assert pair(odd, levels(4, 32, 64)).indices == [(0, 0), (1, 1)]
+
+
+def test_no_common_stride_and_an_ambiguous_one_are_refused():
+    with pytest.raises(ConfigError, match=r"none is in common.*'student': \[8, 16\].*\[32, 64\]"):
+        pair(levels(8, 16), levels(32, 64))
+    with pytest.raises(ConfigError, match="several are at stride 8"):
+        pair(levels(4, 8, 8), levels(4, 8))
+
+
+def test_several_taps_count_their_maps_on():
+    term = Term(("a", "b"), ("c", "d"), 0)
+    ours = {"a": levels(4, 8), "b": levels(16)}
+    theirs = {"c": levels(8, 16), "d": levels(16)}
+    pairing = pair_levels("l2", term, ours, theirs)
+    assert pairing.indices == [(1, 0), (2, 2)]
+    assert pairing.left_out == ["student a stride 4", "teacher c stride 16"]
+
+
+def test_a_distiller_compares_the_levels_of_equal_stride(toy, capsys):
+    loss = {"student_tap": "neck", "teacher_tap": "neck", "loss": {"type": "FeatureL2"}}
+    teacher = {"model": toy(levels=2), "checkpoint": "random"}
+    model = Distiller(toy(levels=3), teacher, {"l2": loss}).eval()
+    assert model.left_out == {"l2": ["student neck stride 4"]}
+    assert "no partner at its stride for student neck stride 4" in "".join(capsys.readouterr())
+    assert len(model.losses["l2"]) == 2
+    model.keep_features = model.keep_gradients = True
+    losses = model(torch.rand(1, 3, 8, 8), mode="loss")
+    sizes = [(tuple(s.shape), tuple(t.shape)) for s, t in model.last_features["l2"]]
+    assert sizes == [((1, 4, 8, 8),) * 2, ((1, 4, 4, 4),) * 2]
+    losses["distill.l2.loss"].backward()
+    assert model.student.neck.convs[1].weight.grad is not None
+    assert model.student.neck.convs[2].weight.grad is None
