@@ -61,12 +61,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise RunError(f"{path} must be a JSON object ({error})", fix="delete it") from error
 
 
+def cache_root() -> Path:
+    """``$FOURIERKD_CACHE``, else ``$XDG_CACHE_HOME/fourierkd``, else ``~/.cache/fourierkd``."""
+    own = os.environ.get("FOURIERKD_CACHE")
+    if own:
+        return Path(own).absolute()
+    user = os.environ.get("XDG_CACHE_HOME")
+    return (Path(user) if user else Path.home() / ".cache") / "fourierkd"
+
+
 class RunDir:
     """One run's folder.
 
     ======================  =====================================================================
     ``request.json``        what was asked: config, options, seed, study, phase, method, trial
     ``config.py``           the resolved config; ``environment.json`` versions, device, commit
+    ``inherited.json``      which weights of the teacher the student started from, if any
     ``scalars.jsonl``       one JSON object a line: iter, epoch, seconds, ``group/name`` scalars
     ``control.json``        written by the coordinator: ``{"action": "stop", "state", "reason"}``
     ``result.json``         written last and atomically: state, reason, metrics, seconds
@@ -81,6 +91,7 @@ class RunDir:
         self.request = self.path / "request.json"
         self.config = self.path / "config.py"
         self.environment = self.path / "environment.json"
+        self.inherited = self.path / "inherited.json"
         self.scalars = self.path / "scalars.jsonl"
         self.control = self.path / "control.json"
         self.result = self.path / "result.json"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,21 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver, Run
 from sweeps.fingerprint import config_sources, data_identity, digest, versions
 from sweeps.study import StudyConfig
 
 KEY_LENGTH = 20
-
-
-def cache_root() -> Path:
-    """``$FOURIERKD_CACHE``, else ``$XDG_CACHE_HOME/fourierkd``, else ``~/.cache/fourierkd``."""
-    own = os.environ.get("FOURIERKD_CACHE")
-    if own:
-        return Path(own).absolute()
-    user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(user) if user else Path.home() / ".cache") / "fourierkd"
 
 
 def teacher_request(study: StudyConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ first iteration.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -17,14 +17,16 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from fourierkd.distill.model_config import ModelSpec, build_model, to_plain
+from fourierkd.distill.inherit import Inherited, copy_modules, describe, match_modules
+from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model, to_plain
+from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Taps, isolated_random_state, probe
 from fourierkd.distill.teacher import FrozenTeacher, check_same_input
 from fourierkd.distill.terms import Term, build_loss, check_keys, pair_levels, read_terms
 from fourierkd.errors import ConfigError, near
 
-MODEL_KEYS = ("student", "teacher", "losses")
+MODEL_KEYS = ("student", "teacher", "losses", "inherit", "pretrained")
 FeaturePair = tuple[Tensor, Tensor]
 
 
@@ -44,11 +46,17 @@ class Distiller(BaseModel):
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as
             ``loss_weight`` holds one weight a level. ``warmup_iters``: the weight grows linearly
             from 0 over so many iterations (MMEngine's ``iter``).
+        inherit: module paths, such as ``("neck", "bbox_head")``, of which the student starts from
+            the teacher's weights where names and shapes match.
+        pretrained: False takes the student's pretrained weights out of its config; a file takes
+            their place.
 
     Attributes:
         teacher: a ``FrozenTeacher`` or None; not a submodule, but it moves with ``to``.
         left_out: name -> levels that only one side has at their stride, such as
             ``"teacher neck stride 4"``; a loss without any is not in it.
+        inherited: module path -> what ``inherit`` copied and what it skipped; empty until
+            ``init_weights``.
         keep_features: while true, ``last_features`` holds the last step's maps.
         last_features: name -> per level (student, teacher), detached, the student's after its
             connector.
@@ -66,6 +74,8 @@ class Distiller(BaseModel):
         student: ModelSpec | None = None,
         teacher: Mapping[str, Any] | None = None,
         losses: Mapping[str, Mapping[str, Any]] | None = None,
+        inherit: Sequence[str] = (),
+        pretrained: bool | str = True,
         **unknown: Any,
     ) -> None:
         for key in unknown:
@@ -75,7 +85,9 @@ class Distiller(BaseModel):
         check_keys(teacher, losses)
         if not student:
             raise ConfigError("model needs a student", fix="add model.student")
-        built = build_model(student, role="student")
+        if inherit and teacher is None:
+            raise ConfigError("model.inherit needs a teacher", value=inherit, fix="set it to ()")
+        built = build_model(set_pretrained(resolve_model(student), pretrained), role="student")
         super().__init__(data_preprocessor=built.data_preprocessor)
         self.student: BaseModel = built
         self.teacher: FrozenTeacher | None = None
@@ -88,6 +100,8 @@ class Distiller(BaseModel):
         self._terms = read_terms(losses)
         self._indices: dict[str, list[tuple[int, int]]] = {}
         self.left_out: dict[str, list[str]] = {}
+        self._matches: dict[str, Inherited] = {}
+        self.inherited: dict[str, dict[str, Any]] = {}
         taps = [tap for term in self._terms.values() for tap in term.student_taps]
         self._taps = Taps(self.student, taps, role="student")
         if teacher is None:
@@ -98,6 +112,7 @@ class Distiller(BaseModel):
         ):  # the student's run draws the same numbers with and without losses
             self.teacher = FrozenTeacher(teacher["model"], teacher.get("checkpoint"), taps)
             check_same_input(built, self.teacher.model)
+            self._matches = match_modules(built, self.teacher.model, inherit)
             ours = probe(self.student, self._taps)
             theirs = probe(self.teacher.model, self.teacher.taps)
             for name, term in self._terms.items():
@@ -117,8 +132,14 @@ class Distiller(BaseModel):
         return self._timers.seconds()
 
     def init_weights(self) -> None:
-        """Initialise the student by its own ``init_cfg``; the teacher has its checkpoint."""
-        self.student.init_weights()
+        """Initialise the student by its own ``init_cfg``, then let it inherit; the teacher has its
+        checkpoint."""
+        with safe_pretraining():
+            self.student.init_weights()
+        if self.teacher is not None:
+            self.inherited = copy_modules(self.student, self.teacher.model, self._matches)
+            for line in describe(self.inherited):
+                print_log(line, "current")
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
         """Losses for ``mode="loss"``; the student's own answer for ``"predict"`` and ``"tensor"``.

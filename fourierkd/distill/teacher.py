@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fourierkd.distill.checkpoint import load_state_dict, sha256, student_state_dict
+from fourierkd.distill.fetch import fetch, is_address
 from fourierkd.distill.model_config import ModelSpec, build_model
 from fourierkd.distill.taps import Taps, isolated_random_state
 from fourierkd.errors import CheckpointError, ConfigError
@@ -25,8 +26,8 @@ class FrozenTeacher:
 
     Args:
         model: one of the three forms of a model config.
-        checkpoint: path of its weights; the word "random" for a teacher that knows nothing (a
-            negative control).
+        checkpoint: path of its weights, or an http(s) address, from which they are downloaded once;
+            the word "random" for a teacher that knows nothing (a negative control).
         taps: module paths.
 
     Attributes:
@@ -34,7 +35,8 @@ class FrozenTeacher:
 
     Raises:
         ConfigError: the model cannot be built, a tap is unknown, or there is no checkpoint.
-        CheckpointError: the checkpoint is missing, unsafe, or of another architecture.
+        CheckpointError: the checkpoint is missing, cannot be downloaded, is unsafe, or of another
+            architecture.
     """
 
     def __init__(self, model: ModelSpec, checkpoint: str | None, taps: Sequence[str]) -> None:
@@ -44,6 +46,8 @@ class FrozenTeacher:
                 value=checkpoint,
                 fix="set model.teacher.checkpoint to a file, or to 'random' for a negative control",
             )
+        if is_address(checkpoint):
+            checkpoint = str(fetch(checkpoint, option="model.teacher.checkpoint"))
         with isolated_random_state():
             self.model = build_model(model, role="teacher")
         self.taps = Taps(self.model, taps, role="teacher")

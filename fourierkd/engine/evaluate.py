@@ -41,7 +41,7 @@ def evaluate(
     register_all()
     for key in (*TRAINING, "val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
-    cfg.model.update(teacher=None, losses={})
+    cfg.model.update(teacher=None, losses={}, inherit=(), pretrained=False)
     cfg.update(
         test_dataloader=loader,
         test_evaluator=evaluator,

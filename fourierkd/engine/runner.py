@@ -11,6 +11,7 @@ validation where one is due.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import defaultdict
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed, weights_to_cpu
@@ -30,7 +32,7 @@ from fourierkd.distill.checkpoint import save as save_atomic
 from fourierkd.engine.config import RUNNER_KEYS, RunConfig
 from fourierkd.engine.loaders import build_loader
 from fourierkd.errors import CheckpointError
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import RunDir, write_atomic
 
 PARTS = {"before_train_iter": "data", "after_train_iter": "step"} | {
     f"{when}_{part}{unit}": part
@@ -162,8 +164,13 @@ class KDRunner(Runner):
         return super().build_model(model)
 
     def _init_model_weights(self) -> None:
+        if self._resume:  # every weight comes from the checkpoint
+            return
         set_random_seed(self.seed)
         super()._init_model_weights()
+        inherited = getattr(self.bare_model, "inherited", None)
+        if inherited and is_main_process():
+            write_atomic(self.run_dir.inherited, json.dumps(inherited, indent=1) + "\n")
 
     @property
     def bare_model(self) -> nn.Module:
