@@ -120,11 +120,15 @@ class Coordinator:
         # Arms that the space can express are trials, from which the sampler learns; the others are
         # runs beside it.
         self.arm_parameters: dict[str, dict[str, Any] | None] = {}
-        for name, options in config.arms.items():
-            parameters, why = match(config.space, options)
-            self.arm_parameters[name] = parameters
-            if parameters is None:
-                self.notes.append(f"The arm {name} lies outside of the search space: {why}.")
+        self._start_points: dict[str, dict[str, Any] | None] = {}
+        for kind, methods, points in (
+            ("arm", config.arms, self.arm_parameters),
+            ("start point", config.start_points, self._start_points),
+        ):
+            for name, options in methods.items():
+                points[name], why = match(config.space, options)
+                if why:
+                    self.notes.append(f"The {kind} {name} lies outside of the search space: {why}.")
 
     @property
     def _outside(self) -> list[str]:
@@ -179,10 +183,11 @@ class Coordinator:
         import optuna
 
         with self.account.part("optuna"):
-            known = {trial.user_attrs.get("arm") for trial in self._all_trials()}
-            for name, parameters in self.arm_parameters.items():
-                if parameters is not None and name not in known:
-                    self.study.enqueue_trial(parameters, user_attrs={"arm": name})
+            for key, points in (("arm", self.arm_parameters), ("start", self._start_points)):
+                known = {trial.user_attrs.get(key) for trial in self._all_trials()}
+                for name, parameters in points.items():
+                    if parameters is not None and name not in known:
+                        self.study.enqueue_trial(parameters, user_attrs={key: name})
             unfinished = [
                 trial
                 for trial in self._all_trials()

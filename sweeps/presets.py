@@ -12,12 +12,15 @@ from sweeps.space import suggest
 LOSS = "model.losses.fourier.loss"
 
 
-def fourier_search(*, published_weight: float, weights: tuple[float, float]) -> dict[str, Any]:
-    """``arms``, ``reference_arms``, ``space`` and ``pruner`` of a study config.
+def fourier_search(
+    *, published_weight: float, start_weight: float, weights: tuple[float, float]
+) -> dict[str, Any]:
+    """``arms``, ``reference_arms``, ``start_points``, ``space``, ``pruner`` of a study config.
 
     Args:
         published_weight: loss weight of the published settings (Shi et al., 2024): 41 for
             segmentation, 7 for detection.
+        start_weight: loss weight of the first trial that is not an arm.
         weights: lowest and highest loss weight of the search, log scale.
     """
     return {
@@ -32,6 +35,16 @@ def fourier_search(*, published_weight: float, weights: tuple[float, float]) -> 
             },
         },
         "reference_arms": {"feature_l2": {LOSS: {"type": "FeatureL2", "loss_weight": 10.0}}},
+        # Found by hand on the validation split of the default task (docs/results.md).
+        "start_points": {
+            "by_hand": {
+                f"{LOSS}.loss_weight": start_weight,
+                f"{LOSS}.mask": {"type": "LowPass", "cutoff": 0.5},
+                f"{LOSS}.sphere_radius": 10.0,
+                f"{LOSS}.noise": False,
+                f"{LOSS}.detach_similarity": True,
+            },
+        },
         # Ranges out of single runs on the default task: cut-offs under 0.3 drop what the classes
         # differ in, radii far from 10 leave the loss to a few bands (docs/method.md, fact 4), and
         # before half of 300 iterations the runs that end best are not ahead yet.

@@ -24,6 +24,7 @@ STUDENT_ALONE: dict[str, Any] = {"model.teacher": None, "model.losses": {}}
 DEFAULT_PRUNER = {"type": "MedianPruner", "n_startup_trials": 4, "n_min_trials": 2}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TEACHER_KEYS = ("config", "seed", "option", "options")
+_METHODS = ("arms", "reference_arms", "start_points")  # name -> dotted options
 _WANDB_KEYS = ("project", "entity", "mode", "tags", "notes")
 _SHARED_WITH_TEACHER = ("data_root", "prepare_data")
 
@@ -50,6 +51,8 @@ class StudyConfig:
             itself.
         arms: method -> dotted options; run first and never pruned, and retrained at the end.
         reference_arms: method -> dotted options; only retrained at the end.
+        start_points: name -> dotted options: the first trials that are not arms. One that lies
+            outside of the space is left out, and the report says so.
         baseline: the arm that differences are taken against.
         jobs: runs at once among arms and final runs; ``trial_jobs``: among trials (more than one:
             the trials depend on which run ends first).
@@ -73,6 +76,7 @@ class StudyConfig:
         default_factory=lambda: {"student_alone": dict(STUDENT_ALONE)}
     )
     reference_arms: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    start_points: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     baseline: str = "student_alone"
     jobs: int = 1
     trial_jobs: int = 1
@@ -93,6 +97,7 @@ class StudyConfig:
             "seed": self.seed,
             "options": self.options,
             "arms": self.arms,
+            "start_points": self.start_points,
             "teacher": teacher,
         }
         plain: dict[str, Any] = json.loads(json.dumps(identity))  # as a file gives it back
@@ -197,7 +202,9 @@ def _override(values: dict[str, Any], key: str, value: Any) -> None:
         values[head] = value
         return
     # How many parts lead to the dict whose keys are dotted options.
-    depth = {"options": 1, "space": 1, "arms": 2, "reference_arms": 2}.get(head, 0)
+    depth = {"options": 1, "space": 1, "arms": 2, "reference_arms": 2, "start_points": 2}.get(
+        head, 0
+    )
     if head == "teacher" and rest[0] == "options" and len(rest) > 1:
         depth = 2
     parts = [head, *rest]
@@ -256,14 +263,14 @@ def _check(study: StudyConfig) -> None:
     for key in ("seed", "final_seeds"):
         _check_number(key, getattr(study, key), 0)
     check_space(study.space)
-    for key in ("arms", "reference_arms"):
+    for key in _METHODS:
         arms = getattr(study, key)
         if not isinstance(arms, dict):
-            raise ConfigError(f"{key} must be a dict of method -> options", value=arms)
+            raise ConfigError(f"{key} must be a dict of name -> options", value=arms)
         for name, options in arms.items():
-            _check_name(f"{key}: a method", name)
-            if name in ("tuned", "trial") or (key == "reference_arms" and name in study.arms):
-                raise ConfigError(f"{key}: the method's name is taken", value=name)
+            _check_name(f"{key}: a name", name)
+            if name in ("tuned", "trial") or (key != "arms" and name in study.arms):
+                raise ConfigError(f"{key}: the name is taken", value=name)
             _check_options(f"{key}.{name}", options)
     _check_options("options", study.options)
     if study.teacher is not None:

@@ -43,6 +43,10 @@ def test_a_study_from_start_to_report(run_tiny):
     trials = trials_of(work_dir)
     assert len(trials) == 7  # of 8; the student alone lies outside of the space
     assert trials[0].params == {"loss_weight": 41.0, "mask": "all_pass"}
+    start = {"loss_weight": 3.0, "mask": "low_pass", "mask.low_pass.cutoff": 0.5}
+    assert trials[1].params == start
+    assert runs["trial_001"].read_request()["method"] == "trial"  # no arm: it can be pruned
+    assert [t.params for t in trials[2:]].count(start) == 0
     assert all(trial.state == STATES.COMPLETE for trial in trials)
     best = max(trials, key=lambda t: t.value)
 
@@ -373,3 +377,12 @@ def test_the_time_of_an_interrupted_session_is_kept(start_cli, tmp_path):
     finish(start_cli("--set", "final_seeds=0", "trials=3", "options.fake.sleep=0.05"))
     both = json.loads((tmp_path / "work" / "study_time.json").read_text())["seconds"]
     assert 0.5 < first["training"] < both["training"]
+
+
+def test_a_start_point_outside_of_the_space_is_left_out_and_said(run_tiny):
+    work_dir = run_tiny(trials=3, final_seeds=0, **{f"space.{WEIGHT}": 41.0})
+    assert [t.user_attrs.get("start") for t in trials_of(work_dir)] == [None, None]
+    assert (
+        "The start point by_hand lies outside of the search space"
+        in (work_dir / "report.html").read_text()
+    )

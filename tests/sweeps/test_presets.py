@@ -10,7 +10,7 @@ from sweeps.space import describe, match
 
 @pytest.mark.parametrize(("weight", "weights"), [(41.0, (1.0, 100.0)), (7.0, (0.1, 50.0))])
 def test_the_published_settings_are_a_point_of_the_space(weight, weights):
-    search = fourier_search(published_weight=weight, weights=weights)
+    search = fourier_search(published_weight=weight, start_weight=3.0, weights=weights)
     parameters, why = match(search["space"], search["arms"]["published"])
     assert parameters is not None, why
     assert parameters == {
@@ -21,6 +21,10 @@ def test_the_published_settings_are_a_point_of_the_space(weight, weights):
         "detach_similarity": False,
     }
     assert match(search["space"], search["arms"]["student_alone"])[0] is None
+    start, why = match(search["space"], search["start_points"]["by_hand"])
+    assert start is not None, why
+    assert start["loss_weight"] == 3.0
+    assert start["mask.low_pass.cutoff"] == 0.5
     weight_node = describe(search["space"])[f"{LOSS}.loss_weight"]
     assert str(weights[0]) in str(weight_node)
     assert str(weights[1]) in str(weight_node)

@@ -84,8 +84,9 @@ def test_parse_overrides():
         ("    metric=", "    # metric=", "a study needs the key, got 'metric'"),
         ("study = dict", "stdy = dict", "assigns study = dict"),
         ("mode=", "moed=", "did you mean 'mode'"),
-        ("feature_l2", "published", "the method's name is taken"),
-        ("feature_l2", "tuned", "the method's name is taken"),
+        ("feature_l2", "published", "the name is taken"),
+        ("feature_l2", "tuned", "the name is taken"),
+        ("by_hand", "published", "the name is taken"),
     ],
 )
 def test_bad_configs_are_refused(study_file, old, new, message):
@@ -127,6 +128,7 @@ def test_identity_ignores_comments_and_sees_bases(study_file):
         {"seed": 1},
         {"options.lr": 1},
         {"direction": "minimize"},
+        {"start_points": {}},
         {"space.model.losses.fourier.loss.loss_weight": 1.0},
     ],
 )

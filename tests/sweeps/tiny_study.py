@@ -32,6 +32,12 @@ study = dict(
         },
     ),
     reference_arms=dict(feature_l2={"model.losses": {"l2": {"weight": 1.0}}}),
+    start_points=dict(
+        by_hand={
+            "model.losses.fourier.loss.loss_weight": 3.0,
+            "model.losses.fourier.loss.mask": dict(type="LowPass", cutoff=0.5),
+        }
+    ),
     space={
         "model.losses.fourier.loss.loss_weight": suggest.float(0.1, 100, log=True),
         "model.losses.fourier.loss.mask": suggest.choice(
