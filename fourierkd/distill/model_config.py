@@ -100,12 +100,12 @@ def replace_at(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for part in [*parents, None]:
         if part is None and isinstance(node, dict):
-            node[last] = copy.deepcopy(value)
+            node[last] = _like(node.get(last), value)
             return
         index = last if part is None else part
         if isinstance(node, list) and index.isdigit() and int(index) < len(node):
             if part is None:
-                node[int(last)] = copy.deepcopy(value)
+                node[int(last)] = _like(node[int(last)], value)
                 return
             node = node[int(part)]
         elif isinstance(node, dict) and part in node:
@@ -115,6 +115,13 @@ def replace_at(tree: dict[str, Any], key: str, value: Any) -> None:
             raise ConfigError(
                 f"no {index!r} on the way of an override", value=key, fix=near(index, known)
             )
+
+
+def _like(old: Any, new: Any) -> Any:
+    """A copy of ``new``; a list in a tuple's place becomes one: a request's JSON has no tuples."""
+    if isinstance(old, tuple) and isinstance(new, list):
+        return tuple(copy.deepcopy(new))
+    return copy.deepcopy(new)
 
 
 def build_model(spec: ModelSpec, *, role: str) -> BaseModel:

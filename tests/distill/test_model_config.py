@@ -141,3 +141,13 @@ def test_to_plain_keeps_values_and_drops_config_types():
     assert plain == {"a": [{"b": (1, 2)}]}
     assert type(plain) is dict
     assert type(plain["a"][0]) is dict
+
+
+def test_a_list_in_a_tuples_place_becomes_a_tuple():
+    model = {"scale": (1333, 800), "levels": [dict(size=(2, 2)), (1, 2)], "strides": [4, 8]}
+    replace_at(model, "scale", [128, 96])
+    replace_at(model, "levels.0.size", [3, 3])
+    replace_at(model, "levels.1", [5, 6])
+    replace_at(model, "strides", (8, 16))
+    expected = {"scale": (128, 96), "levels": [{"size": (3, 3)}, (5, 6)], "strides": (8, 16)}
+    assert model == expected

@@ -1,0 +1,8 @@
+# Faster R-CNN-R50 alone; the distilled runs start from this file, so that only the
+# distillation differs.
+_base_ = ["../_base_/coco.py", "../_base_/schedule_coco_2x.py"]
+
+model = dict(
+    type="Distiller",
+    student="mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py",
+)

@@ -1,0 +1,18 @@
+# RetinaNet-PVTv2-B2 (44.6 AP) teaches RetinaNet-R50, whose neck and head start from its weights.
+_base_ = "retina_r50_2x_coco.py"
+
+model = dict(
+    teacher=dict(
+        model="mmdet::pvt/retinanet_pvtv2-b2_fpn_1x_coco.py",
+        checkpoint="https://download.openmmlab.com/mmdetection/v2.0/pvt/retinanet_pvtv2-b2_fpn_1x_coco/"
+        "retinanet_pvtv2-b2_fpn_1x_coco_20210901_174843-529f0b9a.pth",
+    ),
+    inherit=("neck", "bbox_head"),
+    losses=dict(
+        fourier=dict(
+            student_tap="neck",
+            teacher_tap="neck",
+            loss=dict(type="FourierLoss", loss_weight=7.0),
+        ),
+    ),
+)

@@ -1,0 +1,9 @@
+# RetinaNet-R18 alone; the distilled runs start from this file, so that only the
+# distillation differs.
+_base_ = ["../_base_/coco.py", "../_base_/schedule_coco_1x.py"]
+
+model = dict(
+    type="Distiller",
+    student="mmdet::retinanet/retinanet_r18_fpn_1x_coco.py",
+)
+optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,0 +1,17 @@
+# PSPNet-R101 (78.34 mIoU) teaches DeepLabV3-R18.
+_base_ = "deeplabv3_r18-d8_4xb2-40k_cityscapes-512x512.py"
+
+model = dict(
+    teacher=dict(
+        model="mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py",
+        checkpoint="https://mmassets.onedl.ai/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x1024_40k_cityscapes/"
+        "pspnet_r101-d8_512x1024_40k_cityscapes_20200604_232751-467e7cf4.pth",
+    ),
+    losses=dict(
+        fourier=dict(
+            student_tap="backbone.layer4",
+            teacher_tap="backbone.layer4",
+            loss=dict(type="FourierLoss", loss_weight=41.0),
+        ),
+    ),
+)

@@ -1,0 +1,211 @@
+"""Every config of configs/det and configs/seg at its true size, on tiny data.
+
+Each trains two iterations, with a generated teacher where it has one, validates and exports; plain
+MMDetection or MMSegmentation loads the student. What takes long on two cores is slow; CI runs a pair
+of each task and a student of each head family.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from fourierkd.cli import run_command
+from fourierkd.distill.fetch import cached_path
+from fourierkd.distill.model_config import build_model
+from fourierkd.engine.config import load_config
+from fourierkd.engine.run import run
+from fourierkd.run_dir import RunDir
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+NAMES = sorted(
+    str(p.relative_to(CONFIGS).with_suffix(""))
+    for k in ("det", "seg")
+    for p in CONFIGS.glob(f"{k}/*.py")
+)
+PAIRS = [name for name in NAMES if "/fourier_" in name]
+QUICK = (
+    "det/faster-rcnn_r50_2x_coco",
+    "det/fourier_fpn_reppoints_r50_retina_r18_1x_coco",
+    "det/reppoints_r50_2x_coco",
+    "seg/fourier_pspnet_r101-d8_pspnet_r18-d8_4xb2-40k_cityscapes-512x512",
+)
+RUNS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+IMAGES = {"train": 4, "val": 2}
+LOADERS = {
+    f"{part}_dataloader.{key}": value
+    for part in ("train", "val", "test")
+    for key, value in (("num_workers", 0), ("persistent_workers", False))
+}
+SHORT = {"default_hooks.scalars.interval": 1, "model.pretrained": False, **LOADERS}
+DETECTION = {
+    "train_cfg.max_epochs": 1,
+    "train_dataloader.dataset.pipeline.2.scale": (128, 96),
+    "val_dataloader.dataset.pipeline.1.scale": (128, 96),
+}
+CROP = (64, 64)
+SEGMENTATION = {
+    "train_cfg.max_iters": 2,
+    "train_cfg.val_interval": 2,
+    "train_dataloader.dataset.pipeline.2.scale": (128, 64),
+    "train_dataloader.dataset.pipeline.3.crop_size": CROP,
+    "val_dataloader.dataset.pipeline.1.scale": (128, 64),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _own_scope():
+    """``init_model``, ``init_detector`` and Runner set MMEngine's default scope."""
+    before = dict(DefaultScope._instance_dict)
+    with DefaultScope.overwrite_default_scope("fourierkd"):
+        yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
+def write_image(path: Path, seed: int, size: tuple[int, int]) -> None:
+    """A smooth colourful picture of ``size`` (width, height)."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), cv2.resize(small, size))
+
+
+def make_coco(root: Path) -> None:
+    """COCO's folders, names and categories."""
+    from mmdet.datasets import CocoDataset
+
+    names = CocoDataset.METAINFO["classes"]
+    for split, count in IMAGES.items():
+        images, boxes = [], []
+        for i in range(count):
+            write_image(root / f"{split}2017/{i:012}.jpg", i, (128, 96))
+            images.append({"id": i, "file_name": f"{i:012}.jpg", "height": 96, "width": 128})
+            for category, size in ((1, 20), (3, 40), (80, 64)):
+                box = [category / 2 + 4 * i, 8.0, size, size]
+                boxes.append(
+                    {"id": len(boxes) + 1, "image_id": i, "category_id": category, "bbox": box}
+                    | {"area": size * size, "iscrowd": 0}
+                )
+        categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+        content = {"images": images, "annotations": boxes, "categories": categories}
+        path = root / f"annotations/instances_{split}2017.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+
+
+def make_cityscapes(root: Path) -> None:
+    """Cityscapes' folders with masks of train ids."""
+    for split, count in IMAGES.items():
+        for i in range(count):
+            name = f"{split}/town/town_{i:06}_000019"
+            write_image(root / f"leftImg8bit/{name}_leftImg8bit.png", i, (128, 64))
+            mask = np.repeat(np.arange(128, dtype=np.uint8)[None] // 6 % 19, 64, axis=0)
+            mask[:4] = 255
+            path = root / f"gtFine/{name}_gtFine_labelTrainIds.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), mask)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("data")
+    make_coco(root / "det")
+    make_cityscapes(root / "seg")
+    return {"det": root / "det", "seg": root / "seg"}
+
+
+def make_teacher(spec: Any, path: Path) -> None:
+    """A checkpoint as the zoos publish them, of the weights the model is built with."""
+    model = build_model(spec, role="teacher")
+    meta = {"env_info": "PyTorch: 1.3.0", "config": "model = dict()", "epoch": 12, "iter": 1}
+    torch.save({"meta": {**meta, "CLASSES": ("a", "b")}, "state_dict": model.state_dict()}, path)
+
+
+def options(name: str, data: dict[str, Path]) -> dict[str, Any]:
+    """Options that bring a config to the tiny data."""
+    task = name.partition("/")[0]
+    chosen = {**SHORT, "data_root": str(data[task])}
+    if task == "det":
+        return chosen | DETECTION
+    return chosen | SEGMENTATION | {"model.student.overrides": {"data_preprocessor.size": CROP}}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_config_trains_validates_and_exports(data, tmp_path, name):
+    config, chosen = CONFIGS / f"{name}.py", options(name, data)
+    teacher = load_config(config).model.get("teacher")
+    if teacher:
+        chosen["model.teacher.checkpoint"] = str(tmp_path / "teacher.pth")
+        make_teacher(teacher["model"], tmp_path / "teacher.pth")
+    request = {"config": str(config), "options": chosen, "seed": 0, "study": None}
+    request |= {"phase": "single", "method": "run", "trial": None, "parameters": {}}
+    request |= {"test_split": None, "wandb": {"mode": "disabled"}}
+    run_dir = RunDir(tmp_path / "run").create(request)
+    result = run(run_dir, resume=False)
+
+    assert (result["state"], result["iters"]) == ("complete", 2)
+    assert 0 <= result["metrics"][f"val/{result['metric']}"] <= 100
+    rows = [row for row in run_dir.rows() if "train/loss" in row]
+    assert len(rows) == 2
+    for row in rows:
+        assert all(math.isfinite(v) for k, v in row.items() if k.startswith("train/")), row
+        assert row["train/grad_norm"] > 0
+        assert (row.get("train/distill.fourier.loss", 0) > 0) == bool(teacher)
+    assert bool(result["teacher_sha256"]) == bool(teacher)
+
+    out = tmp_path / "student.pth"
+    assert run_command(["export", str(run_dir.best_checkpoint()), "--out", str(out)]) == 0
+    if name.startswith("det"):
+        from mmdet.apis import init_detector as init
+    else:
+        from mmseg.apis import init_model as init
+    plain = init(str(out.with_suffix(".py")), str(out), device="cpu")
+    trained = torch.load(run_dir.best_checkpoint(), weights_only=True)["state_dict"]
+    state = plain.state_dict()
+    assert set(state) == {k.removeprefix("student.") for k in trained if k.startswith("student.")}
+    assert all(torch.equal(value, trained[f"student.{key}"]) for key, value in state.items())
+    for path in tmp_path.rglob("*.pth"):  # hundreds of megabytes
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_only_the_distillation_differs_from_the_student_alone(name):
+    pair = load_config(CONFIGS / f"{name}.py").to_dict()
+    (alone,) = (n for n in NAMES if n not in PAIRS and name.endswith(n.partition("/")[2]))
+    for key in ("teacher", "losses", "inherit"):
+        pair["model"].pop(key, None)
+    assert pair == load_config(CONFIGS / f"{alone}.py").to_dict()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_names_a_published_teacher_and_the_published_weights(name):
+    model = load_config(CONFIGS / f"{name}.py").model
+    zoo = "pspnet_r101" if name.startswith("seg") else "/v2.0/"
+    assert zoo in model.teacher.checkpoint
+    path = cached_path(model.teacher.checkpoint)
+    assert path.parent.name == "checkpoints"  # its name ends in a hash, which is checked
+    assert "%" not in path.name
+    fourier = model.losses.fourier
+    assert fourier.loss.loss_weight == (41 if name.startswith("seg") else 7)
+    assert fourier.student_tap == ("backbone.layer4" if name.startswith("seg") else "neck")
+
+
+def test_every_pair_of_the_method_has_a_config():
+    assert len([n for n in PAIRS if n.startswith("det")]) == 7
+    assert len([n for n in PAIRS if n.startswith("seg")]) == 2
