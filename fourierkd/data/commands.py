@@ -36,6 +36,7 @@ def add_data_parser(subparsers: Any) -> None:
     _add_shapes(commands)
     _add_voc(commands)
     _add_masks(commands)
+    _add_cityscapes(commands)
 
 
 def _add_shapes(commands: Any) -> None:
@@ -77,6 +78,14 @@ def _add_masks(commands: Any) -> None:
     )
     parser.add_argument("--mask-ending", default="", help="end of the masks' names, such as _L")
     parser.set_defaults(func=convert_mask_folder)
+
+
+def _add_cityscapes(commands: Any) -> None:
+    parser = commands.add_parser("cityscapes", help="label ids to train ids, in the folder")
+    parser.add_argument("root", metavar="ROOT", help="data root, with gtFine/")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; default 1")
+    parser.add_argument("--redo", action="store_true", help="write also what is there already")
+    parser.set_defaults(func=convert_cityscapes)
 
 
 def make_shapes(args: argparse.Namespace) -> int:
@@ -135,4 +144,13 @@ def convert_mask_folder(args: argparse.Namespace) -> int:
     total = sum(done["pixels"].values())
     shares = ", ".join(f"{label}: {100 * n / total:.2f} %" for label, n in done["pixels"].items())
     print(f"pixels by label: {shares}")
+    return 0
+
+
+def convert_cityscapes(args: argparse.Namespace) -> int:
+    """``data cityscapes``."""
+    from fourierkd.data.cityscapes import convert
+
+    done = convert(args.root, jobs=args.jobs, redo=args.redo)
+    print(f"{args.root}: {done['written']} masks of train ids written, {done['kept']} kept")
     return 0
