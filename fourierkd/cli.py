@@ -73,12 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
     test.set_defaults(func=test_command)
 
     export = commands.add_parser("export", help="write the student alone, for plain mmseg or mmdet")
-    export.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a run")
     export.add_argument(
-        "--out", metavar="FILE", required=True, help="file to write (.pth); its config lies beside"
+        "checkpoint", metavar="CHECKPOINT", help="of a run, of MMRazor or the official FourierKD"
     )
     export.add_argument(
-        "--config", metavar="CONFIG", help="run config; default: the one in the run folder"
+        "--out", metavar="FILE", required=True, help="file to write; its config lies beside"
     )
     export.set_defaults(func=export_command)
 
@@ -106,6 +105,20 @@ def train_command(args: argparse.Namespace) -> int:
             "a work dir holds one run, and this one has a run",
             value=str(run_dir.path),
             fix="continue it with --resume, or choose another --work-dir",
+    export.add_argument(
+        "--format",
+        choices=("pth", "safetensors", "onnx"),
+        help="default: by the suffix of --out; onnx: segmentation only",
+    )
+    export.add_argument(
+        "--config",
+        metavar="CONFIG",
+        help="run config, or the student's own (a path or mmdet::NAME); default: the run folder's",
+    )
+    export.add_argument(
+        "--shape", nargs=2, type=int, metavar=("H", "W"), help="input size of the ONNX model"
+    )
+    export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
         )
     if args.resume and not exists:
         raise RunError(
@@ -218,25 +231,37 @@ def test_command(args: argparse.Namespace) -> int:
 
 
 def export_command(args: argparse.Namespace) -> int:
-    """Write the student alone and its config."""
-    from fourierkd.distill.checkpoint import export_student
-    from fourierkd.distill.model_config import student_config
-    from fourierkd.engine.config import config_text, load_config
+    """Write the student alone and say what was written and checked."""
+    from fourierkd.engine.console import console_to
+    from fourierkd.engine.export import export
 
-    checkpoint = Path(args.checkpoint)
-    config = (
-        Path(args.config) if args.config else RunDir(checkpoint.absolute().parent.parent).config
-    )
-    if not config.is_file():
-        raise CheckpointError(
-            "the config of the run must lie beside its checkpoints",
-            value=str(config),
-            fix="name it with --config",
+    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+        report = export(
+            args.checkpoint,
+            args.out,
+            file_format=args.format,
+            config=args.config,
+            shape=tuple(args.shape) if args.shape else None,
+            image=args.image,
         )
-    text = config_text(student_config(load_config(config).to_dict()))
-    report = export_student(checkpoint, args.out, config_text=text)
-    print(f"{report['out']}: {report['tensors']} tensors, sha256 {report['sha256']}")
-    print(f"config: {report['config']}")
+    size = report["bytes"] / 2**20
+    print(f"{report['out']}: {report['parameters']:,} parameters, {size:.3g} MiB")
+    print(f"sha256 {report['sha256']}")
+    if report.get("dropped"):
+        print(f"left out: {report['dropped']} tensors of {report['layout']} besides its student")
+    if report["checked"]:
+        config = report["checked"]
+        name = config if "::" in config else shown(Path(config))
+        print(f"checked: every weight fits the student of {name}")
+    else:
+        print("not checked: without --config keys were only stripped")
+    if report["config"]:
+        print(f"config: {report['config']}")
+    if "max_difference" in report:
+        print(
+            f"onnxruntime against PyTorch on {report['image']}: largest difference "
+            f"{report['max_difference']:.2g}, same class at {report['agreement']:.2%} of pixels"
+        )
     return 0
 
 

@@ -152,7 +152,21 @@ def test_missing_files_are_named(capsys, tmp_path):
     line = refused(call(capsys, "train", "no.py", "--work-dir", "run"))
     assert f"a config must be a file, got '{tmp_path / 'no.py'}'" in line
     assert "no such checkpoint, got 'no.pth'" in refused(call(capsys, "test", CONFIG, "no.pth"))
-    assert "config.py" in refused(call(capsys, "export", tmp_path / "no.pth", "--out", "x.pth"))
+    line = refused(call(capsys, "export", tmp_path / "no.pth", "--out", "x.pth"))
+    assert f"no such checkpoint, got '{tmp_path / 'no.pth'}'" in line
+
+
+def test_a_runs_checkpoint_away_from_its_run_needs_its_config(capsys, tmp_path):
+    import torch
+    from toy import ToyModel
+
+    state = {f"student.{key}": value for key, value in ToyModel().state_dict().items()}
+    torch.save(state, tmp_path / "moved.pth")
+    line = refused(call(capsys, "export", tmp_path / "moved.pth", "--out", "x.pth"))
+    assert "config of the run must lie beside its checkpoints" in line
+    assert "config.py" in line
+    arguments = ("export", tmp_path / "moved.pth", "--out", "x.pth", "--config", CONFIG)
+    assert call(capsys, *arguments)[0] == 0
 
 
 def test_checkpoint_that_carries_code_is_refused_and_not_run(capsys):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 from collections import OrderedDict
@@ -16,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from fourierkd.distill.foreign import layout_of
 from fourierkd.errors import CheckpointError
 from fourierkd.run_dir import write_atomic
 
-STUDENT = "student."
+SAFETENSORS = ".safetensors"
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # buffers, not parameters
 
 
 class _Inert:
@@ -68,6 +72,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if "://" in name:
         raise CheckpointError("a checkpoint is a local file", value=name, fix="download it first")
     try:
+        if name.endswith(SAFETENSORS):
+            return _read_safetensors(path)
         with torch.serialization.safe_globals(_allowed()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -124,10 +130,11 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def student_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The student's keys of a Distiller's state dict; a plain model's state dict passes through."""
-    if not any(key.startswith(STUDENT) for key in state):
+    """The student's keys, of our checkpoints and of MMRazor's; a plain model's pass through."""
+    prefix = layout_of(state).prefix
+    if not prefix:
         return state if isinstance(state, OrderedDict) else OrderedDict(state)
-    return _stripped(state, STUDENT)
+    return _stripped(state, prefix)
 
 
 def export_student(
@@ -136,18 +143,22 @@ def export_student(
     *,
     meta: Mapping[str, Any] | None = None,
     config_text: str | None = None,
+    file_format: str = "pth",
 ) -> dict[str, Any]:
     """Write the student alone, as plain MMDetection and MMSegmentation load it.
 
     Args:
-        checkpoint: of a Distiller's run.
+        checkpoint: of a Distiller's run, of MMRazor or the official code, or of a plain model.
         out: the new file: ``state_dict`` and ``meta``.
         meta: added to the class names and palette that the checkpoint carries.
         config_text: text of ``student_config``; written beside ``out`` with the suffix ``.py``.
+        file_format: "pth", or "safetensors": tensors, with ``meta`` as JSON in its header.
 
     Returns:
-        ``out``, ``config`` (path or None), ``tensors``, ``values`` (numbers in them), ``dropped``
-        (tensors of losses and connectors), ``bytes`` and ``sha256`` of the new file.
+        ``out``, ``config`` (path or None), ``layout`` (whose checkpoint it was), ``tensors``,
+        ``parameters`` (numbers in them, the running statistics of normalisation left out),
+        ``dropped`` (tensors of teacher, losses and connectors), ``bytes`` and ``sha256`` of the new
+        file.
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe or holds no tensors.
@@ -161,19 +172,48 @@ def export_student(
     for old, key in (("CLASSES", "classes"), ("PALETTE", "palette")):
         if key in info["dataset_meta"]:
             info.setdefault(old, info["dataset_meta"][key])
-    save({"meta": info, "state_dict": student}, out)
+    if file_format == "safetensors":
+        write_atomic(out, _safetensors(student, info))
+    else:
+        save({"meta": info, "state_dict": student}, out)
     config = out.with_suffix(".py") if config_text is not None else None
     if config is not None and config_text is not None:
         write_atomic(config, config_text)
     return {
         "out": str(out),
         "config": None if config is None else str(config),
+        "layout": layout_of(state).name,
         "tensors": len(student),
-        "values": sum(v.numel() for v in student.values()),
+        "parameters": sum(v.numel() for k, v in student.items() if not k.endswith(STATISTICS)),
         "dropped": len(state) - len(student),
         "bytes": out.stat().st_size,
         "sha256": sha256(out),
     }
+
+
+def _safetensors(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    """A safetensors file: its header holds strings only, so ``meta`` is JSON there."""
+    header = {"format": "pt", "meta": json.dumps(meta, default=_plain)}
+    versions = getattr(state, "_metadata", None)
+    if versions is not None:  # of the layers: old formats are upgraded by them
+        header["versions"] = json.dumps(versions)
+    tensors = {key: value.clone().contiguous() for key, value in state.items()}  # none may alias
+    return safetensors.torch.save(tensors, header)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's arrays and numbers as JSON takes them."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+
+
+def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+        state = OrderedDict((key, file.get_tensor(key)) for key in file.keys())  # noqa: SIM118
+    if "versions" in header:
+        state._metadata = json.loads(header["versions"])  # type: ignore[attr-defined]
+    meta = json.loads(header["meta"]) if "meta" in header else {}
+    return {"meta": meta, "state_dict": state}
 
 
 def _stripped(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -95,7 +95,7 @@ def load_strictly(model: nn.Module, checkpoint: str) -> None:
         raise CheckpointError(
             f"the checkpoint is of another architecture: {', '.join(parts)}",
             value=checkpoint,
-            fix="give the checkpoint of this teacher's config, or the config it was trained with",
+            fix="give the checkpoint of this config, or the config it was trained with",
         )
 
 
@@ -109,7 +109,7 @@ def check_same_input(student: nn.Module, teacher: nn.Module) -> None:
     Raises:
         ConfigError: mean, std or the channel order differ.
     """
-    ours, theirs = (_pixels(model.data_preprocessor) for model in (student, teacher))
+    ours, theirs = (pixel_statistics(model.data_preprocessor) for model in (student, teacher))
     if theirs["mean"] is None:
         return
     for key, value in theirs.items():
@@ -122,7 +122,7 @@ def check_same_input(student: nn.Module, teacher: nn.Module) -> None:
             )
 
 
-def _pixels(preprocessor: Any) -> dict[str, Any]:
+def pixel_statistics(preprocessor: Any) -> dict[str, Any]:
     """Mean, std and channel swap of MMDetection's or MMSegmentation's preprocessor."""
     mean, std = (getattr(preprocessor, key, None) for key in ("mean", "std"))
     swap = [

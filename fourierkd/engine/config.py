@@ -106,6 +106,19 @@ def parse_cfg_options(items: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         ConfigError: an item without ``=``.
+def read_config(name: str | Path) -> dict[str, Any]:
+    """Any MMEngine config as it stands, keys unchecked: a path, or ``mmdet::name``.
+
+    Raises:
+        ConfigError: no such file, or it cannot be read.
+    """
+    path = package_config(str(name)) if "::" in str(name) else Path(name)
+    if not path.is_file():
+        raise ConfigError("a config must be a file", value=str(path), fix="check the path")
+    with _package_bases([]):
+        return _read(path)
+
+
     """
     options = {}
     for item in items:
