@@ -15,7 +15,7 @@ from typing import Any
 
 from fourierkd import errors
 from fourierkd.data.commands import add_data_parser
-from fourierkd.errors import CheckpointError, RunError
+from fourierkd.errors import RunError
 from fourierkd.run_dir import RunDir
 
 
@@ -79,6 +79,20 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--out", metavar="FILE", required=True, help="file to write; its config lies beside"
     )
+    export.add_argument(
+        "--format",
+        choices=("pth", "safetensors", "onnx"),
+        help="default: by the suffix of --out; onnx: segmentation only",
+    )
+    export.add_argument(
+        "--config",
+        metavar="CONFIG",
+        help="run config, or the student's own (a path or mmdet::NAME); default: the run folder's",
+    )
+    export.add_argument(
+        "--shape", nargs=2, type=int, metavar=("H", "W"), help="input size of the ONNX model"
+    )
+    export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
     export.set_defaults(func=export_command)
 
     add_data_parser(commands)
@@ -105,20 +119,6 @@ def train_command(args: argparse.Namespace) -> int:
             "a work dir holds one run, and this one has a run",
             value=str(run_dir.path),
             fix="continue it with --resume, or choose another --work-dir",
-    export.add_argument(
-        "--format",
-        choices=("pth", "safetensors", "onnx"),
-        help="default: by the suffix of --out; onnx: segmentation only",
-    )
-    export.add_argument(
-        "--config",
-        metavar="CONFIG",
-        help="run config, or the student's own (a path or mmdet::NAME); default: the run folder's",
-    )
-    export.add_argument(
-        "--shape", nargs=2, type=int, metavar=("H", "W"), help="input size of the ONNX model"
-    )
-    export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
         )
     if args.resume and not exists:
         raise RunError(
