@@ -113,7 +113,7 @@ def load_fourier_losses(model: nn.Module, state: Mapping[str, Tensor]) -> dict[s
             fix="tap as many levels as the official config",
         )
     for name, module in ours.items():
-        if module.compat != "paper_code":  # type: ignore[union-attr]
+        if module.compat != "paper_code":
             raise ConfigError(
                 f"official parameters need compat='paper_code' in the loss of {name}",
                 value=module.compat,

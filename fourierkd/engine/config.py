@@ -101,11 +101,6 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     return RunConfig(values, filename=str(path))
 
 
-def parse_cfg_options(items: Iterable[str]) -> dict[str, Any]:
-    """``["a.b=1", "c=[2, 3]", "d=text"]`` as a dict; a value is a Python literal, else a string.
-
-    Raises:
-        ConfigError: an item without ``=``.
 def read_config(name: str | Path) -> dict[str, Any]:
     """Any MMEngine config as it stands, keys unchecked: a path, or ``mmdet::name``.
 
@@ -119,6 +114,11 @@ def read_config(name: str | Path) -> dict[str, Any]:
         return _read(path)
 
 
+def parse_cfg_options(items: Iterable[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=[2, 3]", "d=text"]`` as a dict; a value is a Python literal, else a string.
+
+    Raises:
+        ConfigError: an item without ``=``.
     """
     options = {}
     for item in items:
