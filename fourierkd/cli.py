@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
     export.set_defaults(func=export_command)
 
-    add_data_parser(commands)
+    add_data_parser(commands, check=check_command)
     return parser
 
 
@@ -263,6 +263,14 @@ def export_command(args: argparse.Namespace) -> int:
             f"{report['max_difference']:.2g}, same class at {report['agreement']:.2%} of pixels"
         )
     return 0
+
+
+def check_command(args: argparse.Namespace) -> int:
+    """``data check``: a table; exit code 1 where the data are wrong."""
+    from fourierkd.engine.check_data import check_data
+    from fourierkd.engine.config import parse_cfg_options
+
+    return check_data(args.config, parse_cfg_options(args.cfg_options), images=args.images)
 
 
 def continue_line(args: argparse.Namespace, run_dir: RunDir) -> str:

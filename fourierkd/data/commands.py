@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,22 @@ SHAPES_OPTIONS: tuple[tuple[str, type, int | str | None, str], ...] = (
 )
 
 
-def add_data_parser(subparsers: Any) -> None:
-    """Add ``data`` with its commands; each sets ``func``: arguments in, exit code out."""
-    data = subparsers.add_parser("data", help="make or convert data sets")
+def add_data_parser(
+    subparsers: Any, *, check: Callable[[argparse.Namespace], int] | None = None
+) -> None:
+    """Add ``data`` with its commands; each sets ``func``: arguments in, exit code out.
+
+    ``check`` does ``data check``, which reads run configs and so belongs to the layers above this
+    one; without it there is no such command.
+    """
+    data = subparsers.add_parser("data", help="make, convert or check data sets")
     commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     _add_shapes(commands)
     _add_voc(commands)
     _add_masks(commands)
     _add_cityscapes(commands)
+    if check is not None:
+        _add_check(commands, check)
 
 
 def _add_shapes(commands: Any) -> None:
@@ -86,6 +95,18 @@ def _add_cityscapes(commands: Any) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes; default 1")
     parser.add_argument("--redo", action="store_true", help="write also what is there already")
     parser.set_defaults(func=convert_cityscapes)
+
+
+def _add_check(commands: Any, check: Callable[[argparse.Namespace], int]) -> None:
+    parser = commands.add_parser("check", help="open a run config's data and name what is wrong")
+    parser.add_argument("config", metavar="CONFIG", help="run config (.py)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. data_root=/data/x"
+    )
+    parser.add_argument(
+        "--images", type=int, default=50, metavar="K", help="images of a data set to decode"
+    )
+    parser.set_defaults(func=check)
 
 
 def make_shapes(args: argparse.Namespace) -> int:
