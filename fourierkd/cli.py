@@ -1,4 +1,4 @@
-"""``fourierkd train | test | export | data``: in flow arguments, out flow exit codes.
+"""``fourierkd train | test | export | doctor | data``: in flow arguments, out flow exit codes.
 
 Torch and the MM packages are imported when a command needs them.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from fourierkd import errors
 from fourierkd.data.commands import add_data_parser
+from fourierkd.doctor.command import add_doctor_parser
 from fourierkd.errors import RunError
 from fourierkd.run_dir import RunDir
 
@@ -95,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
     export.set_defaults(func=export_command)
 
+    add_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
     return parser
 

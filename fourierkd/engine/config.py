@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from fourierkd.distill.model_config import package_config, replace_at, to_plain
 from fourierkd.errors import ConfigError, FourierKDError, near
 
-OWN_KEYS = {"metric", "data_root", "prepare_data"}
+OWN_KEYS = {"metric", "data_root", "prepare_data", "teacher_metric"}
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # What MMEngine's runner looks up in ``runner.cfg``, beside its constructor's arguments.
 CFG_KEYS = {

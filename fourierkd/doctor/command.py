@@ -1,0 +1,102 @@
+"""``fourierkd doctor``: in flow arguments, out flow a table, JSON and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fourierkd.doctor.report import CHECKS, accept, as_json, exit_code, summary, table
+from fourierkd.errors import ConfigError
+from fourierkd.run_dir import write_atomic
+
+WIDTH = 100  # of the table, where there is no terminal to ask
+
+
+def add_doctor_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add ``doctor``; it sets ``func``: arguments in, exit code out."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "doctor",
+        help="check in one batch that a config's distillation is on and sane",
+        description="Exit code 0: every check passes or warns; 1: a check failed; 2: bad input.",
+        epilog=f"checks: {', '.join(CHECKS)}",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="run config (.py)")
+    parser.add_argument(
+        "--checkpoint", metavar="CKPT", help="of a run of CONFIG; default: a fresh student"
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=100,
+        metavar="K",
+        help="validation images that the teacher is scored on; default 100",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=100, metavar="N", help="of the shortcut probe; default 100"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, data and draws; default 0")
+    parser.add_argument("--device", metavar="D", help="e.g. cpu or cuda; default as a run")
+    parser.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        metavar="CHECK",
+        help="a failure of these checks is meant: let it be a warning",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the report here; - for stdout")
+    parser.set_defaults(func=doctor_command)
+    return parser
+
+
+def doctor_command(args: argparse.Namespace) -> int:
+    """Run the checks and show them; with ``--json -`` the table goes to stderr."""
+    for name, least in (("images", 1), ("steps", 0)):
+        if getattr(args, name) < least:
+            raise ConfigError(f"--{name} is a number from {least} on", value=getattr(args, name))
+    accept([], args.accept)
+
+    from rich.console import Console
+
+    from fourierkd.doctor.examine import Effort, diagnose
+    from fourierkd.engine.config import parse_cfg_options
+    from fourierkd.engine.console import console_to
+
+    options = parse_cfg_options(args.cfg_options)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        console_to(Path(folder) / "log") as terminal,
+        Console(file=terminal).status("build") as status,
+    ):
+        checks = diagnose(
+            args.config,
+            options,
+            effort=Effort(args.images, args.steps),
+            seed=args.seed,
+            device=args.device,
+            checkpoint=args.checkpoint,
+            progress=status.update,
+        )
+    checks = accept(checks, args.accept)
+    to_stdout = args.json == "-"
+    console = Console(stderr=to_stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table(checks))
+    console.print(summary(checks), markup=False)
+    if args.json:
+        about = {
+            "config": str(Path(args.config).absolute()),
+            "options": options,
+            "seed": args.seed,
+            "checkpoint": args.checkpoint,
+        }
+        text = json.dumps(as_json(checks, **about), indent=1) + "\n"
+        if to_stdout:
+            sys.stdout.write(text)
+        else:
+            write_atomic(Path(args.json), text)
+    return exit_code(checks)

@@ -1,0 +1,178 @@
+"""All checks of a subject, in order: in flows what was built, out flow the named answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fourierkd.distill.registry import register_all
+from fourierkd.doctor.deploy import check_cost, check_export
+from fourierkd.doctor.metric import check_metric, read_claim
+from fourierkd.doctor.probes import check_bands, check_shortcut
+from fourierkd.doctor.report import CHECKS, FAIL, OK, SKIP, Check
+from fourierkd.doctor.step import Step, observe
+from fourierkd.doctor.step_checks import (
+    check_connectors,
+    check_dtype,
+    check_gradients,
+    check_levels,
+    check_losses,
+    check_shares,
+    check_taps,
+    check_unused,
+)
+from fourierkd.doctor.subject import RefusedError, Subject, build_subject
+from fourierkd.doctor.teacher_checks import (
+    check_frozen,
+    check_input,
+    check_repeats,
+    check_weights,
+)
+from fourierkd.engine.runner import first_line
+
+Progress = Callable[[str], None]
+
+
+class Effort(NamedTuple):
+    """How much is measured: validation images of the teacher, steps of the shortcut probe."""
+
+    images: int = 100
+    steps: int = 100
+
+
+FULL = Effort()
+
+
+def diagnose(
+    config: str | Path,
+    options: dict[str, Any] | None = None,
+    *,
+    effort: Effort = FULL,
+    seed: int = 0,
+    device: str | None = None,
+    checkpoint: str | Path | None = None,
+    progress: Progress = lambda name: None,
+) -> list[Check]:
+    """Build what a config describes and run every check.
+
+    Args:
+        config: a run config.
+        options: dotted options.
+        effort: how much is measured.
+        seed: of weights, data and everything drawn.
+        device: where to run; None as a run does.
+        checkpoint: of a run of this config; None for a fresh student.
+        progress: told the name of each check before it starts.
+
+    Returns:
+        One check for each of CHECKS, in that order. Where the model cannot be built, the check that
+        names the reason fails and the others are skipped.
+
+    Raises:
+        FourierKDError: the config, the data, the device or the checkpoint is bad input.
+    """
+    register_all()
+    progress("build")
+    try:
+        with build_subject(
+            config, options, seed=seed, device=device, checkpoint=checkpoint
+        ) as subject:
+            return examine(subject, effort=effort, progress=progress)
+    except RefusedError as refused:
+        return _fill([refused.check], "the model cannot be built")
+
+
+def examine(
+    subject: Subject, *, effort: Effort = FULL, progress: Progress = lambda name: None
+) -> list[Check]:
+    """Run every check on a built subject; what one finds does not stop the next.
+
+    Raises:
+        ConfigError: the config's ``teacher_metric`` is malformed.
+    """
+    read_claim(subject.config)
+    model = subject.model
+    checks = [Check("build", OK, _built(subject), "", {"device": str(subject.device)})]
+
+    def add(name: str, make: Callable[[], Check]) -> None:
+        progress(name)
+        try:
+            checks.append(make())
+        except Exception as error:  # a broken model may raise anything: that is the finding
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            checks.append(Check(name, FAIL, f"it cannot be examined ({reason})"))
+
+    step: Step | None = None
+    progress("losses")
+    try:
+        step = observe(subject)
+    except Exception as error:
+        reason = f"a training step fails ({type(error).__name__}: {first_line(error)})"
+        checks.append(Check("losses", FAIL, reason, "see the message"))
+    teacher = model.teacher
+    if teacher is not None:
+        path = str(subject.config.model.teacher.checkpoint)
+        trained = {id(p) for p in model.parameters()}
+        add("teacher weights", lambda: check_weights(teacher.model, path, sha256=teacher.sha256))
+        add("teacher frozen", lambda: check_frozen(teacher.model, trained))
+        samples = subject.samples()
+        add(
+            "teacher repeats",
+            lambda: check_repeats(teacher, subject.inputs, samples, seed=subject.seed),
+        )
+        add("teacher metric", lambda: check_metric(subject, images=effort.images))
+    if step is not None:
+        for name, make in _step_checks(subject, step, effort).items():
+            add(name, make)
+        add("fft dtype", lambda: check_dtype(subject))
+        add("cost", lambda: check_cost(subject))
+    add("export", lambda: check_export(subject))
+    return _fill(checks, "no teacher" if teacher is None else "a training step fails")
+
+
+def _step_checks(subject: Subject, step: Step, effort: Effort) -> dict[str, Callable[[], Check]]:
+    model: Any = subject.model
+    height, width = subject.inputs.shape[-2:]
+    names = list(model.losses)
+    weights = {
+        name: [float(getattr(loss, "loss_weight", 0.0)) for loss in levels]
+        for name, levels in model.losses.items()
+    }
+    trained = sum(p.requires_grad for p in model.parameters())
+    checks: dict[str, Callable[[], Check]] = {
+        "losses": lambda: check_losses(step.losses, names, step.levels),
+        "unused parameters": lambda: check_unused(step.unused, trained),
+    }
+    if model.teacher is None:
+        return checks
+    return checks | {
+        "same input": lambda: check_input(model.student, model.teacher.model, step.entries),
+        "taps": lambda: check_taps(step.levels),
+        "levels": lambda: check_levels(step.levels, (height, width), model.left_out),
+        "connectors": lambda: check_connectors(step.levels),
+        "gradients": lambda: check_gradients(step),
+        "gradient share": lambda: check_shares(step.levels, weights),
+        "shortcut": lambda: check_shortcut(
+            model.losses, step.maps, steps=effort.steps, seed=subject.seed
+        ),
+        "bands": lambda: check_bands(model.losses, step.maps, seed=subject.seed),
+    }
+
+
+def _built(subject: Subject) -> str:
+    model = subject.model
+    images, _, height, width = subject.inputs.shape
+    teacher = f", teacher {type(model.teacher.model).__name__}" if model.teacher else ", no teacher"
+    weights = subject.checkpoint.name if subject.checkpoint else "fresh"
+    student = type(model.student).__name__
+    built = f"student {student} ({weights}){teacher}, {images} images of {height}x{width}"
+    for path, part in model.inherited.items():
+        built += f"\n{path} starts from the teacher: {part['tensors']} tensors"
+    return built
+
+
+def _fill(checks: Sequence[Check], reason: str) -> list[Check]:
+    """In the order of CHECKS, each one there: those not run are skipped with the reason."""
+    done = {check.name: check for check in checks}
+    return [done.get(name) or Check(name, SKIP, reason) for name in CHECKS]

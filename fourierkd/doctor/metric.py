@@ -1,0 +1,212 @@
+"""The teacher's metric: in flow its model and the validation data, out flows a check.
+
+The teacher sees the images as the student's preprocessor makes them, which is what it sees in
+distillation; so a wrong normalisation costs it its metric here as there.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.evaluator import Evaluator
+from torch import nn
+
+from fourierkd.distill.model_config import build_model, to_plain
+from fourierkd.distill.taps import isolated_random_state
+from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, number, worst
+from fourierkd.doctor.subject import Subject, in_process
+from fourierkd.engine.config import RunConfig, load_config
+from fourierkd.engine.hooks.checkpoint import short_names
+from fourierkd.engine.loaders import build_loader
+from fourierkd.engine.runner import first_line
+from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.run_dir import RunDir
+
+CLAIM_KEYS = ("tolerance", "images")
+TOLERANCE = 0.01  # of the claimed value, where the images are the claim's
+PART_TOLERANCE = 0.25  # of the claimed value, where they are only a part: a rule of thumb
+RANDOM_TEACHERS = 2
+CLEARLY_BETTER = 1.5  # times the best random teacher
+
+
+class Claim(NamedTuple):
+    """What the teacher is said to score: ``images`` None for the whole validation split."""
+
+    metric: str
+    value: float
+    tolerance: float
+    images: int | None
+    source: str
+
+
+class Score(NamedTuple):
+    """Metrics over the first ``images`` of ``total`` validation images."""
+
+    metrics: dict[str, float]
+    images: int
+    total: int
+
+
+def read_claim(config: Mapping[str, Any]) -> Claim | None:
+    """The config's ``teacher_metric``, such as ``dict(mIoU=78.3)``; None where it has none.
+
+    Beside the metric's name it takes ``tolerance`` (in the metric's unit; default 1 % of the value)
+    and ``images`` (the claim is of the first so many validation images; default all).
+
+    Raises:
+        ConfigError: not exactly one metric, or a value that is no number.
+    """
+    given = to_plain(config.get("teacher_metric"))
+    if given is None:
+        return None
+    names = [key for key in given if key not in CLAIM_KEYS] if isinstance(given, dict) else []
+    if len(names) != 1:
+        raise ConfigError(
+            "teacher_metric names one metric",
+            value=given,
+            fix="e.g. dict(mIoU=78.3, tolerance=0.5)",
+        )
+    value, tolerance, images = given[names[0]], given.get("tolerance"), given.get("images")
+    for key, item in ((names[0], value), *((k, given[k]) for k in CLAIM_KEYS if k in given)):
+        if item is None and key in CLAIM_KEYS:
+            continue
+        if isinstance(item, bool) or not isinstance(item, (int, float)) or item < 0:
+            raise ConfigError(f"teacher_metric.{key} is a number from 0 on", value=item)
+    if tolerance is None:
+        tolerance = TOLERANCE * abs(value)
+    return Claim(names[0], float(value), float(tolerance), images, "the config")
+
+
+def run_claim(config: RunConfig, checkpoint: str) -> Claim | None:
+    """What the run folder around ``checkpoint`` says of it, where it validated on the same data."""
+    run_dir, metric = RunDir(Path(checkpoint).absolute().parent.parent), config.get("metric")
+    if not run_dir.request.is_file() or not run_dir.config.is_file():
+        return None
+    try:
+        result, theirs = run_dir.read_result() or {}, load_config(run_dir.config)
+    except FourierKDError:
+        return None  # a folder of something else
+    best = (result.get("checkpoints") or {}).get("best")
+    value = (result.get("metrics") or {}).get(f"val/{metric}")
+    same = all(
+        to_plain(theirs.get(key)) == to_plain(config.get(key))
+        for key in ("val_dataloader", "val_evaluator")
+    )
+    if best is None or value is None or not same:
+        return None
+    if (run_dir.path / best).resolve() != Path(checkpoint).resolve():
+        return None
+    return Claim(str(metric), value, TOLERANCE * abs(value), None, "the teacher's run folder")
+
+
+def check_metric(subject: Subject, *, images: int) -> Check:
+    """The teacher scores what is claimed, and more than the same network with random weights."""
+    name, config = "teacher metric", subject.config
+    claim = read_claim(config)
+    teacher = subject.model.teacher
+    assert teacher is not None
+    if config.get("val_dataloader") is None:
+        return Check(name, FAIL if claim else SKIP, "the config has no val_dataloader", "add one")
+    claim = claim or run_claim(config, str(config.model.teacher.checkpoint))
+    metric = claim.metric if claim else str(config.metric)
+    if claim is not None and claim.images is not None:
+        images = int(claim.images)
+    try:
+        score = evaluate(subject, teacher.model, images=images)
+    except Exception as error:  # a teacher of other classes fails inside the evaluator
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return Check(
+            name,
+            FAIL if claim else WARN,
+            f"the teacher cannot be scored as the student is ({reason})",
+            "where its classes differ on purpose, pass --accept 'teacher metric'",
+        )
+    if metric not in score.metrics:
+        fix = near(metric, score.metrics)
+        return Check(name, FAIL, f"the evaluator gives no {metric!r}", fix, {"score": score})
+    controls = random_scores(subject, metric, images=images)
+    return compare(score, metric, claim, controls)
+
+
+def compare(score: Score, metric: str, claim: Claim | None, controls: list[float]) -> Check:
+    """Judge a score against its claim and against random weights."""
+    value, control = score.metrics[metric], max(controls, default=0.0)
+    statuses, lines, advice = [OK], [], []
+    part = score.images < score.total
+    of = f"{score.images} of {score.total} images" if part else f"all {score.images} images"
+    lines.append(f"{metric} {number(value)} on {of}, random weights {number(control)}")
+    if not value > control:
+        statuses.append(FAIL)
+        advice.append("it is no better than random weights: check its checkpoint and classes")
+    elif value < CLEARLY_BETTER * control:
+        statuses.append(WARN)
+        advice.append("it is hardly better than random weights")
+    if claim is None:
+        lines.append("nothing is claimed")
+        advice.append(
+            f"claim it: teacher_metric=dict({metric}={number(value)}"
+            + (f", images={score.images})" if part else ")")
+        )
+    else:
+        same_images = (claim.images is None and not part) or claim.images == score.images
+        allowed = claim.tolerance
+        if not same_images:
+            allowed = max(allowed, PART_TOLERANCE * abs(claim.value))
+        lines.append(f"claimed {number(claim.value)} by {claim.source}, allowed ±{number(allowed)}")
+        if not abs(value - claim.value) <= allowed:
+            statuses.append(FAIL)
+            advice.append("wrong weights, classes, preprocessing or validation data")
+    facts = {
+        "metric": metric,
+        "value": value,
+        "metrics": score.metrics,
+        "images": score.images,
+        "total": score.total,
+        "random": controls,
+        "claim": claim._asdict() if claim else None,
+    }
+    return Check("teacher metric", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
+
+
+def random_scores(subject: Subject, metric: str, *, images: int) -> list[float]:
+    """Scores of the teacher's network with random weights, of several seeds."""
+    scores = []
+    for draw in range(RANDOM_TEACHERS):
+        with isolated_random_state():
+            torch.manual_seed(subject.seed + draw)
+            control = build_model(subject.config.model.teacher.model, role="teacher")
+        control.to(subject.device).eval()
+        try:
+            found = evaluate(subject, control, images=images).metrics.get(metric, 0.0)
+        except Exception:  # boxes of random weights may break an evaluator: no score
+            found = 0.0
+        scores.append(found if found == found else 0.0)
+    return scores
+
+
+@torch.no_grad()
+def evaluate(subject: Subject, model: nn.Module, *, images: int) -> Score:
+    """Score ``model`` on the first ``images`` of the validation split, rounded up to batches."""
+    config = subject.config
+    loader = build_loader(in_process(config.val_dataloader), seed=subject.seed)
+    dataset: Any = loader.dataset
+    total = len(dataset)
+    evaluator = Evaluator(copy.deepcopy(to_plain(config.val_evaluator)))
+    evaluator.dataset_meta = getattr(dataset, "metainfo", None)
+    preprocessor: Any = subject.model.data_preprocessor
+    seen, ids = 0, []
+    for batch in loader:
+        answers = model(**preprocessor(batch, False), mode="predict")
+        evaluator.process(data_samples=answers, data_batch=batch)
+        seen += len(answers)
+        ids += [getattr(answer, "img_id", None) for answer in answers]
+        if seen >= images:
+            break
+    for metric in evaluator.metrics:
+        if hasattr(metric, "img_ids") and None not in ids:  # CocoMetric scores the whole file else
+            metric.img_ids = ids
+    return Score(short_names(evaluator.evaluate(seen), config.get("metric")), seen, total)

@@ -1,0 +1,240 @@
+"""What is examined: in flows a run config, out flow the built model and one batch.
+
+The model is built as a run builds it (same seed, same initial weights, same loader), in a temporary
+folder. What the Distiller refuses at build time becomes the failure of the check that it is about.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
+from mmengine.runner import set_random_seed
+from torch import Tensor
+
+from fourierkd.distill.checkpoint import load_state_dict
+from fourierkd.distill.distiller import Distiller
+from fourierkd.distill.refusals import refusals
+from fourierkd.distill.registry import register_all
+from fourierkd.doctor.report import FAIL, Check
+from fourierkd.engine.config import RunConfig, load_config
+from fourierkd.engine.loaders import build_loader
+from fourierkd.engine.run import complete_config, prepare_data
+from fourierkd.engine.runner import KDRunner, first_line
+from fourierkd.errors import CheckpointError, ConfigError, FourierKDError
+from fourierkd.run_dir import RunDir
+
+# Which check a refusal at build time belongs to: the function that raised it, and a phrase of it.
+REFUSED_BY = (
+    ("check_same_input", "", "same input"),
+    ("pair_levels", "no gradient", "gradients"),
+    ("pair_levels", "", "levels"),
+    ("build_connector", "", "connectors"),
+    ("build_loss", "", "losses"),
+    ("_check_loss", "", "losses"),
+    ("load_strictly", "", "teacher weights"),
+    ("build_model", "", "build"),
+    ("FrozenTeacher.__init__", "", "teacher weights"),
+    ("probe", "", "taps"),
+    ("Taps.__init__", "", "taps"),
+)
+# What its runner adds unless told not to; nothing is trained here.
+MMENGINE_HOOKS = ("timer", "logger", "checkpoint", "param_scheduler", "sampler_seed")
+
+
+class RefusedError(Exception):
+    """The Distiller refuses to be built; ``check`` says why."""
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+        super().__init__(check.value)
+
+
+@dataclasses.dataclass
+class Subject:
+    """A built model, one training batch, and where they come from.
+
+    Attributes:
+        config: resolved run config.
+        model: the Distiller on its device, in training mode.
+        inputs: (N, 3, H, W), preprocessed as a training step does it.
+        data_samples: what the student takes beside them.
+        amp: dtype of the config's automatic mixed precision; None without.
+        seed: of weights, data order and everything drawn here.
+        checkpoint: the run's checkpoint that was loaded; None for a fresh student.
+    """
+
+    config: RunConfig
+    model: Distiller
+    inputs: Tensor
+    data_samples: Any
+    amp: torch.dtype | None
+    seed: int
+    checkpoint: Path | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.inputs.device
+
+    def samples(self) -> Any:
+        """A copy of the data samples: a head may write into them."""
+        return copy.deepcopy(self.data_samples)
+
+    def reseed(self) -> None:
+        """Let everything that follows be drawn anew from the seed."""
+        set_random_seed(self.seed)
+
+    def full_weights(self) -> None:
+        """Tell the losses that their warm-up is over."""
+        losses = self.config.model.get("losses") or {}
+        warmup = max((loss.get("warmup_iters", 0) for loss in losses.values()), default=0)
+        MessageHub.get_current_instance().update_info("iter", warmup)
+
+
+@contextmanager
+def build_subject(
+    config: str | Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    device: str | None = None,
+    checkpoint: str | Path | None = None,
+) -> Iterator[Subject]:
+    """Build what the config describes and take one batch; on leaving, MMEngine is as it was.
+
+    Args:
+        config: a run config.
+        options: dotted options.
+        seed: of weights, data order and augmentation.
+        device: where to run, such as "cpu" or "cuda"; None as a run does.
+        checkpoint: of a run of this config; None for freshly initialised weights.
+
+    Raises:
+        RefusedError: the Distiller cannot be built, or a checkpoint of its teacher not be loaded.
+        FourierKDError: the config, the data, the device or the run's checkpoint is bad input.
+    """
+    cfg = load_config(config, options)
+    if cfg.get("model", {}).get("type") != "Distiller":
+        raise ConfigError(
+            "the doctor examines a Distiller",
+            value=cfg.get("model", {}).get("type"),
+            fix="set model.type = 'Distiller'",
+        )
+    complete_config(cfg, None)
+    prepare_data(cfg)
+    register_all()
+    cfg.default_hooks, cfg.custom_hooks = dict.fromkeys(MMENGINE_HOOKS), None
+    scopes = dict(DefaultScope._instance_dict)
+    try:
+        with tempfile.TemporaryDirectory() as folder, refusals():
+            runner = _build(cfg, RunDir(folder), seed)
+            model: Any = runner.bare_model
+            runner._init_model_weights()
+            if checkpoint is not None:
+                _load(model, Path(checkpoint))
+            if device is not None:
+                model.to(_device(device))
+            model.train()
+            set_random_seed(seed)
+            batch = next(iter(build_loader(in_process(cfg.train_dataloader), seed=seed)))
+            data = model.data_preprocessor(batch, True)
+            inputs = data["inputs"]
+            if not isinstance(inputs, Tensor):  # MMEngine's plain preprocessor leaves them apart
+                inputs = torch.stack(list(inputs))
+            yield Subject(
+                config=cfg,
+                model=model,
+                inputs=inputs,
+                data_samples=data.get("data_samples"),
+                amp=amp_dtype(cfg.optim_wrapper, inputs.device),
+                seed=seed,
+                checkpoint=None if checkpoint is None else Path(checkpoint),
+            )
+    finally:
+        DefaultScope._instance_dict.clear()
+        DefaultScope._instance_dict.update(scopes)
+
+
+def _build(config: RunConfig, run_dir: RunDir, seed: int) -> KDRunner:
+    try:
+        return KDRunner(config, run_dir, seed=seed)
+    except FourierKDError as error:
+        raise RefusedError(refused_check(error, error.__traceback__)) from error
+
+
+def refused_check(error: FourierKDError, trace: TracebackType | None) -> Check:
+    """The failed check that an error of the Distiller's constructor belongs to.
+
+    The innermost function of REFUSED_BY on the traceback decides; "build" where there is none.
+    """
+    name = "build"
+    while trace is not None:
+        frame = trace.tb_frame
+        function = frame.f_code.co_name
+        if function == "__init__":
+            function = f"{type(frame.f_locals.get('self')).__name__}.__init__"
+        for raised_by, phrase, check in REFUSED_BY:
+            if function == raised_by and phrase in error.rule:
+                name = check
+                break
+        trace = trace.tb_next
+    value = str(error)
+    if error.fix:
+        value = value.removesuffix(f"; {error.fix}")
+    return Check(name, FAIL, value, error.fix, {"refused": str(error)})
+
+
+def _load(model: Distiller, checkpoint: Path) -> None:
+    try:
+        model.load_state_dict(load_state_dict(checkpoint))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} is of another model ({first_line(error)})",
+            fix="give a checkpoint of a run of this config",
+        ) from error
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"no such device ({first_line(error)})", value=name, fix="e.g. --device cpu"
+        ) from error
+    return device
+
+
+def in_process(loader: Mapping[str, Any]) -> dict[str, Any]:
+    """The loader's config without worker processes: a few batches do not pay for them."""
+    only_workers = ("persistent_workers", "prefetch_factor", "pin_memory")
+    kept = {key: value for key, value in loader.items() if key not in only_workers}
+    return {**copy.deepcopy(kept), "num_workers": 0}
+
+
+def amp_dtype(optim_wrapper: Mapping[str, Any], device: torch.device) -> torch.dtype | None:
+    """Dtype of the autocast that the config's optimizer wrapper opens; None without one.
+
+    ``AmpOptimWrapper`` without a dtype takes float16 on CUDA and bfloat16 on the CPU.
+    """
+    if "Amp" not in str(optim_wrapper.get("type", "")):
+        return None
+    name = optim_wrapper.get("dtype")
+    if name is None:
+        return torch.float16 if device.type == "cuda" else torch.bfloat16
+    dtype = getattr(torch, str(name).removeprefix("torch."), None)
+    if not isinstance(dtype, torch.dtype):
+        raise ConfigError(
+            "optim_wrapper.dtype is a floating dtype of torch", value=name, fix="e.g. 'bfloat16'"
+        )
+    return dtype

@@ -1,0 +1,132 @@
+"""The teacher's metric against its claim and against random weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fourierkd.doctor.metric import (
+    Claim,
+    Score,
+    check_metric,
+    compare,
+    evaluate,
+    read_claim,
+    run_claim,
+)
+from fourierkd.engine.config import load_config
+from fourierkd.errors import ConfigError
+from tests.doctor.conftest import CONFIG
+
+ALL = Score({"mIoU": 75.0}, 100, 100)
+PART = Score({"mIoU": 70.0}, 20, 100)
+
+
+def claim(value: float, images: int | None = None) -> Claim:
+    return Claim("mIoU", value, 0.01 * value, images, "the config")
+
+
+@pytest.mark.parametrize(
+    ("score", "claimed", "status"),
+    [
+        (ALL, claim(75.2), "ok"),
+        (ALL, claim(78.0), "fail"),
+        (ALL, claim(20.0), "fail"),  # better than claimed is another teacher, too
+        (PART, claim(75.2), "ok"),
+        (PART, claim(99.0), "fail"),
+        (PART, claim(70.1, images=20), "ok"),
+        (PART, claim(75.2, images=20), "fail"),
+        (ALL, None, "ok"),
+    ],
+)
+def test_claims(score, claimed, status):
+    check = compare(score, "mIoU", claimed, [5.0, 10.0])
+    assert check.status == status
+    assert check.facts["random"] == [5.0, 10.0]
+
+
+@pytest.mark.parametrize(("best", "status"), [(10.0, "ok"), (60.0, "warn"), (75.0, "fail")])
+def test_random_weights_are_the_floor(best, status):
+    assert compare(ALL, "mIoU", None, [1.0, best]).status == status
+
+
+def test_what_is_not_claimed_can_be():
+    assert "teacher_metric=dict(mIoU=75)" in compare(ALL, "mIoU", None, [1.0]).advice
+    assert "dict(mIoU=70, images=20)" in compare(PART, "mIoU", None, [1.0]).advice
+
+
+def test_the_claim_of_a_config():
+    assert read_claim({}) is None
+    assert read_claim({"teacher_metric": {"mIoU": 78.0}}) == Claim(
+        "mIoU", 78.0, 0.78, None, "the config"
+    )
+    given = {"mIoU": 78.0, "tolerance": 0.0, "images": 8}
+    assert read_claim({"teacher_metric": given}) == Claim("mIoU", 78.0, 0.0, 8, "the config")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (78.0, "names one metric"),
+        ({"tolerance": 1.0}, "names one metric"),
+        ({"mIoU": 1.0, "mAcc": 1.0}, "names one metric"),
+        ({"mIoU": "78"}, "teacher_metric.mIoU is a number"),
+        ({"mIoU": 78.0, "tolerance": -1}, "teacher_metric.tolerance is a number"),
+    ],
+)
+def test_a_malformed_claim(given, message):
+    with pytest.raises(ConfigError, match=message):
+        read_claim({"teacher_metric": given})
+
+
+def test_the_first_images_are_scored_rounded_up_to_batches(subject):
+    with subject() as built:
+        model = built.model.teacher.model
+        assert evaluate(built, model, images=4).images == 6
+        whole = evaluate(built, model, images=100)
+        assert (whole.images, whole.total) == (12, 12)
+        assert 80 < whole.metrics["acc"] <= 100
+
+
+def test_claimed_metric_is_looked_up_and_held(subject):
+    with subject({"teacher_metric": {"acc": 50.0, "tolerance": 1.0}}) as built:
+        check = check_metric(built, images=12)
+        assert check.status == "fail"
+        assert "claimed 50 by the config, allowed ±1" in check.value
+        value = check.facts["value"]
+    with subject({"teacher_metric": {"acc": value}}) as built:
+        assert check_metric(built, images=12).status in ("ok", "warn")
+    with subject({"teacher_metric": {"ac": value}}) as built:
+        check = check_metric(built, images=12)
+        assert check.status == "fail"
+        assert "gives no 'ac'" in check.value
+
+
+def test_without_validation_there_is_nothing_to_score(subject):
+    none = {"val_dataloader": None, "val_evaluator": None}
+    with subject(none) as built:
+        assert check_metric(built, images=12).status == "skip"
+    with subject({**none, "teacher_metric": {"acc": 90.0}}) as built:
+        assert check_metric(built, images=12).status == "fail"
+
+
+def test_a_run_folder_claims_for_its_best_checkpoint(tmp_path, options):
+    from fourierkd.run_dir import RunDir, write_atomic
+
+    config = load_config(CONFIG, options())
+    run_dir = RunDir(tmp_path / "run").create({"config": str(CONFIG)})
+    write_atomic(run_dir.config, config.pretty_text)
+    run_dir.best_checkpoint().parent.mkdir()
+    torch.save({}, run_dir.best_checkpoint())
+    result = {
+        "state": "complete",
+        "metrics": {"val/acc": 91.0},
+        "checkpoints": {"best": "checkpoints/best.pth"},
+    }
+    run_dir.write_result(result)
+    best = str(run_dir.best_checkpoint())
+    assert run_claim(config, best) == Claim("acc", 91.0, 0.91, None, "the teacher's run folder")
+    assert run_claim(config, str(run_dir.checkpoint(7))) is None
+    other = load_config(CONFIG, {**options(), "val_dataloader.batch_size": 4})
+    assert run_claim(other, best) is None
+    assert run_claim(config, str(tmp_path / "teacher.pth")) is None
