@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -262,3 +263,37 @@ def test_the_teacher_does_not_reach_a_checkpoint(tmp_path, psp):
     assert (tmp_path / "run.pth").stat().st_size < own + connector + overhead
     weights = sum(p.numel() * 4 for p in model.teacher.model.parameters())
     assert weights > 3 * (own + connector + overhead)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_layouts_of_the_model_zoos_are_read(tmp_path, legacy):
+    """MMDetection 2 and MMSegmentation 0 (their publish script drops the optimizer), and 3."""
+    old = {
+        "env_info": "sys.platform: linux\nPyTorch: 1.3.0",
+        "config": "model = dict(\n    type='RetinaNet')",
+        "CLASSES": ("person", "bicycle"),
+        "PALETTE": [[128, 64, 128], [244, 35, 232]],
+        "hook_msgs": {},
+        "mAP": np.float64(0.389),
+        "epoch": 24,
+        "iter": np.int64(175920),
+    }
+    new = {"cfg": "model = dict()", "dataset_meta": {"classes": ("a",), "palette": [(1, 2, 3)]}}
+    hub = MessageHub.get_instance("checkpoint_zoo")
+    hub.update_scalar("train/loss", 1.5)
+    for name, content in {
+        "old": {"meta": old, "state_dict": OrderedDict(TENSORS)},
+        "new": {"meta": new, "state_dict": TENSORS, "message_hub": hub.state_dict()},
+    }.items():
+        path = tmp_path / f"{name}.pth"
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        assert same(load_state_dict(path))
+        assert load_checkpoint(path)["meta"] == content["meta"]
+
+
+def test_an_object_of_a_package_in_a_zoo_file_is_named(tmp_path):
+    from mmengine.config import ConfigDict
+
+    torch.save({"meta": {"cfg": ConfigDict(a=1)}, "state_dict": TENSORS}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"ConfigDict\), not run.*save its state_dict alone"):
+        load_state_dict(tmp_path / "a.pth")
