@@ -17,13 +17,21 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from fourierkd.distill.heads import Call, head_samples, observe, pair_heads
 from fourierkd.distill.inherit import Inherited, copy_modules, describe, match_modules
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model, to_plain
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Taps, isolated_random_state, probe
 from fourierkd.distill.teacher import FrozenTeacher, check_same_input
-from fourierkd.distill.terms import Term, build_loss, check_keys, pair_levels, read_terms
+from fourierkd.distill.terms import (
+    Term,
+    build_head_loss,
+    build_loss,
+    check_keys,
+    pair_levels,
+    read_terms,
+)
 from fourierkd.errors import ConfigError, near
 
 MODEL_KEYS = ("student", "teacher", "losses", "inherit", "pretrained")
@@ -36,7 +44,8 @@ class Distiller(BaseModel):
 
     Every level of a tap has a loss module and a connector of its own, and a named loss is the sum
     over its levels (over all taps, where lists are given): ``losses[name][level]`` and
-    ``connectors[name][level]``.
+    ``connectors[name][level]``. A loss that compares detection heads is one module for all levels,
+    ``losses[name][0]``, without connectors.
 
     Args:
         student: a model config in one of three forms (see ``model_config.resolve_model``).
@@ -45,7 +54,8 @@ class Distiller(BaseModel):
             Taps are module paths, or equal-length lists of them. ``loss`` names a class and its
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as
             ``loss_weight`` holds one weight a level. ``warmup_iters``: the weight grows linearly
-            from 0 over so many iterations (MMEngine's ``iter``).
+            from 0 over so many iterations (MMEngine's ``iter``). For ``IoUAwareLoss`` the paths of
+            both detection heads, ``student_head`` and ``teacher_head``, stand in place of taps.
         inherit: module paths, such as ``("neck", "bbox_head")``, of which the student starts from
             the teacher's weights where names and shapes match.
         pretrained: False takes the student's pretrained weights out of its config; a file takes
@@ -59,7 +69,7 @@ class Distiller(BaseModel):
             ``init_weights``.
         keep_features: while true, ``last_features`` holds the last step's maps.
         last_features: name -> per level (student, teacher), detached, the student's after its
-            connector.
+            connector; only of losses that compare maps.
         keep_gradients: while true, ``gradient_shares`` can be asked after the backward pass.
         timers: seconds of the last step's ``teacher``, ``student`` and ``losses`` forward passes.
 
@@ -99,6 +109,8 @@ class Distiller(BaseModel):
         self._timers = _Timers()
         self._terms = read_terms(losses)
         self._indices: dict[str, list[tuple[int, int]]] = {}
+        heads = [term.heads for term in self._terms.values() if term.heads is not None]
+        self._heads = tuple(dict.fromkeys(student_head for student_head, _ in heads))
         self.left_out: dict[str, list[str]] = {}
         self._matches: dict[str, Inherited] = {}
         self.inherited: dict[str, dict[str, Any]] = {}
@@ -110,21 +122,37 @@ class Distiller(BaseModel):
         with (
             isolated_random_state()
         ):  # the student's run draws the same numbers with and without losses
-            self.teacher = FrozenTeacher(teacher["model"], teacher.get("checkpoint"), taps)
+            self.teacher = FrozenTeacher(
+                teacher["model"],
+                teacher.get("checkpoint"),
+                taps,
+                heads=[teacher_head for _, teacher_head in heads],
+            )
             check_same_input(built, self.teacher.model)
             self._matches = match_modules(built, self.teacher.model, inherit)
+            for name, term in self._terms.items():
+                if term.heads is not None:
+                    where = f"model.losses.{name}"
+                    matched = pair_heads(where, built, self.teacher.model, term.heads)
+                    self._keep_pairing(name, matched.indices, matched.left_out)
+                    self.losses[name] = build_head_loss(losses[name])
             ours = probe(self.student, self._taps)
             theirs = probe(self.teacher.model, self.teacher.taps)
             for name, term in self._terms.items():
+                if term.heads is not None:
+                    continue
                 pairing = pair_levels(name, term, ours, theirs)
-                self._indices[name] = pairing.indices
-                if pairing.left_out:
-                    self.left_out[name] = pairing.left_out
-                    levels = ", ".join(pairing.left_out)
-                    print_log(f"loss {name}: no partner at its stride for {levels}", "current")
+                self._keep_pairing(name, pairing.indices, pairing.left_out)
                 self.connectors[name], self.losses[name] = build_loss(
                     name, losses[name], pairing.pairs
                 )
+
+    def _keep_pairing(self, name: str, indices: list[tuple[int, int]], left_out: list[str]) -> None:
+        self._indices[name] = indices
+        if left_out:
+            self.left_out[name] = left_out
+            levels = ", ".join(left_out)
+            print_log(f"loss {name}: no partner at its stride for {levels}", "current")
 
     @property
     def timers(self) -> dict[str, float]:
@@ -159,36 +187,72 @@ class Distiller(BaseModel):
         if self.teacher is not None:
             with time_part("teacher"):
                 targets = self.teacher(inputs, data_samples)
-        with time_part("student"), self._taps.capture(self.student) as features:
+        with (
+            time_part("student"),
+            self._taps.capture(self.student) as features,
+            observe(self.student, self._heads) as calls,
+        ):
             losses = dict(self.student(inputs, data_samples, mode="loss"))
         with time_part("losses"):
-            losses.update(self._distill(features, targets))
+            self.last_features, self._gradients = {}, {}
+            for name, term in self._terms.items():
+                if term.heads is None:
+                    total = self._compare_maps(name, term, features, targets)
+                else:
+                    total = self._compare_heads(name, *term.heads, calls, targets)
+                losses[f"distill.{name}.loss"] = total * self._ramp(name, term)
         return losses
 
-    def _distill(
-        self, features: dict[str, list[Tensor]], targets: dict[str, list[Tensor]]
-    ) -> dict[str, Tensor]:
-        self.last_features, self._gradients = {}, {}
-        losses = {}
-        for name, term in self._terms.items():
-            students = [m for tap in term.student_taps for m in features[tap]]
-            teachers = [m for tap in term.teacher_taps for m in targets[tap]]
-            indices = self._indices[name]
-            students = [students[i] for i, _ in indices]
-            teachers = [teachers[j] for _, j in indices]
-            if self.keep_gradients:
-                students = [self._watch(name, m) for m in students]
-            connectors = cast(nn.ModuleList, self.connectors[name])
-            modules = cast(nn.ModuleList, self.losses[name])
-            connected = [c(m) for c, m in zip(connectors, students, strict=True)]
-            levels = zip(modules, connected, teachers, strict=True)
-            total = torch.stack([loss(s, t) for loss, s, t in levels]).sum()
-            losses[f"distill.{name}.loss"] = total * self._ramp(name, term)
-            if self.keep_features:
-                self.last_features[name] = [
-                    (s.detach(), t) for s, t in zip(connected, teachers, strict=True)
-                ]
-        return losses
+    def _compare_maps(
+        self,
+        name: str,
+        term: Term,
+        features: dict[str, list[Tensor]],
+        targets: dict[str, list[Tensor]],
+    ) -> Tensor:
+        students = [m for tap in term.student_taps for m in features[tap]]
+        teachers = [m for tap in term.teacher_taps for m in targets[tap]]
+        indices = self._indices[name]
+        students = [students[i] for i, _ in indices]
+        teachers = [teachers[j] for _, j in indices]
+        if self.keep_gradients:
+            students = [self._watch(name, m) for m in students]
+        connectors = cast(nn.ModuleList, self.connectors[name])
+        modules = cast(nn.ModuleList, self.losses[name])
+        connected = [c(m) for c, m in zip(connectors, students, strict=True)]
+        levels = zip(modules, connected, teachers, strict=True)
+        total = torch.stack([loss(s, t) for loss, s, t in levels]).sum()
+        if self.keep_features:
+            self.last_features[name] = [
+                (s.detach(), t) for s, t in zip(connected, teachers, strict=True)
+            ]
+        return total
+
+    def _compare_heads(
+        self,
+        name: str,
+        student_head: str,
+        teacher_head: str,
+        calls: dict[str, list[Call]],
+        targets: dict[str, list[Tensor]],
+    ) -> Tensor:
+        teacher = cast(FrozenTeacher, self.teacher).model
+        seen, indices = list(calls[student_head]), self._indices[name]
+        if self.keep_gradients:
+            compared = {i for i, _ in indices}
+            seen = [
+                {**c, "cls_score": self._watch(name, c["cls_score"])} if i in compared else c
+                for i, c in enumerate(seen)
+            ]
+        levels, avg_factor = head_samples(
+            self.student.get_submodule(student_head),
+            teacher.get_submodule(teacher_head),
+            seen,
+            targets[teacher_head],
+            indices,
+        )
+        (module,) = cast(nn.ModuleList, self.losses[name])
+        return cast(Tensor, module(levels, avg_factor))
 
     def _ramp(self, name: str, term: Term) -> float:
         """Weight factor in [0, 1], from MMEngine's iteration, which a resume restores."""

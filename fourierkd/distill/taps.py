@@ -7,10 +7,11 @@ gives.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from fourierkd.errors import ConfigError, near
 
+Recorder = Callable[[Any, Any, Any], None]  # what a call was given, in two parts; what it gave
 PROBE_SIZE = 128  # pixels: at stride 32 a deformable 3x3 convolution still fits
 
 
@@ -47,20 +49,26 @@ class Taps:
         model: where the paths are looked up; it is not kept.
         paths: module paths as in ``model.named_modules()``.
         role: "student" or "teacher", for messages.
+        heads: paths of detection heads, whose ``forward`` gives a tuple of lists of maps (class
+            scores of all levels, then boxes). Detectors call it past the module's hooks.
 
     Raises:
         ConfigError: no module has this path; near names are listed.
     """
 
-    def __init__(self, model: nn.Module, paths: Sequence[str], *, role: str) -> None:
+    def __init__(
+        self, model: nn.Module, paths: Sequence[str], *, role: str, heads: Sequence[str] = ()
+    ) -> None:
         names = [name for name, _ in model.named_modules() if name]
-        for path in paths:
+        for path in [*paths, *heads]:
             if path not in names:
-                raise ConfigError(f"unknown {role} tap", value=path, fix=_near_path(path, names))
+                kind = "tap" if path in paths else "head"
+                raise ConfigError(f"unknown {role} {kind}", value=path, fix=_near_path(path, names))
         self.paths = tuple(dict.fromkeys(paths))
+        self.heads = tuple(dict.fromkeys(heads))
         self.role = role
         self.calls = dict.fromkeys(
-            self.paths, 1
+            (*self.paths, *self.heads), 1
         )  # a head shared by all levels is called once a level
 
     @contextmanager
@@ -73,26 +81,54 @@ class Taps:
         Raises:
             ConfigError: a tapped module gives something else than maps.
         """
-        captured: dict[str, list[Tensor]] = {path: [] for path in self.paths}
-        fired = dict.fromkeys(self.paths, 0)
+        captured: dict[str, list[Tensor]] = {path: [] for path in self.calls}
+        fired = dict.fromkeys(captured, 0)
 
-        def recorder(path: str) -> Any:
-            def record(module: nn.Module, args: Any, output: Any) -> None:
-                captured[path].extend(_maps(output, path, self.role))
+        def recorder(path: str, *, nested: bool = False) -> Recorder:
+            def record(_: Any, args: Any, output: Any) -> None:
+                parts = output if nested else [output]
+                captured[path].extend(m for part in parts for m in _maps(part, path, self.role))
                 fired[path] += 1
-                if stop and all(fired[p] >= self.calls[p] for p in self.paths):
+                if stop and all(fired[p] >= calls for p, calls in self.calls.items()):
                     raise _AllTapsFiredError
 
             return record
 
-        handles = [model.get_submodule(p).register_forward_hook(recorder(p)) for p in self.paths]
-        try:
-            yield captured
-        except _AllTapsFiredError:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
+        with ExitStack() as stack:
+            for path in self.paths:
+                hook = model.get_submodule(path).register_forward_hook(recorder(path))
+                stack.callback(hook.remove)
+            for path in self.heads:
+                stack.enter_context(
+                    shadowed(model.get_submodule(path), "forward", recorder(path, nested=True))
+                )
+            with suppress(_AllTapsFiredError):
+                yield captured
+
+
+@contextmanager
+def shadowed(module: nn.Module, method: str, after: Recorder) -> Iterator[None]:
+    """Within: ``after(args, kwargs, output)`` runs at the end of every call of ``module.method``.
+
+    An attribute of the instance stands in front of the class's method; what was there before is
+    there again afterwards.
+    """
+    original, earlier = getattr(module, method), vars(module).get(method)
+
+    @functools.wraps(original)
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        output = original(*args, **kwargs)
+        after(args, kwargs, output)
+        return output
+
+    setattr(module, method, observed)
+    try:
+        yield
+    finally:
+        if earlier is None:
+            delattr(module, method)
+        else:
+            setattr(module, method, earlier)
 
 
 def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
@@ -136,6 +172,7 @@ def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
         finally:
             for handle in handles:
                 handle.remove()
+    counts.update({path: int(bool(captured[path])) for path in taps.heads})
     silent = [path for path, count in counts.items() if not count]
     if silent and failure is not None:
         raise ConfigError(f"the {taps.role} fails on a black image ({failure})") from failure
@@ -157,6 +194,7 @@ def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
     return {
         path: [Level(m.shape[1], (m.shape[2], m.shape[3]), m.requires_grad) for m in maps]
         for path, maps in captured.items()
+        if path in taps.paths
     }
 
 

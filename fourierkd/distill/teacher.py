@@ -29,6 +29,7 @@ class FrozenTeacher:
         checkpoint: path of its weights, or an http(s) address, from which they are downloaded once;
             the word "random" for a teacher that knows nothing (a negative control).
         taps: module paths.
+        heads: paths of detection heads, whose scores and boxes are asked for.
 
     Attributes:
         sha256: digest of the checkpoint file; None for a random teacher.
@@ -39,7 +40,14 @@ class FrozenTeacher:
             architecture.
     """
 
-    def __init__(self, model: ModelSpec, checkpoint: str | None, taps: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: ModelSpec,
+        checkpoint: str | None,
+        taps: Sequence[str],
+        *,
+        heads: Sequence[str] = (),
+    ) -> None:
         if not checkpoint:
             raise ConfigError(
                 "a teacher needs its checkpoint",
@@ -50,7 +58,7 @@ class FrozenTeacher:
             checkpoint = str(fetch(checkpoint, option="model.teacher.checkpoint"))
         with isolated_random_state():
             self.model = build_model(model, role="teacher")
-        self.taps = Taps(self.model, taps, role="teacher")
+        self.taps = Taps(self.model, taps, role="teacher", heads=heads)
         self.sha256: str | None = None
         if checkpoint != RANDOM:
             load_strictly(self.model, checkpoint)
@@ -60,7 +68,8 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, data_samples: Any = None) -> dict[str, list[Tensor]]:
-        """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W), under the same autocast."""
+        """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W), under the same autocast;
+        by head its class scores of all levels, then its boxes."""
         with self.taps.capture(self.model, stop=True) as features:
             self.model(inputs, data_samples, mode="tensor")
         return features

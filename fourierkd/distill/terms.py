@@ -16,10 +16,12 @@ from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Level
 from fourierkd.errors import ConfigError, near
 from fourierkd.losses.fourier import FourierLoss
+from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.spatial import FeatureL2
 
 TEACHER_KEYS = ("model", "checkpoint")
 LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
+HEAD_LOSS_KEYS = ("student_head", "teacher_head", "loss", "warmup_iters")
 
 
 class Term(NamedTuple):
@@ -28,6 +30,7 @@ class Term(NamedTuple):
     student_taps: tuple[str, ...]
     teacher_taps: tuple[str, ...]
     warmup_iters: int
+    heads: tuple[str, str] | None = None  # the student's and the teacher's, in place of taps
 
 
 class Pairing(NamedTuple):
@@ -41,13 +44,20 @@ class Pairing(NamedTuple):
 def read_terms(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Term]:
     """The taps and the warm-up of every checked entry of ``losses``."""
     return {
-        name: Term(
-            _as_tuple(entry["student_tap"]),
-            _as_tuple(entry["teacher_tap"]),
-            entry.get("warmup_iters", 0),
-        )
+        name: Term((), (), warmup, (entry["student_head"], entry["teacher_head"]))
+        if compares_heads(entry)
+        else Term(_as_tuple(entry["student_tap"]), _as_tuple(entry["teacher_tap"]), warmup)
         for name, entry in losses.items()
+        for warmup in [entry.get("warmup_iters", 0)]
     }
+
+
+def compares_heads(entry: Mapping[str, Any]) -> bool:
+    """If the loss of an entry compares detection heads, not taps."""
+    config = entry.get("loss")
+    kind = config.get("type") if isinstance(config, Mapping) else None
+    known = MODELS.get(kind) if isinstance(kind, str) else None
+    return isinstance(known, type) and issubclass(known, IoUAwareLoss)
 
 
 def _as_tuple(taps: str | Sequence[str]) -> tuple[str, ...]:
@@ -78,18 +88,20 @@ def check_keys(teacher: Mapping[str, Any] | None, losses: Mapping[str, Mapping[s
             raise ConfigError(
                 f"{where} is a dict with student_tap, teacher_tap and loss", value=entry
             )
-        for key in set(entry) - set(LOSS_KEYS):
-            raise ConfigError(f"unknown key of {where}", value=key, fix=near(key, LOSS_KEYS))
-        for key in LOSS_KEYS[:3]:
+        heads = compares_heads(entry)
+        keys = HEAD_LOSS_KEYS if heads else LOSS_KEYS
+        for key in set(entry) - set(keys):
+            raise ConfigError(f"unknown key of {where}", value=key, fix=near(key, keys))
+        for key in keys[:3]:
             if key not in entry:
                 raise ConfigError(f"{where} needs a {key}", fix=f"add {where}.{key}")
-        for key in LOSS_KEYS[:2]:
-            taps = _as_tuple(entry[key]) if isinstance(entry[key], (str, list, tuple)) else ()
+        for key in keys[:2]:
+            several = isinstance(entry[key], (list, tuple)) and not heads
+            taps = _as_tuple(entry[key]) if several or isinstance(entry[key], str) else ()
             if not taps or not all(isinstance(tap, str) and tap for tap in taps):
-                raise ConfigError(
-                    f"{where}.{key} is a module path or a list of them", value=entry[key]
-                )
-        counts = [len(_as_tuple(entry[key])) for key in LOSS_KEYS[:2]]
+                what = "a module path" if heads else "a module path or a list of them"
+                raise ConfigError(f"{where}.{key} is {what}", value=entry[key])
+        counts = [len(_as_tuple(entry[key])) for key in keys[:2]]
         if counts[0] != counts[1]:
             raise ConfigError(f"{where} needs as many student taps as teacher taps", value=counts)
         warmup = entry.get("warmup_iters", 0)
@@ -228,5 +240,15 @@ def build_loss(
     return connectors, losses
 
 
-for _loss in (FourierLoss, FeatureL2):
+def build_head_loss(entry: Mapping[str, Any]) -> nn.ModuleList:
+    """The one loss module of an entry that compares heads: it sums over the levels itself.
+
+    Raises:
+        ConfigError: an argument breaks a rule.
+    """
+    config = dict(entry["loss"])
+    return nn.ModuleList([MODELS.get(config.pop("type"))(**config)])
+
+
+for _loss in (FourierLoss, FeatureL2, IoUAwareLoss):
     MODELS.register_module(module=_loss)
