@@ -168,6 +168,10 @@ def test_a_config_trains_validates_and_exports(data, tmp_path, name):
         assert row["train/grad_norm"] > 0
         assert (row.get("train/distill.fourier.loss", 0) > 0) == bool(teacher)
     assert bool(result["teacher_sha256"]) == bool(teacher)
+    inherited = load_config(config).model.get("inherit", ())
+    report = json.loads(run_dir.inherited.read_text()) if run_dir.inherited.exists() else {}
+    assert set(report) == set(inherited)
+    assert (result["parameters"].get("inherited", 0) > 0) == bool(inherited)
 
     out = tmp_path / "student.pth"
     assert run_command(["export", str(run_dir.best_checkpoint()), "--out", str(out)]) == 0

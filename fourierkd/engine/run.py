@@ -29,7 +29,7 @@ from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
 from fourierkd.engine.runner import Clock, KDRunner, teacher_sha256
 from fourierkd.errors import ConfigError, DataError, RunError
-from fourierkd.run_dir import RunDir, write_atomic
+from fourierkd.run_dir import RunDir, read_json, write_atomic
 
 HOOKS: dict[str, dict[str, Any] | None] = {
     "runtime_info": {"type": "RuntimeInfoHook"},
@@ -145,6 +145,15 @@ class _Job:
         with self.clock.part("tracking"):
             return WandbBackend(self.run_dir, self.request, config.to_dict())
 
+    def _parameters(self) -> dict[str, int]:
+        if self.runner is None:
+            return {}
+        counts = parameter_counts(self.runner.bare_model)
+        report = read_json(self.run_dir.inherited)  # of the run's first start
+        if report is not None:
+            counts["inherited"] = sum(part["values"] for part in report.values())
+        return counts
+
     def finish(self, state: str, reason: str | None) -> dict[str, Any]:
         """Write the result, and return it."""
         runner, run_dir = self.runner, self.run_dir
@@ -163,7 +172,7 @@ class _Job:
             "metrics": metrics,
             "iters": runner.iterations if runner is not None else 0,
             "seconds": self.clock.report(),
-            "parameters": parameter_counts(runner.bare_model) if runner is not None else {},
+            "parameters": self._parameters(),
             "teacher_sha256": teacher_sha256(runner.bare_model) if runner is not None else None,
             "checkpoints": {
                 "last": str(last.relative_to(run_dir.path)) if last else None,
