@@ -58,6 +58,31 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("online", "offline", "disabled"),
         help="W&B mode; default: online where logged in, else offline",
     )
+    train.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm"),
+        default="none",
+        help="who started this process; pytorch: torchrun --nproc_per_node=4 -m fourierkd ...",
+    )
+    train.add_argument(
+        "--amp",
+        nargs="?",
+        choices=("fp16", "bf16"),
+        const="fp16",
+        help="mixed precision, after CONFIG; fp16 needs CUDA, bf16 works on the CPU too",
+    )
+    train.add_argument(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="add up the gradients of N iterations before a step; default 1",
+    )
+    train.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate from the config's auto_scale_lr.base_batch_size to the real "
+        "batch size",
+    )
     add_options(train)
     train.set_defaults(func=train_command)
 
@@ -113,8 +138,54 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def train_command(args: argparse.Namespace) -> int:
-    """Train; the console of the run goes to its run.log, the terminal shows progress."""
+    """Train as one process, or as one rank of those that the launcher started."""
+    if args.launcher == "none" and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return train(args, leads=True)  # without loading torch where there is nothing to train
+    from fourierkd.engine import ranks
+
+    with ranks.launched(args.launcher):
+        return train(args, leads=ranks.leads())
+
+
+def train(args: argparse.Namespace, *, leads: bool) -> int:
+    """Train; the console of the run goes to its run.log, the terminal shows progress.
+
+    A rank that does not lead waits for the one that does, and writes and says nothing.
+    """
     run_dir = RunDir(args.work_dir or Path("work_dirs") / Path(args.config).stem)
+    finished = prepare_run(args, run_dir) if leads else None
+    if args.launcher != "none":
+        from fourierkd.engine.ranks import from_leader
+
+        finished = from_leader(finished)
+    if finished is not None:
+        if leads:
+            print("the run is complete already")
+            print(summary(args, run_dir, finished))
+        return 0
+
+    from fourierkd.engine.console import console_to
+    from fourierkd.engine.progress import show_progress
+    from fourierkd.engine.run import run
+
+    if not leads:
+        with console_to(Path(os.devnull)):
+            run(run_dir, resume=args.resume)
+        return 0
+    try:
+        with console_to(run_dir.log) as terminal, show_progress(run_dir, terminal):
+            result = run(run_dir, resume=args.resume)
+    except BaseException:
+        print(f"the run failed; its log is {shown(run_dir.log)}", file=sys.stderr)
+        if run_dir.last_checkpoint() is not None:
+            print(f"what was trained is kept; {continue_line(args, run_dir)}", file=sys.stderr)
+        raise
+    print(summary(args, run_dir, result))
+    return 0
+
+
+def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | None:
+    """Check what is asked for and make the run folder; the result of a run that is complete."""
     exists = run_dir.request.exists()
     if exists and not args.resume and not failed_at_start(run_dir):
         raise RunError(
@@ -128,18 +199,22 @@ def train_command(args: argparse.Namespace) -> int:
         )
     result = run_dir.read_result() if args.resume else None
     if result is not None and result["state"] == "complete":
-        print("the run is complete already")
-        print(summary(args, run_dir, result))
-        return 0
+        return result
 
     from fourierkd.engine.config import load_config, parse_cfg_options
-    from fourierkd.engine.console import console_to
-    from fourierkd.engine.progress import show_progress
-    from fourierkd.engine.run import run
+    from fourierkd.engine.switches import scaled_lr, switch_options
 
+    options = parse_cfg_options(args.cfg_options)
+    if flags(args):
+        options |= switch_options(
+            load_config(args.config, options),
+            amp=args.amp,
+            accumulate=args.accumulate,
+            auto_scale_lr=args.auto_scale_lr,
+        )
     request = {
         "config": str(Path(args.config).absolute()),
-        "options": parse_cfg_options(args.cfg_options),
+        "options": options,
         "seed": args.seed or 0,
         "study": None,
         "phase": "single",
@@ -151,20 +226,20 @@ def train_command(args: argparse.Namespace) -> int:
     }
     if args.resume:
         keep_request(args, run_dir.read_request(), request)
-    load_config(request["config"], request["options"])  # a typing error leaves no folder behind
+    # a mistake leaves no folder behind
+    config = load_config(request["config"], request["options"])
+    lr = scaled_lr(config)
     if not args.resume:
         run_dir.create(request)
     print(f"{'resuming' if args.resume else 'training'} in {shown(run_dir.path)}", flush=True)
-    try:
-        with console_to(run_dir.log) as terminal, show_progress(run_dir, terminal):
-            result = run(run_dir, resume=args.resume)
-    except BaseException:
-        print(f"the run failed; its log is {shown(run_dir.log)}", file=sys.stderr)
-        if run_dir.last_checkpoint() is not None:
-            print(f"what was trained is kept; {continue_line(args, run_dir)}", file=sys.stderr)
-        raise
-    print(summary(args, run_dir, result))
-    return 0
+    if lr is not None:
+        print(f"learning rate {lr[0]:g} -> {lr[1]:g}, for batches of {lr[2]}", flush=True)
+    return None
+
+
+def flags(args: argparse.Namespace) -> bool:
+    """Whether a flag sets options of the config."""
+    return args.amp is not None or args.accumulate is not None or args.auto_scale_lr
 
 
 def failed_at_start(run_dir: RunDir) -> bool:
@@ -175,7 +250,11 @@ def failed_at_start(run_dir: RunDir) -> bool:
 
 def keep_request(args: argparse.Namespace, old: dict[str, Any], new: dict[str, Any]) -> None:
     """A resumed run stays itself: refuse what differs from ``old``, take the rest from it."""
-    given = {"config": True, "options": args.cfg_options, "seed": args.seed is not None}
+    given = {
+        "config": True,
+        "options": args.cfg_options or flags(args),
+        "seed": args.seed is not None,
+    }
     for key, is_given in given.items():
         if is_given and json.loads(json.dumps(new[key])) != old[key]:
             raise RunError(
@@ -277,7 +356,10 @@ def check_command(args: argparse.Namespace) -> int:
 
 def continue_line(args: argparse.Namespace, run_dir: RunDir) -> str:
     """How to go on with a run that is not at its end."""
-    return f"continue: fourierkd train {args.config} --work-dir {shown(run_dir.path)} --resume"
+    command = f"fourierkd train {args.config} --work-dir {shown(run_dir.path)} --resume"
+    if args.launcher == "none":
+        return f"continue: {command}"
+    return f"continue, with as many processes: {command} --launcher {args.launcher}"
 
 
 def shown(path: Path) -> str:

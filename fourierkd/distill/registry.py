@@ -2,9 +2,9 @@
 
 Child registries of MMEngine's, so ``default_scope = "fourierkd"`` finds our classes first and
 MMEngine's and MMCV's after them. MMDetection's and MMSegmentation's are reached by prefix
-(``mmseg.EncoderDecoder``) once ``register_all`` has imported the package. Hooks and visualization
-backends live in layers above this one: MMEngine imports them by the locations named here when it
-first looks one up.
+(``mmseg.EncoderDecoder``) once ``register_all`` has imported the package. Hooks, wrappers and
+visualization backends live in layers above this one: MMEngine imports them by the locations named
+here when it first looks one up.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ FUNCTIONS = _child("function", root.FUNCTIONS)
 LOG_PROCESSORS = _child("log_processor", root.LOG_PROCESSORS)
 LOOPS = _child("loop", root.LOOPS)
 METRICS = _child("metric", root.METRICS)
-MODEL_WRAPPERS = _child("model_wrapper", root.MODEL_WRAPPERS)
-OPTIM_WRAPPERS = _child("optim_wrapper", root.OPTIM_WRAPPERS)
+MODEL_WRAPPERS = _child("model_wrapper", root.MODEL_WRAPPERS, "fourierkd.engine.parallel")
+OPTIM_WRAPPERS = _child("optim_wrapper", root.OPTIM_WRAPPERS, "fourierkd.engine.switches")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     "optimizer wrapper constructor", root.OPTIM_WRAPPER_CONSTRUCTORS
 )

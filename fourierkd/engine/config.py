@@ -20,10 +20,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from fourierkd.distill.model_config import package_config, replace_at, to_plain
+from fourierkd.distill.model_config import package_config, replace_at, resolve_model, to_plain
+from fourierkd.engine.switches import with_student_norm
 from fourierkd.errors import ConfigError, FourierKDError, near
 
-OWN_KEYS = {"metric", "data_root", "prepare_data", "teacher_metric"}
+OWN_KEYS = {"metric", "data_root", "prepare_data", "student_norm", "teacher_metric"}
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # What MMEngine's runner looks up in ``runner.cfg``, beside its constructor's arguments.
 CFG_KEYS = {
@@ -33,6 +34,7 @@ CFG_KEYS = {
     "efficient_conv_bn_eval",
     "find_unused_parameters",
     "model_wrapper_cfg",
+    "sync_bn",
 }
 KNOWN_KEYS = (OWN_KEYS | RUNNER_KEYS | CFG_KEYS) - {"data_preprocessor"}  # the student has its own
 # Variables that configs of this ecosystem define for their own use; any other one starts with "_".
@@ -96,6 +98,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
         replace_at(values, key, value)
     values = _check_keys(values, path, packages)
     values = _fill(values, values.get("data_root"))
+    if values.get("student_norm") is not None and "student" in (values.get("model") or {}):
+        student = resolve_model(values["model"]["student"])
+        values["model"]["student"] = with_student_norm(student, values["student_norm"])
     _scope_children(values)
     values["default_scope"] = "fourierkd"
     return RunConfig(values, filename=str(path))

@@ -1,7 +1,8 @@
 """One run: in flows a run folder with its request, out flow scalars, checkpoints and the result.
 
 Every end writes ``result.json``: complete, pruned or stopped (asked for by control file or signal),
-or failed with the error as its reason; then the error goes on to the caller.
+or failed with the error as its reason; then the error goes on to the caller. With several processes
+(``ranks``) all of them come here, and only rank 0 writes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import get_world_size, is_distributed
 from torch import nn
 
 from fourierkd.distill.checkpoint import load_checkpoint
@@ -27,7 +29,9 @@ from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.environment import environment
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
+from fourierkd.engine.ranks import from_leader, leads, root_cause, wait
 from fourierkd.engine.runner import Clock, KDRunner, teacher_sha256
+from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 
@@ -67,29 +71,31 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
         written.
         OSError: the disk is full or not writable; the result is written if it can be.
     """
-    with run_dir.lock(), stop_signals() as signals, cheap_garbage_collection():
-        request = run_dir.read_request()
-        if resume and (run_dir.read_result() or {}).get("state") == "complete":
-            raise RunError(
-                "a complete run cannot be resumed", value=str(run_dir.path), fix="start another"
-            )
-        run_dir.result.unlink(missing_ok=True)
-        run_dir.clear_stop()
-        job = _Job(run_dir, request)
+    lock = run_dir.lock() if leads() else nullcontext()
+    with lock, stop_signals() as signals, cheap_garbage_collection():
+        if leads():
+            if resume and (run_dir.read_result() or {}).get("state") == "complete":
+                raise RunError(
+                    "a complete run cannot be resumed", value=str(run_dir.path), fix="start another"
+                )
+            run_dir.result.unlink(missing_ok=True)
+            run_dir.clear_stop()
+        wait()
+        job = _Job(run_dir, run_dir.read_request())
         try:
             with refusals():
                 job.train(signals, resume=resume)
         except StopRun as stop:
-            return job.finish(stop.state, stop.reason)
+            return from_leader(job.finish(stop.state, stop.reason) if leads() else {})
         except BaseException as error:
             traceback.print_exc()
-            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            try:
-                job.finish(state, f"{type(error).__name__}: {' '.join(str(error).split())}")
-            except OSError:
-                traceback.print_exc()  # a full disk: the exit code has to tell
-            raise
-        return job.finish("complete", None)
+            cause = root_cause(error)
+            if leads():
+                job.fail(cause)
+            if cause is error:
+                raise
+            raise cause from error
+        return from_leader(job.finish("complete", None) if leads() else {})
 
 
 class _Job:
@@ -109,17 +115,17 @@ class _Job:
         config = load_config(self.request["config"], self.request["options"])
         self.metric = config.get("metric")
         complete_config(config, split)
-        prepare_data(config)
-        run_dir.checkpoints.mkdir(exist_ok=True)
-        write_atomic(run_dir.config, config.pretty_text)
-        facts = {"seed": self.request["seed"], "max_iters": config.train_cfg.get("max_iters")}
-        write_atomic(run_dir.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
-        register_all()
-        self.tracker = self._tracker(config)
+        check_switches(config)
         checkpoint = run_dir.last_checkpoint() if resume else None
-        if resume:
-            iteration = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
-            run_dir.append({"event": "resume", "iter": iteration})
+        if leads():
+            prepare_data(config)
+            self._write_facts(config)
+            self.tracker = self._tracker(config)
+            if resume:
+                iteration = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
+                run_dir.append({"event": "resume", "iter": iteration})
+        wait()
+        register_all()
         self.runner = KDRunner(
             config,
             run_dir,
@@ -136,6 +142,18 @@ class _Job:
         if split is not None:
             self.test_metrics = score_best(self.runner, split)
 
+    def _write_facts(self, config: RunConfig) -> None:
+        """The resolved config, and what it runs on."""
+        run_dir = self.run_dir
+        run_dir.checkpoints.mkdir(exist_ok=True)
+        write_atomic(run_dir.config, config.pretty_text)
+        facts = {
+            "seed": self.request["seed"],
+            "max_iters": config.train_cfg.get("max_iters"),
+            "ranks": get_world_size(),
+        }
+        write_atomic(run_dir.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
+
     def _tracker(self, config: RunConfig) -> Any:
         wandb = self.request.get("wandb") or {}
         if wandb.get("mode") == "disabled":
@@ -144,6 +162,14 @@ class _Job:
 
         with self.clock.part("tracking"):
             return WandbBackend(self.run_dir, self.request, config.to_dict())
+
+    def fail(self, error: BaseException) -> None:
+        """Write the result of a run that ``error`` ends."""
+        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        try:
+            self.finish(state, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        except OSError:
+            traceback.print_exc()  # a full disk: the exit code has to tell
 
     def _parameters(self) -> dict[str, int]:
         if self.runner is None:
@@ -246,6 +272,7 @@ def prepare_data(config: RunConfig) -> None:
 
 def score_best(runner: KDRunner, split: str) -> dict[str, float]:
     """Metrics of the best checkpoint (of the last weights where there is none) on ``split``."""
+    wait()  # rank 0 has written it
     if runner.best is not None:
         if split == "val":
             return dict(runner.best["metrics"])
@@ -287,12 +314,15 @@ def cheap_garbage_collection() -> Iterator[None]:
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
-    """Collect SIGTERM and SIGINT for ControlHook; a second SIGINT raises KeyboardInterrupt."""
+    """Collect SIGTERM and SIGINT for ControlHook; a second SIGINT raises KeyboardInterrupt.
+
+    Not under a launcher: with Ctrl-C a rank gets one from the terminal and one from torchrun.
+    """
     asked: list[str] = []
 
     def note(number: int, frame: Any) -> None:
         name = signal.Signals(number).name
-        if number == signal.SIGINT and name in asked:
+        if number == signal.SIGINT and name in asked and not is_distributed():
             raise KeyboardInterrupt
         asked.append(name)
 

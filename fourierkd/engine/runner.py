@@ -16,12 +16,13 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
+from mmengine.dist import is_distributed, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed, weights_to_cpu
@@ -31,6 +32,14 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.checkpoint import save as save_atomic
 from fourierkd.engine.config import RUNNER_KEYS, RunConfig
 from fourierkd.engine.loaders import build_loader
+from fourierkd.engine.parallel import average_buffers, ddp_config
+from fourierkd.engine.ranks import leads
+from fourierkd.engine.switches import (
+    accumulated_gradients,
+    check_student_norm,
+    recompute_activations,
+    restore_gradients,
+)
 from fourierkd.errors import CheckpointError
 from fourierkd.run_dir import RunDir, write_atomic
 
@@ -133,6 +142,7 @@ class KDRunner(Runner):
         if resume_from is not None:
             arguments.update(resume=True, load_from=str(resume_from))
         arguments.update(
+            launcher="pytorch" if is_distributed() else "none",  # the group stands already
             work_dir=str(run_dir.path),
             cfg=config,
             randomness={"seed": seed, "deterministic": False},
@@ -142,7 +152,8 @@ class KDRunner(Runner):
         )
         arguments.setdefault("visualizer", {"type": "Visualizer", "vis_backends": []})
         super().__init__(**arguments)
-        os.rmdir(self._log_dir)  # MMEngine makes a folder for its log; ours is run.log
+        with suppress(FileNotFoundError):  # another rank was first
+            os.rmdir(self._log_dir)  # MMEngine makes a folder for its log; ours is run.log
 
     # At start MMEngine spends seconds asking compilers for their versions and formatting configs.
 
@@ -159,9 +170,27 @@ class KDRunner(Runner):
     build_dataloader = staticmethod(build_loader)
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
-        """Build from the seed."""
+        """Build from the seed, then recompute activations where the config asks for it."""
         set_random_seed(self.seed)
-        return super().build_model(model)
+        built = super().build_model(model)
+        check_student_norm(built, self.cfg)
+        # popped: MMEngine's own way to do it loses the gradients of taps
+        recompute_activations(built, self.cfg.pop("activation_checkpointing", None))
+        return built
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """DDP under a launcher, on the CPU too."""
+        if self.distributed:
+            model_wrapper_cfg = ddp_config(model_wrapper_cfg, self.cfg, model)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Ranks' results meet in the process group, not in a folder that all nodes share."""
+        built = super().build_evaluator(evaluator)
+        if self.distributed:
+            for metric in built.metrics:
+                metric.collect_device = "gpu"  # MMEngine's word for all_gather, on any device
+        return built
 
     def _init_model_weights(self) -> None:
         if self._resume:  # every weight comes from the checkpoint
@@ -189,6 +218,8 @@ class KDRunner(Runner):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call an event's hooks, book their time, and announce ``after_step`` where it is one."""
+        if fn_name == "before_val":
+            average_buffers(self.bare_model)
         with self.clock.event(fn_name):
             super().call_hook(fn_name, **kwargs)
             if fn_name == "after_val":
@@ -221,14 +252,15 @@ class KDRunner(Runner):
         )
 
     def write_row(self, values: dict[str, Any], *, iteration: int) -> dict[str, Any]:
-        """Append one row to scalars.jsonl, send it to the tracker, and return it."""
+        """Append one row to scalars.jsonl, send it to the tracker, and return it; rank 0 writes."""
         row = {
             "iter": iteration,
             "epoch": self.epoch,
             "seconds": round(self.clock.total, 3),
             **values,
         }
-        self.run_dir.append(row)
+        if leads():
+            self.run_dir.append(row)
         if self.tracker is not None:
             with self.clock.part("tracking"):
                 self.tracker.log(row)
@@ -242,8 +274,10 @@ class KDRunner(Runner):
         if self.saved_iteration == iteration:
             return
         path = self.run_dir.checkpoint(iteration)
+        average_buffers(self.bare_model)
         self.save_checkpoint(str(path.parent), path.name, meta={"iter": iteration, "epoch": epoch})
-        self.run_dir.keep_only(path)
+        if leads():
+            self.run_dir.keep_only(path)
         self.saved_iteration = iteration
 
     def save_checkpoint(
@@ -257,7 +291,10 @@ class KDRunner(Runner):
         by_epoch: bool = True,
         backend_args: Any = None,
     ) -> None:
-        """Write a whole checkpoint of tensors and plain values, which ``weights_only`` loads."""
+        """Write a whole checkpoint of tensors and plain values, which ``weights_only`` loads.
+
+        Every rank takes part, rank 0 writes.
+        """
         model = self.bare_model
         metainfo = getattr(self.train_dataloader.dataset, "metainfo", {})
         checkpoint: dict[str, Any] = {
@@ -268,19 +305,22 @@ class KDRunner(Runner):
                 "seconds": self.clock.state(),
                 "dataset_meta": plain(metainfo),
                 "teacher_sha256": teacher_sha256(model),
+                "ranks": self.world_size,
                 **(meta or {}),
             },
             "state_dict": weights_to_cpu(model.state_dict()),
         }
         if save_optimizer:
             checkpoint["optimizer"] = self.optim_wrapper.state_dict()
+            checkpoint["gradients"] = accumulated_gradients(model, self.optim_wrapper)
         if save_param_scheduler:
             checkpoint["param_schedulers"] = [  # OneCycleLR's holds a function, which is no state
                 {k: v for k, v in s.state_dict().items() if not callable(v)}
                 for s in self._schedulers()
             ]
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
-        save_atomic(checkpoint, Path(out_dir) / filename)
+        if leads():
+            save_atomic(checkpoint, Path(out_dir) / filename)
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.param_schedulers or []
@@ -303,6 +343,13 @@ class KDRunner(Runner):
                 value=teacher,
                 fix="restore that teacher or start another --work-dir",
             )
+        ranks = meta.get("ranks", 1)
+        if ranks != self.world_size:
+            raise CheckpointError(
+                f"a run is resumed with as many processes as it had ({ranks})",
+                value=self.world_size,
+                fix=f"start {ranks}, or begin another --work-dir",
+            )
         try:
             self.bare_model.load_state_dict(checkpoint["state_dict"])
         except RuntimeError as error:
@@ -313,6 +360,7 @@ class KDRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self.train_loop._epoch, self.train_loop._iter = meta["epoch"], meta["iter"]
         self.optim_wrapper.load_state_dict(checkpoint["optimizer"])
+        restore_gradients(self.bare_model, checkpoint.get("gradients", {}))
         for scheduler, state in zip(
             self._schedulers(), checkpoint["param_schedulers"], strict=True
         ):

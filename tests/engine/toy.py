@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from pathlib import Path
+
 import numpy as np
 import torch
+from mmcv.cnn import build_norm_layer
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -11,17 +17,40 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
+from fourierkd.errors import DataError
+
 
 @MODELS.register_module(force=True)
 class ToyModel(BaseModel):
-    """Taps: ``features``."""
+    """Taps: ``features``.
 
-    def __init__(self, width: int = 4, init_cfg=None, fail_at: int = -1) -> None:
+    ``norm_eval``: BatchNorm by its running statistics, as in a detector's backbone; ``unused``: one
+    more layer, which no loss reaches.
+    """
+
+    def __init__(
+        self,
+        width: int = 4,
+        init_cfg=None,
+        fail_at: int = -1,
+        norm_eval: bool = False,
+        norm_cfg: dict | None = None,
+        unused: bool = False,
+    ) -> None:
         super().__init__(data_preprocessor=BaseDataPreprocessor(), init_cfg=init_cfg)
         self.features = nn.Conv2d(3, width, 3, padding=1)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = build_norm_layer(norm_cfg or {"type": "BN"}, width)[1]
         self.head = nn.Conv2d(width, 2, 1)
+        self.norm_eval = norm_eval
+        if unused:
+            self.idle = nn.Conv2d(width, 2, 1)
         self.fail_at, self.step = fail_at, 0
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.norm_eval:
+            self.norm.eval()
+        return self
 
     def forward(self, inputs, data_samples=None, mode="tensor"):
         inputs = torch.stack(inputs) if isinstance(inputs, list) else inputs
@@ -84,6 +113,35 @@ class StopAt(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.at:
             runner.run_dir.ask_stop("stopped", "the coordinator wants it")
+
+
+@HOOKS.register_module(force=True)
+class RankEvent(Hook):
+    """On one rank, once (while there is no file ``mark``), after iteration ``at``: die or fail."""
+
+    def __init__(self, rank: int, at: int, mark: str, event: str) -> None:
+        self.rank, self.at, self.mark, self.event = rank, at, Path(mark), event
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.rank != self.rank or runner.iter + 1 != self.at or self.mark.exists():
+            return
+        self.mark.touch()
+        if self.event == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.event == "fail":
+            raise DataError("a sample of this rank cannot be read", value="shard.tar")
+        raise ValueError(self.event)
+
+
+@HOOKS.register_module(force=True)
+class Slow(Hook):
+    """Make an iteration take ``seconds`` longer."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        time.sleep(self.seconds)
 
 
 @METRICS.register_module(force=True)

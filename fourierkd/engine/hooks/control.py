@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.ranks import first_wish, leads
 from fourierkd.engine.runner import KDRunner
 
 
@@ -22,9 +23,11 @@ class StopRun(Exception):  # noqa: N818 - not an error
 class ControlHook(Hook):
     """At every step: where a stop is asked for, save the last checkpoint and raise ``StopRun``.
 
-    Training by epochs stops at once, and goes on from the last epoch's checkpoint.
+    Training by epochs stops at once, and goes on from the last epoch's checkpoint. Several ranks
+    agree, as a signal reaches them in different iterations.
 
-    Cost: one look for a file an iteration (a few microseconds).
+    Cost: one look for a file an iteration (a few microseconds); with several ranks one all_reduce
+    of a number on the CPU.
     """
 
     priority = "LOWEST"
@@ -47,13 +50,14 @@ class ControlHook(Hook):
             self._stop_if_asked(runner, save=(iteration, epoch))
 
     def _stop_if_asked(self, runner: KDRunner, save: tuple[int, int] | None = None) -> None:
+        asked: dict[str, Any] | None = None
         if runner.signals:
-            state, reason = "stopped", f"signal {runner.signals[0]}"
-        else:
+            asked = {"state": "stopped", "reason": f"signal {runner.signals[0]}"}
+        elif leads():
             asked = runner.run_dir.stop_asked()
-            if asked is None:
-                return
-            state, reason = asked["state"], asked["reason"]
+        asked = first_wish(asked)
+        if asked is None:
+            return
         if save is not None:
             runner.save_last(*save)
-        raise StopRun(state, reason)
+        raise StopRun(asked["state"], asked["reason"])

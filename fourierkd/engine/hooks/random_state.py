@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, set_random_seed
 
 from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.ranks import gather
 from fourierkd.engine.runner import KDRunner
 
 KEY = "random_state"
@@ -24,6 +26,9 @@ KEY = "random_state"
 @HOOKS.register_module()
 class RandomStateHook(Hook):
     """Seed at the start of training; save and restore Python's, NumPy's, torch's and CUDA's states.
+
+    Rank r starts from the seed + r, so that noise and augmentation differ between ranks; every
+    rank's state is in the checkpoint.
 
     Bitwise equal on a CPU with ``num_workers=0``; workers of a data loader have states of their
     own, which start anew from the seed. Cost: about 20 kB in a checkpoint.
@@ -36,11 +41,13 @@ class RandomStateHook(Hook):
 
     def after_load_checkpoint(self, runner: KDRunner, checkpoint: dict[str, Any]) -> None:
         """Keep the states for the start of training."""
-        self._restored = checkpoint.get(KEY)
+        states = checkpoint.get(KEY)
+        self._restored = states[get_rank()] if isinstance(states, list) else states
 
     def before_save_checkpoint(self, runner: KDRunner, checkpoint: dict[str, Any]) -> None:
         """Add the states."""
-        checkpoint[KEY] = get_state()
+        states = gather(get_state())
+        checkpoint[KEY] = states if len(states) > 1 else states[0]
 
     def before_train_epoch(self, runner: KDRunner) -> None:
         """Bring the data to where it was, then set the states."""
@@ -50,10 +57,10 @@ class RandomStateHook(Hook):
                 loop.dataloader_iterator.skip_iter(loop.iter)
                 loop.fast_forward_on_resume = True  # done: the loop need not
             if self._restored is None:
-                set_random_seed(runner.seed)
+                set_random_seed(runner.seed, diff_rank_seed=True)
             loop.dataloader_iterator._ensure_iterator()  # draws a number, once a run
         elif self._restored is None and loop.iter == 0:
-            set_random_seed(runner.seed)
+            set_random_seed(runner.seed, diff_rank_seed=True)
         if self._restored is not None:
             set_state(self._restored)
             self._restored = None
@@ -70,8 +77,15 @@ def get_state() -> dict[str, Any]:
             *numbers,
         ),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": _cuda_states(),
     }
+
+
+def _cuda_states() -> list[torch.Tensor]:
+    """Of all devices; of a rank's own, as asking the others would claim memory on each of them."""
+    if not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_rng_state()] if is_distributed() else torch.cuda.get_rng_state_all()
 
 
 def set_state(state: dict[str, Any]) -> None:
@@ -81,5 +95,7 @@ def set_state(state: dict[str, Any]) -> None:
     name, keys, *numbers = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *numbers))
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+    if state["cuda"] and is_distributed():
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())
+    elif state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])

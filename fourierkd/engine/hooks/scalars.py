@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.hooks.checkpoint import short_names
+from fourierkd.engine.ranks import mean
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import RunError
 
@@ -26,6 +27,9 @@ class ScalarsHook(Hook):
     as they are now ``distill/<loss>/mix`` (mean of the mixing weight a over channels, in [0, 1]),
     ``distill/<loss>/sphere_radius`` and ``distill/<loss>/gradient_share`` (|g| / (|g| + |g of the
     rest|) at the student's taps, of one iteration).
+
+    With several ranks ``train/<loss key>`` is the mean over ranks; times and the gradient share are
+    those of rank 0.
 
     Cost: a few tens of microseconds an iteration; a row costs below a millisecond, of which the
     gradient share takes two norms over the tapped maps, and no extra backward pass.
@@ -77,6 +81,7 @@ class ScalarsHook(Hook):
 
     def _row(self, runner: KDRunner) -> dict[str, float]:
         row = {key: float(value) / self._count for key, value in self._sums.items()}
+        row |= mean({key: value for key, value in row.items() if key.startswith("train/")})
         data, step = runner.clock.seconds["data"], runner.clock.seconds["step"]
         row["time/data"] = (data - self._clock[0]) / self._count
         row["time/iter"] = row["time/data"] + (step - self._clock[1]) / self._count

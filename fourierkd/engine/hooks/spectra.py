@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.ranks import leads
 from fourierkd.engine.runner import KDRunner
 from fourierkd.run_dir import write_atomic
 from fourierkd.spectral.frequency import (
@@ -46,6 +47,8 @@ class SpectraHook(Hook):
         every: draw at every so many validations; 0 for the end alone.
         edges: of the bands, increasing fractions of Nyquist.
 
+    With several ranks: of rank 0's batch.
+
     Cost: two Fourier transforms of the tapped maps a validation, and about 10 ms a picture.
     """
 
@@ -58,7 +61,7 @@ class SpectraHook(Hook):
     def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
         """Have the maps kept where a validation follows, or the end."""
         model: Any = runner.bare_model
-        if hasattr(model, "keep_features"):
+        if hasattr(model, "keep_features") and leads():
             model.keep_features = (
                 runner.validation_follows(batch_idx) or runner.iter + 1 == runner.max_iters
             )
