@@ -7,9 +7,7 @@ first iteration.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -32,6 +30,7 @@ from fourierkd.distill.terms import (
     pair_levels,
     read_terms,
 )
+from fourierkd.distill.timers import Timers
 from fourierkd.errors import ConfigError, near
 
 MODEL_KEYS = ("student", "teacher", "losses", "inherit", "pretrained")
@@ -106,7 +105,7 @@ class Distiller(BaseModel):
         self.keep_features = self.keep_gradients = False
         self.last_features: dict[str, list[FeaturePair]] = {}
         self._gradients: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        self._timers = _Timers()
+        self._timers = Timers()
         self._terms = read_terms(losses)
         self._indices: dict[str, list[tuple[int, int]]] = {}
         heads = [term.heads for term in self._terms.values() if term.heads is not None]
@@ -127,6 +126,7 @@ class Distiller(BaseModel):
                 teacher.get("checkpoint"),
                 taps,
                 heads=[teacher_head for _, teacher_head in heads],
+                compile=teacher.get("compile", False),
             )
             check_same_input(built, self.teacher.model)
             self._matches = match_modules(built, self.teacher.model, inherit)
@@ -299,40 +299,3 @@ class Distiller(BaseModel):
         if self.teacher is not None:
             self.teacher.move(fn)
         return self
-
-
-class _Timers:
-    """Wall time of a step's parts on the CPU; on CUDA device time, by events read when asked."""
-
-    def __init__(self) -> None:
-        self._marks: dict[str, tuple[Any, Any]] = {}
-        self._cuda = False
-
-    def restart(self, inputs: Any) -> Callable[[str], Any]:
-        self._marks = {}
-        self._cuda = isinstance(inputs, Tensor) and inputs.is_cuda
-        return self._part
-
-    @contextmanager
-    def _part(self, name: str) -> Iterator[None]:
-        start = self._mark()
-        yield
-        self._marks[name] = (start, self._mark())
-
-    def _mark(self) -> Any:
-        if not self._cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def seconds(self) -> dict[str, float]:
-        """Seconds by part; a part that did not run is not in it."""
-        if not self._cuda:
-            return {name: end - start for name, (start, end) in self._marks.items()}
-        for _, end in self._marks.values():
-            end.synchronize()
-        return {n: start.elapsed_time(end) / 1000 for n, (start, end) in self._marks.items()}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Timers:
-        return _Timers()

@@ -505,7 +505,7 @@ def test_bfloat16_autocast(det_batch):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses, total = step(model, det_batch())
     assert losses["distill.iou.loss"].dtype == torch.float32
-    assert float(losses["distill.iou.loss"]) == pytest.approx(float(full), rel=0.1)
+    assert losses["distill.iou.loss"].item() == pytest.approx(full.item(), rel=0.1)
     total.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.student.bbox_head.parameters())
 
@@ -572,3 +572,70 @@ def test_the_pair_of_the_paper_without_this_branch_is_named_at_build():
     teacher = {"model": REPPOINTS, "checkpoint": "random"}
     with pytest.raises(ConfigError, match="remove model.losses.iou.*as the paper does"):
         Distiller(RETINA, teacher, losses)
+
+
+HEADS = {"student_head": "bbox_head", "teacher_head": "bbox_head", "loss": {"type": "IoUAwareLoss"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"connector": "auto"}, "unknown key of model.losses.iou.*'connector'.*student_head"),
+        ({"student_tap": "neck"}, "unknown key of model.losses.iou.*'student_tap'"),
+        ({"student_head": ["bbox_head"]}, r"student_head is a module path, got \['bbox_head'\]"),
+        ({"teacher_head": None}, "teacher_head is a module path"),
+        ({"warmup_iters": -1}, "warmup_iters"),
+        ({"loss": {"type": "IoUAwareLoss", "num_points": 9}}, "unknown key.*'num_points'"),
+        ({"loss": {"type": "IoUAwareLoss", "loss_weight": 0}}, "loss_weight must be above 0"),
+        ({"loss": {"type": "FourierLoss"}}, "unknown key of model.losses.iou.*_head'"),
+        ({"teacher_head": "box_head"}, "unknown teacher head.*'box_head'.*bbox_head"),
+        ({"student_head": "box_head"}, "unknown student head.*'box_head'.*bbox_head"),
+        ({"loss": {"type": "IoUAwareLoss", "loss_weight": [1.5, 1.5]}}, "a finite number"),
+    ],
+)
+def test_each_wrong_entry_is_a_named_error(change, message):
+    teacher = {"model": RETINA, "checkpoint": "random"}
+    with pytest.raises(ConfigError, match=message):
+        Distiller(RETINA, teacher, {"iou": {**HEADS, **change}})
+
+
+@pytest.mark.parametrize("key", ["student_head", "teacher_head"])
+def test_both_heads_are_named(key):
+    entry = {k: v for k, v in HEADS.items() if k != key}
+    with pytest.raises(ConfigError, match=f"model.losses.iou needs a {key}"):
+        Distiller(RETINA, {"model": RETINA, "checkpoint": "random"}, {"iou": entry})
+
+
+def test_a_segmentation_head_is_refused(psp):
+    losses = {"iou": {**HEADS, "student_head": "decode_head", "teacher_head": "decode_head"}}
+    with pytest.raises(ConfigError, match=r"RetinaNet, RPN\) or of RepPoints.*student PSPHead"):
+        Distiller(psp(), {"model": psp(), "checkpoint": "random"}, losses)
+
+
+def test_a_teacher_in_train_mode_and_maps_of_other_sizes_are_named(det_batch):
+    model = distiller("reppoints")
+    model.teacher.model.train()  # a RepPoints head then gives points, not boxes
+    with pytest.raises(ConfigError, match="keep the teacher in eval mode"):
+        step(model, det_batch())
+    student, teacher = retina_head(), retina_head()
+    with torch.no_grad():
+        outputs = student.bbox_head(features(3))
+        answer = teacher.bbox_head([m[:, :, 1:] for m in features(4)])
+    with pytest.raises(ConfigError, match="maps of one size"):
+        iou_loss(student, teacher, outputs, [*answer[0], *answer[1]], TRUTH, 32)
+
+
+def test_the_head_of_a_teacher_ends_its_forward(det_batch):
+    """Alone, without a tap: nothing behind the RPN runs."""
+    model, head = PAIRS["faster"]
+    losses = {"iou": {**HEADS, "student_head": head, "teacher_head": head}}
+    built = Distiller(model, {"model": model, "checkpoint": "random"}, losses).train()
+    calls = Counter()
+    count(calls, built.teacher.model.rpn_head, "forward", "predict_by_feat")
+    count(calls, built.teacher.model.roi_head, "forward")
+    losses, total = step(built, det_batch())
+    assert calls == {"forward": 1}
+    assert set(built.losses) == {"iou"}
+    assert not built.connectors
+    assert losses["distill.iou.loss"] > 0
+    total.backward()
