@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from fourierkd.distill.registry import register_all
 from fourierkd.doctor.deploy import check_cost, check_export
 from fourierkd.doctor.metric import check_metric, read_claim
+from fourierkd.doctor.precision import check_dtype
 from fourierkd.doctor.probes import check_bands, check_shortcut
 from fourierkd.doctor.report import CHECKS, FAIL, OK, SKIP, Check
 from fourierkd.doctor.step import Step, observe
 from fourierkd.doctor.step_checks import (
     check_connectors,
-    check_dtype,
     check_gradients,
     check_levels,
     check_losses,
@@ -152,7 +152,7 @@ def _step_checks(subject: Subject, step: Step, effort: Effort) -> dict[str, Call
         "levels": lambda: check_levels(step.levels, (height, width), model.left_out),
         "connectors": lambda: check_connectors(step.levels),
         "gradients": lambda: check_gradients(step),
-        "gradient share": lambda: check_shares(step.levels, weights),
+        "gradient share": lambda: check_shares(step, weights),
         "shortcut": lambda: check_shortcut(
             model.losses, step.maps, steps=effort.steps, seed=subject.seed
         ),

@@ -6,6 +6,7 @@ both maps at every loss. Gradients are taken at the student's maps, loss by loss
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -61,6 +62,7 @@ class Step(NamedTuple):
         levels: of the losses that compare maps.
         maps: per such loss (student after its connector, teacher) a level, detached.
         student_gradients: norm of each distillation loss's gradient over the student's parameters.
+        student_rest: norm of all other losses' gradient over the parameters that this one reaches.
         teacher_gradients: teacher parameters that got a gradient.
         teacher_graph: losses whose teacher map carries a graph.
         unused: trainable parameters that got no gradient.
@@ -71,6 +73,7 @@ class Step(NamedTuple):
     levels: list[LevelRecord]
     maps: dict[str, list[tuple[Tensor, Tensor]]]
     student_gradients: dict[str, float]
+    student_rest: dict[str, float]
     teacher_gradients: list[str]
     teacher_graph: list[str]
     unused: list[str]
@@ -117,7 +120,8 @@ def _observe(subject: Subject) -> Step:
     at = [raw[key] for key in places]
     student = [p for p in model.student.parameters() if p.requires_grad]
     gradients = {name: _gradients(loss, [*at, *student]) for name, loss in own.items()}
-    whole = dict(zip(places, _gradients(total, at), strict=True))
+    everything = _gradients(total, [*at, *student])
+    whole = dict(zip(places, everything[: len(at)], strict=True))
     tasks = dict(zip(places, _gradients(task, at), strict=True))
     predictions = _prediction_gradients(subject, raw, outputs)
     teacher_parameters = [] if model.teacher is None else model.teacher.model.named_parameters()
@@ -148,7 +152,16 @@ def _observe(subject: Subject) -> Step:
         ],
         maps=_by_loss(connected, teachers),
         student_gradients={
-            name: sum(_norm(g) ** 2 for g in found[len(at) :]) ** 0.5
+            name: math.hypot(*map(_norm, found[len(at) :])) for name, found in gradients.items()
+        },
+        student_rest={
+            name: math.hypot(
+                *(
+                    _norm(_others(all_of, own_of))
+                    for all_of, own_of in zip(everything, found, strict=True)
+                    if own_of is not None
+                )
+            )
             for name, found in gradients.items()
         },
         teacher_gradients=[name for name, p in teacher_parameters if p.grad is not None],

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, listed, number, worst
 from fourierkd.doctor.step import LevelRecord, Step
-from fourierkd.doctor.subject import Subject
-from fourierkd.doctor.watch import unchanged
-from fourierkd.engine.runner import first_line
 
 SHARE_LOW, SHARE_HIGH = 0.01, 0.99
-HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 
 def check_taps(levels: Sequence[LevelRecord]) -> Check:
@@ -187,31 +178,32 @@ def check_gradients(step: Step) -> Check:
     return Check("gradients", OK, value, "", facts)
 
 
-def check_shares(levels: Sequence[LevelRecord], weights: Mapping[str, Sequence[float]]) -> Check:
-    """Each loss's share of the gradient at its maps, |g| / (|g| + |rest|).
+def check_shares(step: Step, weights: Mapping[str, Sequence[float]]) -> Check:
+    """Each loss's share of the gradient, |g| / (|g| + |rest|), at the student's maps.
+
+    A loss that compares heads has its share at the student's parameters that it reaches.
 
     Args:
-        levels: what was compared.
+        step: what was observed.
         weights: loss name -> loss_weight by level.
     """
-    by_loss: dict[str, list[LevelRecord]] = {}
-    for record in levels:
-        if record.own + record.rest > 0:
-            by_loss.setdefault(record.loss, []).append(record)
-    if not by_loss:
-        return Check("gradient share", SKIP, "no gradient at any compared map")
     lines, facts, proposals = [], {}, []
-    for name, records in by_loss.items():
-        shares = [r.own / (r.own + r.rest) for r in records]
-        own, rest = (math.hypot(*(getattr(r, side) for r in records)) for side in ("own", "rest"))
-        facts[name] = {
-            "levels": {r.name: share for r, share in zip(records, shares, strict=True)},
-            "share": own / (own + rest),
-        }
-        shown = ", ".join(_percent(share) for share in shares)
-        lines.append(f"{name}: {shown}" + (" by level" if len(shares) > 1 else ""))
+    for name, norm in step.student_gradients.items():
+        records = [r for r in step.levels if r.loss == name]
+        sides = [(r.own, r.rest) for r in records if r.own + r.rest > 0]
+        if not records and norm > 0:
+            sides = [(norm, step.student_rest[name])]
+        if not sides:
+            continue
+        shares = [own / (own + rest) for own, rest in sides]
+        own, rest = (math.hypot(*side) for side in zip(*sides, strict=True))
+        total = own / (own + rest)
+        facts[name] = {"levels": shares if records else None, "share": total}
+        lines.append(f"{name}: {', '.join(map(_percent, shares))}")
         if len(shares) > 1:
-            lines[-1] += f", {_percent(own / (own + rest))} of all"
+            lines[-1] += f" by level, {_percent(total)} of all"
+        elif not records:
+            lines[-1] += " at the student's parameters"
         if all(SHARE_LOW <= share <= SHARE_HIGH for share in shares):
             continue
         factor = rest / own if own > 0 else 0.0
@@ -223,6 +215,8 @@ def check_shares(levels: Sequence[LevelRecord], weights: Mapping[str, Sequence[f
             proposals.append(f"{number(factor)} times the weights of {name}")
         else:
             proposals.append(f"{name} has none")
+    if not lines:
+        return Check("gradient share", SKIP, "no gradient to share")
     advice = ""
     if proposals:
         advice = "one side is drowned at a map; equal shares over all: " + ", ".join(proposals)
@@ -242,63 +236,3 @@ def check_unused(unused: Sequence[str], total: int) -> Check:
         advice = "freeze or remove them, or set find_unused_parameters=True for several GPUs"
         return Check("unused parameters", WARN, value, advice, facts)
     return Check("unused parameters", OK, f"all {total} trainable tensors get one", "", facts)
-
-
-class _FourierDtypes(TorchDispatchMode):
-    """Notes the dtype that enters each Fourier transform."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[torch.dtype] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "_fft_" in str(func) and args and isinstance(args[0], Tensor):
-            self.seen.append(args[0].dtype)
-        return func(*args, **(kwargs or {}))
-
-
-def check_dtype(subject: Subject) -> Check:
-    """What reaches the Fourier transforms is float32 or float64, also under the config's AMP."""
-    name, amp = "fft dtype", subject.amp
-    under = f"under autocast to {_short(amp)}" if amp else "without autocast"
-    subject.full_weights()
-    subject.reseed()
-    subject.model.train()
-    device = subject.device.type
-    try:
-        with (
-            unchanged(subject.model),
-            _FourierDtypes() as mode,
-            torch.autocast(device, dtype=amp, enabled=amp is not None),
-        ):
-            losses = subject.model(subject.inputs, subject.samples(), mode="loss")
-    except Exception as error:
-        if amp is None:
-            raise
-        value = f"a step {under} fails ({type(error).__name__}: {first_line(error)})"
-        return Check(name, FAIL, value, "train without AMP, or with another dtype")
-    finally:
-        torch.clear_autocast_cache()
-    infinite = [
-        key
-        for key, value in losses.items()
-        if key.startswith("distill.") and not math.isfinite(float(value.detach()))
-    ]
-    seen = list(dict.fromkeys(mode.seen))
-    facts = {
-        "amp": _short(amp) if amp else None,
-        "dtypes": [_short(d) for d in seen],
-        "calls": len(mode.seen),
-    }
-    if infinite:
-        return Check(name, FAIL, f"{under} not finite: {listed(infinite)}", "use bfloat16", facts)
-    if not seen:
-        return Check(name, SKIP, f"no loss takes a Fourier transform; finite {under}", "", facts)
-    half = [d for d in seen if d in HALF_DTYPES]
-    value = f"{', '.join(_short(d) for d in seen)} at {len(mode.seen)} transforms {under}"
-    advice = "lift the maps to float32 before the transform" if half else ""
-    return Check(name, FAIL if half else OK, value, advice, facts)
-
-
-def _short(dtype: torch.dtype | None) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -40,6 +40,8 @@ REFUSED_BY = (
     ("pair_levels", "", "levels"),
     ("build_connector", "", "connectors"),
     ("build_loss", "", "losses"),
+    ("build_head_loss", "", "losses"),
+    ("pair_heads", "", "taps"),
     ("_check_loss", "", "losses"),
     ("load_strictly", "", "teacher weights"),
     ("build_model", "", "build"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fourierkd.doctor.step import LevelRecord
+from fourierkd.doctor.step import LevelRecord, Step
 from fourierkd.doctor.step_checks import (
     check_connectors,
     check_levels,
@@ -37,10 +37,17 @@ def record(level: int = 0, **changes) -> LevelRecord:
     )
 
 
+def step(*levels: LevelRecord, **changes) -> Step:
+    """A step of one loss with these levels."""
+    nothing: dict = {field: {} for field in Step._fields}
+    seen = {"levels": list(levels), "student_gradients": {"fourier": 1.0}}
+    return Step(**{**nothing, **seen, "student_rest": {"fourier": 3.0}, **changes})
+
+
 def test_shares_by_level_and_over_all():
-    check = check_shares([record(), record(1, own=3.0)], {"fourier": [2.0, 2.0]})
+    check = check_shares(step(record(), record(1, own=3.0)), {"fourier": [2.0, 2.0]})
     assert check.status == "ok"
-    assert check.facts["fourier"]["levels"] == {"fourier.0": 0.5, "fourier.1": 0.75}
+    assert check.facts["fourier"]["levels"] == [0.5, 0.75]
     own, rest = 10**0.5, 2**0.5
     assert check.facts["fourier"]["share"] == pytest.approx(own / (own + rest))
 
@@ -49,16 +56,23 @@ def test_shares_by_level_and_over_all():
     ("own", "proposed"), [(1e4, "loss_weight 0.0002"), (1e-4, "loss_weight 2e+04")]
 )
 def test_a_drowned_side_is_told_the_weight_of_equal_shares(own, proposed):
-    check = check_shares([record(own=own)], {"fourier": [2.0]})
+    check = check_shares(step(record(own=own)), {"fourier": [2.0]})
     assert check.status == "warn"
     assert proposed in check.advice
 
 
 def test_weights_by_level_get_a_factor():
-    check = check_shares([record(), record(1, own=1e4)], {"fourier": [2.0, 1.0]})
+    check = check_shares(step(record(), record(1, own=1e4)), {"fourier": [2.0, 1.0]})
     assert check.status == "warn"
     assert "times the weights of fourier" in check.advice
-    assert check_shares([record(own=0.0, rest=0.0)], {}).status == "skip"
+    assert check_shares(step(record(own=0.0, rest=0.0)), {}).status == "skip"
+
+
+def test_a_loss_on_heads_is_shared_at_the_parameters_it_reaches():
+    check = check_shares(step(), {"fourier": [2.0]})
+    assert check.facts["fourier"]["share"] == 0.25
+    assert check.value == "fourier: 25 % at the student's parameters"
+    assert check_shares(step(student_gradients={"fourier": 0.0}), {}).status == "skip"
 
 
 def test_strides_are_compared_by_level():

@@ -1,0 +1,134 @@
+"""The shapes pairs of both packages on a few images: healthy, and with faults of such models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fourierkd.distill.model_config import build_model
+from fourierkd.distill.taps import isolated_random_state
+from fourierkd.doctor.examine import Effort, diagnose
+from fourierkd.engine.config import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "shapes"
+QUICK = Effort(images=2, steps=2)
+PSP, RETINA = CONFIGS / "pspnet_fourier.py", CONFIGS / "retinanet_fourier.py"
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory):
+    """Options that make a pair small: a few images, and a teacher whose norms have seen some."""
+    root = tmp_path_factory.mktemp("shapes")
+
+    def make(config: Path) -> dict:
+        path = root / f"{config.stem}.pth"
+        sizes = {"size": 4, "val_size": 2, "test_size": 2}
+        options = {f"prepare_data.{key}": value for key, value in sizes.items()}
+        options |= {
+            "data_root": str(root / "data"),
+            "train_dataloader.batch_size": 2,
+            "train_dataloader.dataset.indices": 4,
+            "val_dataloader.batch_size": 2,
+            "model.teacher.checkpoint": str(path),
+        }
+        if not path.exists():
+            with isolated_random_state():
+                torch.manual_seed(0)
+                model = build_model(load_config(config).model.teacher.model, role="teacher").train()
+                with torch.no_grad():
+                    for _ in range(3):
+                        model(torch.randn(2, 3, 64, 64), mode="tensor")
+            torch.save({"state_dict": model.state_dict()}, path)
+        return options
+
+    return make
+
+
+def examined(config: Path, options: dict) -> dict:
+    return {check.name: check for check in diagnose(config, options, effort=QUICK)}
+
+
+def failed(checks: dict) -> set[str]:
+    return {name for name, check in checks.items() if check.status == "fail"}
+
+
+@pytest.mark.parametrize(
+    ("config", "scope", "strides"), [(PSP, "mmseg", [4.0]), (RETINA, "mmdet", [4.0, 8.0, 16.0])]
+)
+def test_a_pair_of_each_package(few, config, scope, strides):
+    checks = examined(config, few(config))
+    # this teacher knows nothing, so its metric may be no better than that of random weights
+    assert failed(checks) <= {"teacher metric"}, [checks[name] for name in failed(checks)]
+    assert [pair["student"] for pair in checks["levels"].facts["fourier"]["strides"]] == strides
+    assert checks["export"].facts["scope"] == scope
+    assert "load strictly in" in checks["export"].value
+    assert checks["unused parameters"].status == "ok"
+    shares = checks["bands"].facts["fourier.0"]["shares"]
+    assert sum(shares) == pytest.approx(1.0, rel=1e-3)
+    assert checks["teacher metric"].facts["images"] == 2
+
+
+def test_pixels_of_another_mean(few):
+    config = PSP
+    options = few(config) | {"model.teacher.model.data_preprocessor.mean": [0.0, 0.0, 0.0]}
+    checks = examined(config, options)
+    assert failed(checks) == {"same input"}
+    assert "data_preprocessor.mean" in checks["same input"].value
+
+
+def test_channels_in_another_order(few):
+    checks = examined(PSP, few(PSP) | {"model.teacher.model.data_preprocessor.bgr_to_rgb": False})
+    assert failed(checks) == {"same input"}
+
+
+def test_a_tap_of_an_auxiliary_head(few):
+    aux = {
+        "type": "FCNHead",
+        "in_channels": 32,
+        "in_index": 2,
+        "channels": 8,
+        "num_convs": 1,
+        "num_classes": 9,
+        "norm_cfg": {"type": "BN"},
+        "loss_decode": {"type": "CrossEntropyLoss", "loss_weight": 0.4},
+    }
+    options = few(PSP) | {
+        "model.student.auxiliary_head": aux,
+        "model.losses.fourier.student_tap": "auxiliary_head.convs",
+    }
+    checks = examined(PSP, options)
+    assert failed(checks) == {"taps"}
+    assert "never called" in checks["taps"].value
+
+
+def test_a_tap_of_another_stage(few):
+    taps = {"student_tap": "backbone.layer2", "teacher_tap": "backbone.layer4"}
+    options = {f"model.losses.fourier.{side}": path for side, path in taps.items()}
+    checks = examined(RETINA, few(RETINA) | options)
+    assert failed(checks) - {"teacher metric"} == {"levels"}
+    assert "stride 4 of the student against 16 of the teacher" in checks["levels"].value
+
+
+def test_levels_that_only_one_side_has_are_named(few):
+    options = few(RETINA) | {"model.losses.fourier.student_tap": "backbone.layer4"}
+    checks = examined(RETINA, options)
+    assert checks["levels"].status == "ok"
+    assert "left out teacher neck stride 4" in checks["levels"].value
+
+
+def test_a_student_frozen_up_to_its_tap(few):
+    checks = examined(PSP, few(PSP) | {"model.student.backbone.frozen_stages": 4})
+    assert failed(checks) == {"gradients"}
+    assert "frozen up to its tap" in checks["gradients"].value
+
+
+def test_a_teacher_of_other_classes_cannot_be_scored_as_the_student(few):
+    options = few(RETINA) | {
+        "model.teacher.model.bbox_head.num_classes": 80,
+        "model.teacher.checkpoint": "random",
+    }
+    checks = examined(RETINA, options)
+    assert failed(checks) >= {"teacher weights"}
+    assert checks["teacher metric"].status in ("warn", "fail")
