@@ -41,6 +41,9 @@ def add_doctor_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of weights, data and draws; default 0")
     parser.add_argument("--device", metavar="D", help="e.g. cpu or cuda; default as a run")
     parser.add_argument(
+        "--amp", choices=("fp16", "bf16"), help="mixed precision, as the run will be given it"
+    )
+    parser.add_argument(
         "--accept",
         nargs="+",
         default=[],
@@ -62,10 +65,13 @@ def doctor_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from fourierkd.doctor.examine import Effort, diagnose
-    from fourierkd.engine.config import parse_cfg_options
+    from fourierkd.engine.config import load_config, parse_cfg_options
     from fourierkd.engine.console import console_to
+    from fourierkd.engine.switches import switch_options
 
     options = parse_cfg_options(args.cfg_options)
+    if args.amp:
+        options |= switch_options(load_config(args.config, options), amp=args.amp)
     with (
         tempfile.TemporaryDirectory() as folder,
         console_to(Path(folder) / "log") as terminal,

@@ -229,9 +229,11 @@ def amp_dtype(optim_wrapper: Mapping[str, Any], device: torch.device) -> torch.d
 
     ``AmpOptimWrapper`` without a dtype takes float16 on CUDA and bfloat16 on the CPU.
     """
-    if "Amp" not in str(optim_wrapper.get("type", "")):
+    kind, name = str(optim_wrapper.get("type", "")), optim_wrapper.get("dtype")
+    if "Bf16" in kind:
+        return torch.bfloat16
+    if "Amp" not in kind:
         return None
-    name = optim_wrapper.get("dtype")
     if name is None:
         return torch.float16 if device.type == "cuda" else torch.bfloat16
     dtype = getattr(torch, str(name).removeprefix("torch."), None)

@@ -51,6 +51,12 @@ def test_a_fault_ends_with_1_and_json_goes_to_stdout(doctor):
     assert "failed: teacher weights" in err
 
 
+def test_mixed_precision_as_the_run_gets_it(doctor):
+    code, out, _ = doctor("--amp", "bf16")
+    assert code == 0
+    assert "under autocast to bfloat16" in out
+
+
 def test_an_accepted_fault_ends_with_0(doctor):
     code, out, _ = doctor("--accept", "teacher weights", "teacher metric", checkpoint="random")
     assert code == 0

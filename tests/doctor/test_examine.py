@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fourierkd.doctor.examine import diagnose
 from fourierkd.doctor.report import CHECKS, exit_code
-from fourierkd.doctor.subject import build_subject
+from fourierkd.doctor.subject import amp_dtype, build_subject
 from tests.doctor.conftest import CONFIG, QUICK
 
 
@@ -227,7 +227,7 @@ def test_the_student_alone_distils_nothing(examined):
 def test_a_half_precision_transform_is_found_under_amp_only(examined):
     loss = {"type": "HalfLoss"}
     assert examined(loss=loss)["fft dtype"].status == "ok"
-    amp = {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"}
+    amp = {"optim_wrapper.type": "Bf16OptimWrapper"}
     assert examined(more=amp)["fft dtype"].facts == {
         "amp": "bfloat16",
         "dtypes": ["float32"],
@@ -236,6 +236,20 @@ def test_a_half_precision_transform_is_found_under_amp_only(examined):
     check = examined(more=amp, loss=loss)["fft dtype"]
     assert check.status == "fail"
     assert "under autocast to bfloat16" in check.value
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "device", "dtype"),
+    [
+        ({"type": "OptimWrapper"}, "cpu", None),
+        ({"type": "Bf16OptimWrapper"}, "cuda", torch.bfloat16),
+        ({"type": "AmpOptimWrapper"}, "cuda", torch.float16),
+        ({"type": "AmpOptimWrapper"}, "cpu", torch.bfloat16),
+        ({"type": "AmpOptimWrapper", "dtype": "float16"}, "cpu", torch.float16),
+    ],
+)
+def test_autocast_of_the_optimizer_wrappers(wrapper, device, dtype):
+    assert amp_dtype(wrapper, torch.device(device)) == dtype
 
 
 def test_a_loss_still_warming_up_is_measured_at_its_full_weight(examined):

@@ -70,6 +70,30 @@ def test_a_pair_of_each_package(few, config, scope, strides):
     assert checks["teacher metric"].facts["images"] == 2
 
 
+HEADS = {
+    "student_head": "bbox_head",
+    "teacher_head": "bbox_head",
+    "loss": {"type": "IoUAwareLoss", "loss_weight": 1.5},
+}
+
+
+def test_a_loss_on_heads_beside_one_on_maps(few):
+    checks = examined(RETINA, few(RETINA) | {"model.losses.iou": HEADS})
+    assert failed(checks) <= {"teacher metric"}, [checks[name] for name in failed(checks)]
+    assert checks["losses"].facts["distill.iou.loss"] > 0
+    assert checks["gradients"].facts["student"]["iou"] > 0
+    assert 0 < checks["gradient share"].facts["iou"]["share"] < 1
+    assert "iou: " in checks["gradient share"].value
+    assert set(checks["shortcut"].facts) == {"fourier"}
+
+
+def test_heads_that_differ_in_classes_are_refused(few):
+    more = {"model.losses.iou": HEADS, "model.student.bbox_head.num_classes": 5}
+    checks = examined(RETINA, few(RETINA) | more)
+    assert failed(checks) == {"taps"}
+    assert "classes" in checks["taps"].value
+
+
 def test_pixels_of_another_mean(few):
     config = PSP
     options = few(config) | {"model.teacher.model.data_preprocessor.mean": [0.0, 0.0, 0.0]}
