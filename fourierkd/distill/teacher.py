@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fourierkd.distill.checkpoint import load_state_dict, sha256, student_state_dict
+from fourierkd.distill.compiled import compile_failures, compile_parts
 from fourierkd.distill.fetch import fetch, is_address
 from fourierkd.distill.model_config import ModelSpec, build_model
 from fourierkd.distill.taps import Taps, isolated_random_state
@@ -30,6 +31,7 @@ class FrozenTeacher:
             the word "random" for a teacher that knows nothing (a negative control).
         taps: module paths.
         heads: paths of detection heads, whose scores and boxes are asked for.
+        compile: compile its parts by ``torch.compile`` at the first call (minutes, then faster).
 
     Attributes:
         sha256: digest of the checkpoint file; None for a random teacher.
@@ -47,6 +49,7 @@ class FrozenTeacher:
         taps: Sequence[str],
         *,
         heads: Sequence[str] = (),
+        compile: bool = False,
     ) -> None:
         if not checkpoint:
             raise ConfigError(
@@ -59,6 +62,7 @@ class FrozenTeacher:
         with isolated_random_state():
             self.model = build_model(model, role="teacher")
         self.taps = Taps(self.model, taps, role="teacher", heads=heads)
+        self._to_compile = compile  # later: a probe comes before the model is on its device
         self.sha256: str | None = None
         if checkpoint != RANDOM:
             load_strictly(self.model, checkpoint)
@@ -70,7 +74,10 @@ class FrozenTeacher:
     def __call__(self, inputs: Tensor, data_samples: Any = None) -> dict[str, list[Tensor]]:
         """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W), under the same autocast;
         by head its class scores of all levels, then its boxes."""
-        with self.taps.capture(self.model, stop=True) as features:
+        if self._to_compile:
+            compile_parts(self.model, (*self.taps.paths, *self.taps.heads))
+            self._to_compile = False
+        with compile_failures(), self.taps.capture(self.model, stop=True) as features:
             self.model(inputs, data_samples, mode="tensor")
         return features
 

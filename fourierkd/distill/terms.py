@@ -19,7 +19,7 @@ from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.spatial import FeatureL2
 
-TEACHER_KEYS = ("model", "checkpoint")
+TEACHER_KEYS = ("model", "checkpoint", "compile")
 LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
 HEAD_LOSS_KEYS = ("student_head", "teacher_head", "loss", "warmup_iters")
 
@@ -78,6 +78,8 @@ def check_keys(teacher: Mapping[str, Any] | None, losses: Mapping[str, Mapping[s
         )
     for key in set(teacher or ()) - set(TEACHER_KEYS):
         raise ConfigError("unknown key of model.teacher", value=key, fix=near(key, TEACHER_KEYS))
+    if teacher is not None and not isinstance(teacher.get("compile", False), bool):
+        raise ConfigError("model.teacher.compile is True or False", value=teacher["compile"])
     if teacher is not None and "model" not in teacher:
         raise ConfigError("model.teacher needs a model", fix="add model.teacher.model")
     for name, entry in losses.items():
