@@ -1,6 +1,7 @@
 # Faster R-CNN-R101 (39.8 AP) teaches Faster R-CNN-R50, whose neck and heads start from its weights.
 _base_ = "faster-rcnn_r50_2x_coco.py"
 
+teacher_metric = dict(bbox_mAP=0.398)
 model = dict(
     teacher=dict(
         model="mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py",
@@ -13,6 +14,11 @@ model = dict(
             student_tap="neck",
             teacher_tap="neck",
             loss=dict(type="FourierLoss", loss_weight=7.0),
+        ),
+        iou=dict(
+            student_head="rpn_head",
+            teacher_head="rpn_head",
+            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
         ),
     ),
 )

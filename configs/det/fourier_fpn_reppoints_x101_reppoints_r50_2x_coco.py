@@ -1,6 +1,7 @@
 # RepPoints-X101-DCN (44.2 AP) teaches RepPoints-R50, whose neck and head start from its weights.
 _base_ = "reppoints_r50_2x_coco.py"
 
+teacher_metric = dict(bbox_mAP=0.442)
 model = dict(
     teacher=dict(
         model="mmdet::reppoints/reppoints-moment_x101-dconv-c3-c5_fpn-gn_head-gn_2x_coco.py",
@@ -13,6 +14,11 @@ model = dict(
             student_tap="neck",
             teacher_tap="neck",
             loss=dict(type="FourierLoss", loss_weight=7.0),
+        ),
+        iou=dict(
+            student_head="bbox_head",
+            teacher_head="bbox_head",
+            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
         ),
     ),
 )

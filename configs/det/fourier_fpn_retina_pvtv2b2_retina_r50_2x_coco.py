@@ -1,6 +1,7 @@
 # RetinaNet-PVTv2-B2 (44.6 AP) teaches RetinaNet-R50, whose neck and head start from its weights.
 _base_ = "retina_r50_2x_coco.py"
 
+teacher_metric = dict(bbox_mAP=0.446)
 model = dict(
     teacher=dict(
         model="mmdet::pvt/retinanet_pvtv2-b2_fpn_1x_coco.py",
@@ -13,6 +14,11 @@ model = dict(
             student_tap="neck",
             teacher_tap="neck",
             loss=dict(type="FourierLoss", loss_weight=7.0),
+        ),
+        iou=dict(
+            student_head="bbox_head",
+            teacher_head="bbox_head",
+            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
         ),
     ),
 )

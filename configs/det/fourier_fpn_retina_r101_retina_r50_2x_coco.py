@@ -1,6 +1,7 @@
 # RetinaNet-R101 (38.9 AP) teaches RetinaNet-R50, whose neck and head start from its weights.
 _base_ = "retina_r50_2x_coco.py"
 
+teacher_metric = dict(bbox_mAP=0.389)
 model = dict(
     teacher=dict(
         model="mmdet::retinanet/retinanet_r101_fpn_2x_coco.py",
@@ -13,6 +14,11 @@ model = dict(
             student_tap="neck",
             teacher_tap="neck",
             loss=dict(type="FourierLoss", loss_weight=7.0),
+        ),
+        iou=dict(
+            student_head="bbox_head",
+            teacher_head="bbox_head",
+            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
         ),
     ),
 )
