@@ -13,7 +13,7 @@ LOSS = "model.losses.fourier.loss"
 
 
 def fourier_search(
-    *, published_weight: float, start_weight: float, weights: tuple[float, float]
+    *, published_weight: float, start_weight: float, weights: tuple[float, float], prune_after: int
 ) -> dict[str, Any]:
     """``arms``, ``reference_arms``, ``start_points``, ``space``, ``pruner`` of a study config.
 
@@ -22,6 +22,7 @@ def fourier_search(
             segmentation, 7 for detection.
         start_weight: loss weight of the first trial that is not an arm.
         weights: lowest and highest loss weight of the search, log scale.
+        prune_after: no trial is pruned before this iteration; late ones are often the best.
     """
     return {
         "arms": {
@@ -39,15 +40,14 @@ def fourier_search(
         "start_points": {
             "by_hand": {
                 f"{LOSS}.loss_weight": start_weight,
-                f"{LOSS}.mask": {"type": "LowPass", "cutoff": 0.5},
+                f"{LOSS}.mask": {"type": "LowPass", "cutoff": 0.55},
                 f"{LOSS}.sphere_radius": 10.0,
                 f"{LOSS}.noise": False,
                 f"{LOSS}.detach_similarity": True,
             },
         },
         # Ranges out of single runs on the default task: cut-offs under 0.3 drop what the classes
-        # differ in, radii far from 10 leave the loss to a few bands (docs/method.md, fact 4), and
-        # before half of 300 iterations the runs that end best are not ahead yet.
+        # differ in, radii far from 10 leave the loss to a few bands (docs/method.md, fact 4).
         "space": {
             f"{LOSS}.loss_weight": suggest.float(*weights, log=True),
             f"{LOSS}.mask": suggest.choice(
@@ -59,5 +59,5 @@ def fourier_search(
             f"{LOSS}.noise": suggest.categorical([True, False]),
             f"{LOSS}.detach_similarity": suggest.categorical([True, False]),
         },
-        "pruner": {"type": "MedianPruner", "n_startup_trials": 3, "n_warmup_steps": 150},
+        "pruner": {"type": "MedianPruner", "n_startup_trials": 3, "n_warmup_steps": prune_after},
     }

@@ -1,6 +1,7 @@
 # PSPNet-R101 (78.34 mIoU) teaches DeepLabV3-R18.
 _base_ = "deeplabv3_r18-d8_4xb2-40k_cityscapes-512x512.py"
 
+teacher_metric = dict(mIoU=78.34)
 model = dict(
     teacher=dict(
         model="mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py",
@@ -12,6 +13,7 @@ model = dict(
             student_tap="backbone.layer4",
             teacher_tap="backbone.layer4",
             loss=dict(type="FourierLoss", loss_weight=41.0),
+            connector=dict(type="ConvModule"),  # 1x1 convolution and ReLU, as published
         ),
     ),
 )

@@ -1,4 +1,4 @@
-# The teacher: trained once by a study, on all 400 labelled images and twice the student's schedule.
+# The teacher: trained once by a study, on all 400 labelled images.
 _base_ = [
     "../_base_/shapes_seg.py",
     "../_base_/shapes_pspnets.py",

@@ -14,5 +14,5 @@ study = dict(
     sampler_startup=5,
     jobs=2,  # arms and final runs: two at once with a core each
     teacher=dict(config="../bccd/retinanet_teacher.py", seed=0, option="model.teacher.checkpoint"),
-    **fourier_search(published_weight=7.0, start_weight=3.5, weights=(0.1, 50.0)),
+    **fourier_search(published_weight=7.0, start_weight=3.5, weights=(0.1, 50.0), prune_after=150),
 )

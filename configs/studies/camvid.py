@@ -15,5 +15,7 @@ study = dict(
     jobs=2,  # two runs at once, a core each: these small maps do not fill two cores
     trial_jobs=2,
     teacher=dict(config="../camvid/pspnet_teacher.py", seed=0, option="model.teacher.checkpoint"),
-    **fourier_search(published_weight=41.0, start_weight=20.0, weights=(1.0, 100.0)),
+    **fourier_search(
+        published_weight=41.0, start_weight=20.0, weights=(1.0, 100.0), prune_after=150
+    ),
 )

@@ -17,5 +17,5 @@ study = dict(
     teacher=dict(
         config="../shapes/retinanet_teacher.py", seed=0, option="model.teacher.checkpoint"
     ),
-    **fourier_search(published_weight=7.0, start_weight=3.5, weights=(0.1, 50.0)),
+    **fourier_search(published_weight=7.0, start_weight=3.5, weights=(0.1, 50.0), prune_after=150),
 )
