@@ -41,7 +41,8 @@ def evaluate(
     register_all()
     for key in (*TRAINING, "val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
-    cfg.model.update(teacher=None, losses={}, inherit=(), pretrained=False)
+    cfg.model.update(teacher=None, inherit=(), pretrained=False)
+    cfg.model["losses"] = {}  # `update` would merge it into what is there
     cfg.update(
         test_dataloader=loader,
         test_evaluator=evaluator,
