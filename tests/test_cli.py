@@ -90,6 +90,40 @@ def test_stopped_run_says_how_to_continue_and_does(capsys):
     assert "complete after 20 iterations" in out
 
 
+def test_switches_are_kept_in_the_run_and_a_resume_does_not_change_them(capsys):
+    scale = "auto_scale_lr={'base_batch_size': 12}"
+    flags = ("--amp", "bf16", "--accumulate", 2, "--auto-scale-lr", "--cfg-options", scale)
+    code, out, _ = train(capsys, "--work-dir", "run", *flags)
+    assert code == 0
+    assert "learning rate 0.01 -> 0.0025, for batches of 3" in out
+    options = RunDir("run").read_request()["options"]
+    assert options == {
+        "auto_scale_lr": {"base_batch_size": 12},
+        "auto_scale_lr.enable": True,
+        "optim_wrapper.type": "Bf16OptimWrapper",
+        "optim_wrapper.accumulative_counts": 2,
+    }
+    RunDir("run").result.unlink()
+    line = refused(train(capsys, "--work-dir", "run", "--resume", "--accumulate", 3))
+    assert "a resumed run keeps its options" in line
+    assert train(capsys, "--work-dir", "run", "--resume", *flags)[0] == 0
+
+
+def test_switches_that_do_not_fit_leave_no_folder(capsys):
+    assert "base_batch_size" in refused(train(capsys, "--work-dir", "run", "--auto-scale-lr"))
+    assert "from 1 on, got 0" in refused(train(capsys, "--work-dir", "run", "--accumulate", 0))
+    assert not Path("run").exists()
+
+
+def test_launcher_without_torchrun_says_how_to_start(capsys, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    line = refused(train(capsys, "--work-dir", "run", "--launcher", "pytorch"))
+    assert "start it by: torchrun --nproc_per_node=N -m fourierkd train CONFIG" in line
+    assert "needs srun's environment" in refused(train(capsys, "--launcher", "slurm"))
+    assert not Path("run").exists()
+
+
 def test_nothing_to_resume(capsys):
     assert "no run to resume" in refused(train(capsys, "--work-dir", "none", "--resume"))
     assert not Path("none").exists()

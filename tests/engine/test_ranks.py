@@ -168,6 +168,30 @@ def test_killed_rank_ends_the_run_which_resumes_to_the_same_end(two_ranks, tmp_p
     assert not torch.equal(states[0]["torch"], states[1]["torch"])
 
 
+@pytest.mark.slow
+def test_two_ranks_resume_amid_an_accumulation(tmp_path):
+    """The mean of the ranks' waiting gradients is saved, of which DDP makes the same step."""
+    options = [o for o in DISTILLED if not o.startswith(("model.teacher", "model.losses"))]
+    options += ["optim_wrapper.accumulative_counts=3"]
+    states = {}
+    for name in ("whole", "cut"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (tmp_path / "whole" / "mark").touch()
+        code, output = end(launch(folder, "--cfg-options", *options, event(folder, "die")))
+        if name == "cut":
+            assert code != 0
+            cut = RunDir(folder / "run")
+            waiting = last_state(cut)["gradients"]
+            assert cut.last_checkpoint().name == "iter_4.pth"  # one after the first step
+            assert any(g.abs().max() > 0 for g in waiting.values())
+            code, output = end(launch(folder, "--resume"))
+        assert code == 0, output
+        states[name] = last_state(RunDir(folder / "run"))["state_dict"]
+    for key, value in states["whole"].items():
+        torch.testing.assert_close(states["cut"][key], value, rtol=1e-6, atol=1e-7)
+
+
 def assert_same(a, b, path) -> None:
     assert type(a) is type(b), path
     if isinstance(a, dict):
