@@ -121,6 +121,20 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
     export.set_defaults(func=export_command)
 
+    bench = commands.add_parser(
+        "bench", help="parameters, GFLOPs, time and memory of a training step by parts"
+    )
+    bench.add_argument("config", metavar="CONFIG", help="run config (.py)")
+    bench.add_argument("--iters", type=int, default=10, metavar="N", help="steps; default 10")
+    bench.add_argument("--device", help="cpu, cuda or cuda:N; default: CUDA where there is one")
+    bench.add_argument(
+        "--shape", nargs=2, type=int, metavar=("H", "W"), help="random images of this size"
+    )
+    bench.add_argument("--batch-size", type=int, metavar="B", help="random images, so many")
+    bench.add_argument("--json", metavar="FILE", help="write the numbers to this file too")
+    add_options(bench)
+    bench.set_defaults(func=bench_command)
+
     add_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
     return parser
@@ -352,6 +366,28 @@ def check_command(args: argparse.Namespace) -> int:
     from fourierkd.engine.config import parse_cfg_options
 
     return check_data(args.config, parse_cfg_options(args.cfg_options), images=args.images)
+
+
+def bench_command(args: argparse.Namespace) -> int:
+    """Measure and print a table."""
+    from fourierkd.engine.bench import bench, print_table
+    from fourierkd.engine.config import parse_cfg_options
+    from fourierkd.engine.console import console_to
+    from fourierkd.run_dir import write_atomic
+
+    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+        result = bench(
+            args.config,
+            options=parse_cfg_options(args.cfg_options),
+            iters=args.iters,
+            device=args.device,
+            shape=tuple(args.shape) if args.shape else None,
+            batch_size=args.batch_size,
+        )
+    print_table(result)
+    if args.json:
+        write_atomic(Path(args.json), json.dumps(result, indent=1) + "\n")
+    return 0
 
 
 def continue_line(args: argparse.Namespace, run_dir: RunDir) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 
 from fourierkd.distill.registry import MODELS, SCOPE
 from fourierkd.errors import ConfigError, near
+from fourierkd.losses.fourier import FourierLoss
 
 
 def build_connector(
@@ -64,3 +65,14 @@ def build_connector(
             fix="leave out out_channels",
         )
     return module.train()
+
+
+def composes(loss: nn.Module, connector: nn.Module) -> bool:
+    """Whether ``loss`` can take its first convolution and ``connector`` together, as one."""
+    return (
+        isinstance(loss, FourierLoss)
+        and type(connector) is nn.Conv2d
+        and connector.kernel_size == connector.stride == (1, 1)
+        and connector.padding == (0, 0)
+        and connector.groups == 1
+    )

@@ -15,6 +15,7 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from fourierkd.distill.connectors import composes
 from fourierkd.distill.heads import Call, head_samples, observe, pair_heads
 from fourierkd.distill.inherit import Inherited, copy_modules, describe, match_modules
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model, to_plain
@@ -48,7 +49,8 @@ class Distiller(BaseModel):
 
     Args:
         student: a model config in one of three forms (see ``model_config.resolve_model``).
-        teacher: ``dict(model=..., checkpoint=...)``; None for the student alone.
+        teacher: ``dict(model=..., checkpoint=...)``; None for the student alone. ``compile=True``
+            compiles it by ``torch.compile``.
         losses: name -> ``dict(student_tap, teacher_tap, loss, connector="auto", warmup_iters=0)``.
             Taps are module paths, or equal-length lists of them. ``loss`` names a class and its
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as
@@ -220,8 +222,12 @@ class Distiller(BaseModel):
         connectors = cast(nn.ModuleList, self.connectors[name])
         modules = cast(nn.ModuleList, self.losses[name])
         connected = [c(m) for c, m in zip(connectors, students, strict=True)]
-        levels = zip(modules, connected, teachers, strict=True)
-        total = torch.stack([loss(s, t) for loss, s, t in levels]).sum()
+        levels = zip(modules, connected, teachers, connectors, students, strict=True)
+        values = [
+            loss(s, t, before=(m, c)) if composes(loss, c) else loss(s, t)
+            for loss, s, t, c, m in levels
+        ]
+        total = torch.stack(values).sum()
         if self.keep_features:
             self.last_features[name] = [
                 (s.detach(), t) for s, t in zip(connected, teachers, strict=True)

@@ -33,6 +33,7 @@ def fourier_loss(
     compat: str = "fixed",
     detach_similarity: bool = False,
     sync_stats: bool = False,
+    before: tuple[Tensor, Conv1x1] | None = None,
 ) -> Tensor:
     r"""Distance of the student's and the teacher's spectrum, after fusing their amplitudes.
 
@@ -67,6 +68,9 @@ def fourier_loss(
         detach_similarity: no gradient through w.
         sync_stats: BN's statistics over the batches of all ranks (``spectral_distance``), else over
             this process's own. Nothing else depends on the batch: w is per image.
+        before: where f_S is itself a 1x1 convolution of a narrower map, that map (N, B, H, W) and
+            the convolution, weight (C, B) and bias (C,). Two 1x1 convolutions in a row are one, so
+            the value is the same up to rounding; with B < C it takes fewer operations.
 
     Returns:
         Scalar, dimensionless.
@@ -107,8 +111,13 @@ def fourier_loss(
         weight = weight.view(c, 2, c).roll((-(c // 2), -(c // 2)), (0, 2)).view(c, 2 * c)
         bias = bias.roll(-(c // 2))
         tokens = tokens.roll((-(n // 2), -(c // 2)), (0, 1))
+    source = student
+    if before is not None and _composing_pays(student, before[0]):
+        source, (connector_weight, connector_bias) = before
+        predictor_bias = torch.addmv(predictor_bias, predictor_weight, connector_bias)
+        predictor_weight = predictor_weight @ connector_weight
     predicted = torch.baddbmm(
-        predictor_bias[:, None], predictor_weight.expand(n, -1, -1), student.flatten(2)
+        predictor_bias[:, None], predictor_weight.expand(n, -1, -1), source.flatten(2)
     ).view_as(student)
     weights = None
     if mask is not None and not isinstance(mask, AllPass):
@@ -124,6 +133,13 @@ def fourier_loss(
         noise=noise,
         sync_stats=sync_stats,
     )
+
+
+def _composing_pays(student: Tensor, source: Tensor) -> bool:
+    """Whether C B (C + N H W) multiplications, of composing and applying, are below C C N H W."""
+    n, c, height, width = student.shape
+    narrow, pixels = source.shape[1], n * height * width
+    return narrow * (c + pixels) < c * pixels
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -213,8 +229,14 @@ class FourierLoss(nn.Module):
         self.predictor = nn.Conv2d(in_channels, in_channels, 1)
         self.atfm = ATFM(in_channels)
 
-    def forward(self, student: Maps, teacher: Maps) -> Tensor:
-        """Weighted loss of maps (N, C, H, W), or of equally long sequences of maps: a scalar."""
+    def forward(
+        self, student: Maps, teacher: Maps, before: tuple[Tensor, nn.Conv2d] | None = None
+    ) -> Tensor:
+        """Weighted loss of maps (N, C, H, W), or of equally long sequences of maps: a scalar.
+
+        ``before``: where ``student`` is one map that a plain 1x1 convolution made of another one,
+        those two; see ``fourier_loss``.
+        """
         levels = []
         for s, t in pair_levels(student, teacher, resize_stu=self.resize_stu):
             if s.shape[1] != self.in_channels:
@@ -224,6 +246,9 @@ class FourierLoss(nn.Module):
                     fix="set in_channels to the teacher tap's, and a connector on the student",
                 )
             with full_precision(s):
+                source = None
+                if before is not None and before[0].shape[2:] == s.shape[2:]:
+                    source = before[0].to(s.dtype), _conv1x1(before[1], s.dtype)
                 level = fourier_loss(
                     s,
                     t,
@@ -237,6 +262,7 @@ class FourierLoss(nn.Module):
                     compat=self.compat,
                     detach_similarity=self.detach_similarity,
                     sync_stats=self.sync_stats,
+                    before=source,
                 )
             levels.append(level * self.loss_weight)
         return sum(levels[1:], levels[0])
@@ -249,5 +275,6 @@ class FourierLoss(nn.Module):
 
 
 def _conv1x1(conv: nn.Conv2d, dtype: torch.dtype) -> Conv1x1:
-    assert conv.bias is not None
-    return conv.weight.flatten(1).to(dtype), conv.bias.to(dtype)
+    weight = conv.weight.flatten(1).to(dtype)
+    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.to(dtype)
+    return weight, bias

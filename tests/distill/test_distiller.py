@@ -11,7 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import build_model
@@ -242,6 +244,30 @@ def test_every_level_has_its_own_loss_and_weight(toys):
     assert total == pytest.approx(sum(levels))
     expected = levels[0] + 10 * levels[1]
     assert weighted(image, mode="loss")["distill.l2.loss"].item() == pytest.approx(expected)
+
+
+def test_a_fourier_loss_takes_its_predictor_and_a_plain_connector_as_one(psp, seg_batch):
+    """The value and the gradients stay; the matrix products are fewer."""
+    taps = {"student_tap": "backbone.layer4", "teacher_tap": "backbone.layer4"}
+    entry = {**taps, "loss": {"type": "FourierLoss", "noise": False}}
+    teacher = {"model": psp(32), "checkpoint": "random"}
+    model = Distiller(psp(4), teacher, {"fourier": entry}).train()
+    batch = model.data_preprocessor(seg_batch(8), True)
+    convolution = model.connectors["fourier"][0]
+    results, flops = [], []
+    for connector in (nn.Sequential(convolution), convolution):  # a Sequential is left alone
+        model.connectors["fourier"][0] = connector
+        model.zero_grad()
+        with FlopCounterMode(display=False) as counter:
+            value = model(**batch, mode="loss")["distill.fourier.loss"]
+            value.backward()
+        trained = (model.student.backbone.layer4, convolution, model.losses)
+        gradients = [p.grad.clone() for module in trained for p in module.parameters()]
+        results.append([value.detach(), *gradients])
+        flops.append(counter.get_total_flops())
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-5 * one.abs().max().item())
+    assert flops[1] < flops[0]
 
 
 def test_a_list_of_taps_is_summed_with_a_connector_each(psp, seg_batch):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import fourierkd.losses.fourier as fourier_module
 from fourierkd.errors import ConfigError
@@ -183,6 +184,37 @@ def test_function_equals_module():
         noise=False,
     )
     assert torch.equal(2 * value, loss(student, teacher))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("compat", ["fixed", "paper_code"])
+def test_predictor_and_connector_as_one_convolution_change_nothing(bias, compat):
+    narrow, teacher = maps(3, 2, 6, 5)[0], maps(3, 7, 6, 5)[1]
+    loss = make_loss(7, compat=compat)
+    connector = torch.nn.Conv2d(2, 7, 1, bias=bias, dtype=torch.float64)
+    results = []
+    for before in (None, (narrow, connector)):
+        value = loss(connector(narrow), teacher, before=before)
+        inputs = [narrow, *connector.parameters(), *loss.parameters()]
+        results.append([value.detach(), *torch.autograd.grad(value, inputs)])
+    assert_same(results[1], results[0], 1e-9)
+
+
+@pytest.mark.parametrize(("channels", "narrow", "size"), [(64, 16, 16), (64, 64, 4), (64, 48, 4)])
+def test_the_cheaper_order_is_taken(channels, narrow, size):
+    loss, connector = FourierLoss(channels), torch.nn.Conv2d(narrow, channels, 1)
+    source = torch.randn(2, narrow, size, size, requires_grad=True)
+    teacher = torch.randn(2, channels, size, size)
+    flops = []
+    for before in (None, (source, connector)):
+        with FlopCounterMode(display=False) as counter:
+            loss(connector(source), teacher, before=before).backward()
+        flops.append(counter.get_total_flops())
+    pixels = 2 * size * size
+    if narrow * (channels + pixels) < channels * pixels:
+        assert flops[1] < 0.75 * flops[0]
+    else:
+        assert flops[1] == flops[0]
 
 
 def test_backward_twice_gives_the_same_and_scales_with_the_weight():
