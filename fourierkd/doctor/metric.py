@@ -147,10 +147,9 @@ def compare(score: Score, metric: str, claim: Claim | None, controls: list[float
         advice.append("it is hardly better than random weights")
     if claim is None:
         lines.append("nothing is claimed")
-        advice.append(
-            f"claim it: teacher_metric=dict({metric}={number(value)}"
-            + (f", images={score.images})" if part else ")")
-        )
+        if not advice:
+            images = f", images={score.images}" if part else ""
+            advice.append(f"claim it: teacher_metric=dict({metric}={number(value)}{images})")
     else:
         same_images = (claim.images is None and not part) or claim.images == score.images
         allowed = claim.tolerance
