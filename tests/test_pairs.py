@@ -1,8 +1,8 @@
 """Every config of configs/det and configs/seg at its true size, on tiny data.
 
 Each trains two iterations, with a generated teacher where it has one, validates and exports; plain
-MMDetection or MMSegmentation loads the student. What takes long on two cores is slow; CI runs a pair
-of segmentation and one of each head family of detection.
+MMDetection or MMSegmentation loads the student. What takes long on two cores is slow; CI runs a
+pair of segmentation and one of each head family of detection.
 """
 
 from __future__ import annotations

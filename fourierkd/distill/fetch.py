@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import http.client
 import re
+import socket
 from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ from fourierkd.distill.checkpoint import sha256
 from fourierkd.errors import CheckpointError
 from fourierkd.run_dir import cache_root
 
+PATIENCE = 30.0  # seconds without an answer
 # "-1d2dac9c.pth": the model zoos end a name with the start of the file's SHA-256
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
@@ -71,6 +73,8 @@ def fetch(address: str, *, option: str) -> Path:
 
 
 def _download(address: str, path: Path, prefix: str | None, option: str) -> None:
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)  # torch's function takes none, and some networks just drop
     try:  # torch writes beside the path and renames what is whole and has the right hash
         torch.hub.download_url_to_file(address, str(path), hash_prefix=prefix, progress=False)
     except (URLError, http.client.HTTPException, RuntimeError, ConnectionError, TimeoutError) as e:
@@ -80,3 +84,5 @@ def _download(address: str, path: Path, prefix: str | None, option: str) -> None
             value=address,
             fix=f"download them elsewhere and set {option}=FILE, or put them at {path}",
         ) from e
+    finally:
+        socket.setdefaulttimeout(timeout)

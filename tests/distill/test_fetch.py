@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import multiprocessing
+import socket
 import threading
 from pathlib import Path
 
@@ -107,6 +108,15 @@ def test_without_a_network_the_remedy_is_named(site, cache):
         with pytest.raises(CheckpointError, match=reason) as error:
             fetch(where, option=OPTION)
         assert f"set model.teacher.checkpoint=FILE, or put them at {cache}" in str(error.value)
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr("fourierkd.distill.fetch.PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"http://127.0.0.1:{silent.getsockname()[1]}/none-0123abcd.pth"
+        with pytest.raises(CheckpointError, match="timed out"):
+            fetch(where, option=OPTION)
+    assert socket.getdefaulttimeout() is None
 
 
 def test_a_teacher_by_address(site, toy, tmp_path):
