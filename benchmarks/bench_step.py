@@ -62,6 +62,10 @@ from bench_fourier_loss import PublishedOrder
 
 MMRAZOR = "the MMRazor way"
 STEP_BAR, FASTER_BAR = 1.15, 1.25
+# At 2048 channels the loss's matrix products are a quarter of those of student and teacher, so at
+# the speed of their convolutions the step comes to 1.25. How near is it to its own arithmetic?
+ARITHMETIC_BAR = 1.10
+OUT_OF_REACH = "pspnet-256"
 
 
 class Pair(NamedTuple):
@@ -204,7 +208,14 @@ def row(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_the_step_costs_little_more_than_its_parts(row: dict[str, Any]) -> None:
+    if row["pair"] == OUT_OF_REACH:
+        assert row["step_over_parts_gflop"] > STEP_BAR
+        pytest.xfail(f"its arithmetic alone is {row['step_over_parts_gflop']:.2f}")
     assert row["step_over_parts"] <= STEP_BAR
+
+
+def test_the_step_is_as_fast_as_its_arithmetic(row: dict[str, Any]) -> None:
+    assert row["step_over_parts"] <= ARITHMETIC_BAR * row["step_over_parts_gflop"]
 
 
 def test_it_is_faster_than_the_mmrazor_way(row: dict[str, Any]) -> None:
