@@ -110,8 +110,12 @@ def test_switches_are_kept_in_the_run_and_a_resume_does_not_change_them(capsys):
 
 
 def test_switches_that_do_not_fit_leave_no_folder(capsys):
+    import torch
+
     assert "base_batch_size" in refused(train(capsys, "--work-dir", "run", "--auto-scale-lr"))
     assert "from 1 on, got 0" in refused(train(capsys, "--work-dir", "run", "--accumulate", 0))
+    if not torch.cuda.is_available():
+        assert "needs a CUDA device" in refused(train(capsys, "--work-dir", "run", "--amp"))
     assert not Path("run").exists()
 
 
@@ -146,7 +150,6 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["metric=mIoU"], "metric must be one that the evaluator gives, got 'mIoU'; known: acc"),
         (["data_root=nowhere"], "data_root must be a folder"),
         (["model.lossess={}"], "did you mean 'losses'"),
         (["val_evaluator.type=NoSuch"], "unknown type of a metric in the config, got 'NoSuch'"),
@@ -159,12 +162,24 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
         (["val_dataloader.sampler.shufle=True"], "did you mean 'shuffle'"),
         (['default_hooks={"spectra": {"type": "SpectraHook", "evry": 2}}'], "mean 'every'"),
         (["model.student.widht=3"], "widht"),
+        (["train_cfg.max_iters=-3"], "train_cfg.max_iters is a whole number from 1 on, got -3"),
+        (["train_cfg.val_interval=often"], "train_cfg.val_interval is a whole number"),
+        (["optim_wrapper.optimizer.lr=-1"], "AdamW refuses its values in the config (Invalid lear"),
+        (["param_scheduler.0.end=-3"], "PolyLR refuses its values in the config (end should be"),
     ],
 )
-def test_bad_input_of_a_run(capsys, options, expected):
+def test_bad_input_of_a_run_is_one_line_and_leaves_no_folder(capsys, options, expected):
     answer = train(capsys, "--work-dir", "run", "--cfg-options", *options)
     assert expected in refused(answer)
+    assert len(answer[2].splitlines()) == 1
+    assert not Path("run").exists()
+
+
+def test_bad_input_that_shows_in_training_keeps_the_log(capsys):
+    answer = train(capsys, "--work-dir", "run", "--cfg-options", "metric=mIoU")
+    assert "one that the evaluator gives, got 'mIoU'; known: acc" in refused(answer)
     assert "its log is run/run.log" in answer[2]
+    assert RunDir("run").log.exists()
 
 
 def test_a_mistake_of_the_test_split_costs_no_training(capsys):
@@ -175,11 +190,14 @@ def test_a_mistake_of_the_test_split_costs_no_training(capsys):
 
 
 def test_a_run_that_bad_input_ended_at_its_start_may_be_started_anew(capsys):
+    Path("run").mkdir()  # a folder of the user's is kept, whatever is in it
+    Path("run/notes.txt").write_text("mine")
     refused(train(capsys, "--work-dir", "run", "--cfg-options", "data_root=nowhere"))
     code, out, _ = train(capsys, "--work-dir", "run")
     assert code == 0
     assert "complete after 20 iterations" in out
     assert "holds one run" in refused(train(capsys, "--work-dir", "run"))
+    assert Path("run/notes.txt").read_text() == "mine"
 
 
 def test_missing_files_are_named(capsys, tmp_path):

@@ -25,10 +25,10 @@ _UNKNOWN = re.compile(r"(\S+) is not in the (\S+?)::(.+?) registry")
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Within: a key or type of the config that no class knows is a ConfigError."""
+    """Within: a key, type or value of the config that its class refuses is a ConfigError."""
     try:
         yield
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError, AssertionError) as error:
         refused = refusal(error)
         if refused is None:
             raise
@@ -36,7 +36,7 @@ def refusals() -> Iterator[None]:
 
 
 def refusal(error: Exception) -> ConfigError | None:
-    """``error`` as one line with near names, if a config's ``type`` or key caused it, else None."""
+    """``error`` as one line, with near names, if what a config's dict says caused it, else None."""
     frame, inner = _build_frame(error)
     if frame is None:
         return None
@@ -51,6 +51,13 @@ def refusal(error: Exception) -> ConfigError | None:
             fix=hint if hint.startswith("did") else f"scope {found[2]}",
         )
     kind, arguments = frame.f_locals.get("obj_cls"), frame.f_locals.get("args", {})
+    if isinstance(error, (ValueError, AssertionError)):
+        if not inspect.isclass(kind) or not str(error):
+            return None
+        reason = " ".join(str(error).split())
+        return ConfigError(
+            f"{kind.__name__} refuses its values in the config ({reason})", fix="correct them"
+        )
     if not inspect.isclass(kind) or any(name != "__init__" for name in inner):
         return None
     unexpected, missing = _UNEXPECTED.search(str(error)), _MISSING.search(str(error))

@@ -61,6 +61,8 @@ def export(
     kind = check_format(out, file_format)
     if kind != "onnx" and (shape or image):
         raise ConfigError("--shape and --image belong to the ONNX export", value=kind)
+    if shape is not None and min(shape) < 1:
+        raise ConfigError("--shape is a height and a width from 1 on", value=shape)
     state = load_state_dict(checkpoint)
     found = config or _config_beside(Path(checkpoint), ours=layout_of(state) == OURS)
     model: BaseModel | None = None

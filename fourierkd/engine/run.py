@@ -54,6 +54,7 @@ REPLACED_HOOKS = (  # what configs of the task packages ask for, and a run does 
     "DetVisualizationHook",
     "SegVisualizationHook",
 )
+COUNTS = ("max_iters", "max_epochs", "val_interval", "val_begin")
 
 
 def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
@@ -213,11 +214,16 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     """Put in what every run has (loops of the given data loaders, hooks), in place.
 
     Raises:
-        ConfigError: no training loop, or the test split is asked for and not described.
+        ConfigError: no training loop, a bad number in it, or the test split is asked for and not
+            described.
     """
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
         if not config.get(key):
             raise ConfigError(f"a run config needs {key}", fix="see configs/_base_")
+    for key in COUNTS:
+        count = config.train_cfg.get(key)
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ConfigError(f"train_cfg.{key} is a whole number from 1 on", value=count)
     if config.get("load_from"):  # MMEngine's own loader would run what the file holds
         raise ConfigError(
             "load_from is not supported: weights from outside are loaded strictly",

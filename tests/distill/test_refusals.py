@@ -22,6 +22,8 @@ class Base:
 class Wide(Base):
     def __init__(self, colour: str = "red", **kwargs) -> None:
         super().__init__(**kwargs)
+        if self.width < 1:
+            raise ValueError("width must be\n positive")
 
 
 @PARTS.register_module()
@@ -47,9 +49,10 @@ class Outer:
         ({"type": "Wid"}, "unknown type of a part in the config, got 'Wid'; did you mean 'Wide'"),
         ({"type": "Bse"}, "did you mean 'Base'"),
         ({"type": "Zzzzz"}, "got 'Zzzzz'; scope test"),
+        ({"type": "Wide", "width": -1}, "Wide refuses its values in the config (width must be pos"),
     ],
 )
-def test_keys_and_types_are_named_with_near_ones(config, message):
+def test_keys_types_and_values_are_named(config, message):
     with pytest.raises(ConfigError) as error, refusals():
         PARTS.build(config)
     assert message in str(error.value)
@@ -60,7 +63,7 @@ def test_a_constructors_own_mistake_stays_what_it_is():
         PARTS.build({"type": "Faulty"})
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), KeyError(), TypeError("'a' + 1")])
+@pytest.mark.parametrize("error", [KeyError("x"), KeyError(), TypeError("'a' + 1"), ValueError("x")])
 def test_other_errors_pass(error):
     with pytest.raises(type(error)), refusals():
         raise error

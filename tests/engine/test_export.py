@@ -148,3 +148,8 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(json.dumps({"a": 1}).encode() * 9)
     with pytest.raises(CheckpointError, match="not a checkpoint, or it is damaged"):
         export(tmp_path / "a.safetensors", tmp_path / "s.pth")
+
+
+def test_a_shape_below_one_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"a height and a width from 1 on, got \(0, 5\)"):
+        export(tmp_path / "none.pth", tmp_path / "a.onnx", shape=(0, 5))

@@ -225,7 +225,7 @@ def test_bad_input_ends_all_ranks_with_one_message(tmp_path):
     assert output.count("the student cannot be built: unknown type") == 1, output
     assert output.count("Traceback") == 1  # torchrun's own, that its processes failed
     assert output.count("exitcode  : 2") >= 1
-    assert RunDir(tmp_path / "run").read_result()["state"] == "failed"
+    assert not (tmp_path / "run").exists()
 
 
 def test_torchruns_sigterm_stops_all_ranks_with_a_checkpoint(tmp_path):
