@@ -63,7 +63,9 @@ def test_a_constructors_own_mistake_stays_what_it_is():
         PARTS.build({"type": "Faulty"})
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), KeyError(), TypeError("'a' + 1"), ValueError("x")])
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), KeyError(), TypeError("'a' + 1"), ValueError("x")]
+)
 def test_other_errors_pass(error):
     with pytest.raises(type(error)), refusals():
         raise error
