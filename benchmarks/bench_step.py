@@ -48,7 +48,6 @@ from fourierkd.engine.bench import (
     Part,
     find_device,
     flops,
-    parameters,
     peak_mib,
     ratio,
     spread,
@@ -56,6 +55,7 @@ from fourierkd.engine.bench import (
     time_in_turns,
 )
 from fourierkd.engine.environment import environment
+from fourierkd.engine.run import parameter_counts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_fourier_loss import PublishedOrder
@@ -191,7 +191,7 @@ def measure(name: str, *, iters: int, warmup: int, device: torch.device) -> dict
         "pair": name,
         "batch": batch.description,
         "iters": iters,
-        "parameters": parameters(model),
+        "parameters": parameter_counts(model),
         "parts": rows,
         "step_over_parts": ratio(seconds),
         "step_over_parts_gflop": gflop[STEP] / (gflop[STUDENT] + gflop[TEACHER]),

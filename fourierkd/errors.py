@@ -14,6 +14,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 EXIT_BAD_INPUT = 2
+# A full or read-only disk, and a path through a file or onto a folder.
+USERS_ERRNOS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+)
 _MISSING = object()
 
 
@@ -67,7 +77,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
-    """Run ``main`` and exit; bad input and a full or read-only disk give one line and code 2."""
+    """Run ``main`` and exit; bad input and what a user does to files give one line and code 2."""
     try:
         sys.exit(main() or 0)
     except FourierKDError as error:
@@ -76,7 +86,7 @@ def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM):
+        if error.errno not in USERS_ERRNOS:
             raise
         message = f"cannot write or read {error.filename or 'a file'}: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from fourierkd.errors import ConfigError, DataError, FourierKDError, exit_on_error, near
+from fourierkd.run_dir import write_atomic
 
 
 def test_message_is_rule_value_fix():
@@ -54,12 +55,19 @@ def test_exit_codes(capsys):
     assert capsys.readouterr().err == "prog: error: rule over lines, got 1\n"
 
 
-def test_full_disk_is_bad_input_and_a_bug_is_not(capsys):
+def test_full_disk_and_a_folder_for_a_file_are_bad_input_and_a_bug_is_not(capsys, tmp_path):
     def full() -> int:
         raise OSError(errno.ENOSPC, "No space left on device", "/x/scalars.jsonl")
 
     assert code(full) == 2
     assert "/x/scalars.jsonl: No space left on device" in capsys.readouterr().err
+
+    def folder() -> int:
+        write_atomic(tmp_path, "x")
+        return 0
+
+    assert code(folder) == 2
+    assert f"cannot write or read {tmp_path}: it is a folder" in capsys.readouterr().err
 
     def bug() -> int:
         raise OSError(errno.EBADF, "Bad file descriptor")

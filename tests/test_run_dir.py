@@ -172,3 +172,12 @@ def test_a_full_disk_stays_a_full_disk(tmp_path, monkeypatch):
 def test_rows_are_json(run_dir):
     run_dir.append({"iter": 1, "a": 1.5, "b": None})
     assert json.loads(run_dir.scalars.read_text()) == {"iter": 1, "a": 1.5, "b": None}
+
+
+def test_a_file_is_not_written_onto_a_folder_or_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path, "x")
+    with pytest.raises(NotADirectoryError):
+        write_atomic(tmp_path / "file" / "x.json", "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -18,10 +18,10 @@ from torch import nn
 from fourierkd.distill.model_config import build_model, to_plain
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, number, worst
-from fourierkd.doctor.subject import Subject, in_process
+from fourierkd.doctor.subject import Subject
 from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.hooks.checkpoint import short_names
-from fourierkd.engine.loaders import build_loader
+from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.runner import first_line
 from fourierkd.errors import ConfigError, FourierKDError, near
 from fourierkd.run_dir import RunDir

@@ -26,8 +26,9 @@ from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.doctor.report import FAIL, Check
+from fourierkd.engine.bench import find_device
 from fourierkd.engine.config import RunConfig, load_config
-from fourierkd.engine.loaders import build_loader
+from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.run import complete_config, prepare_data
 from fourierkd.engine.runner import KDRunner, first_line
 from fourierkd.errors import CheckpointError, ConfigError, FourierKDError
@@ -145,7 +146,7 @@ def build_subject(
             if checkpoint is not None:
                 _load(model, Path(checkpoint))
             if device is not None:
-                model.to(_device(device))
+                model.to(find_device(device))
             model.train()
             set_random_seed(seed)
             batch = next(iter(build_loader(in_process(cfg.train_dataloader), seed=seed)))
@@ -204,24 +205,6 @@ def _load(model: Distiller, checkpoint: Path) -> None:
             f"checkpoint {checkpoint} is of another model ({first_line(error)})",
             fix="give a checkpoint of a run of this config",
         ) from error
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"no such device ({first_line(error)})", value=name, fix="e.g. --device cpu"
-        ) from error
-    return device
-
-
-def in_process(loader: Mapping[str, Any]) -> dict[str, Any]:
-    """The loader's config without worker processes: a few batches do not pay for them."""
-    only_workers = ("persistent_workers", "prefetch_factor", "pin_memory")
-    kept = {key: value for key, value in loader.items() if key not in only_workers}
-    return {**copy.deepcopy(kept), "num_workers": 0}
 
 
 def amp_dtype(optim_wrapper: Mapping[str, Any], device: torch.device) -> torch.dtype | None:

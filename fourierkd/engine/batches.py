@@ -5,7 +5,6 @@ In flow a run config and its model; out flow what the model's ``forward(mode="lo
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import resolve_model
-from fourierkd.engine.loaders import build_loader
+from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.errors import ConfigError, DataError
 
 DEFAULT_SHAPE = (512, 512)
@@ -73,13 +72,11 @@ def make_batch(
 
 def _own(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
     """The first batch of the training data; None where its files are not here."""
-    loader = copy.deepcopy(cfg.get("train_dataloader"))
+    loader = cfg.get("train_dataloader")
     if loader is None:
         return None
-    loader.update(num_workers=0, persistent_workers=False)
-    loader.pop("prefetch_factor", None)
     try:
-        batch: dict[str, Any] = next(iter(build_loader(loader, seed=0)))
+        batch: dict[str, Any] = next(iter(build_loader(in_process(loader), seed=0)))
     except DataError:
         return None
     return batch

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from mmengine.registry import DefaultScope
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fourierkd.distill.distiller import Distiller
@@ -26,6 +25,7 @@ from fourierkd.distill.registry import MODELS, SCOPE, register_all
 from fourierkd.engine.batches import Batch, make_batch
 from fourierkd.engine.config import load_config
 from fourierkd.engine.environment import environment
+from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
 
 STUDENT, TEACHER, STEP = "student alone", "teacher to its last tap", "distillation step"
@@ -90,7 +90,7 @@ def bench(
         "device": str(where),
         "batch": batch.description,
         "iters": iters,
-        "parameters": parameters(model),
+        "parameters": parameter_counts(model),
         "flops_count": FLOPS,
         "parts": rows,
         "ratio": ratio(seconds) if TEACHER in seconds else None,
@@ -228,19 +228,6 @@ def _status_mib(key: str) -> float:
     if found is None:
         raise OSError(f"no {key}")
     return int(found[1]) / 1024
-
-
-def parameters(model: Distiller) -> dict[str, int]:
-    """Numbers of parameters by role; the connectors are counted with the losses."""
-
-    def count(*modules: nn.Module) -> int:
-        return sum(p.numel() for module in modules for p in module.parameters())
-
-    return {
-        "student": count(model.student),
-        "teacher": 0 if model.teacher is None else count(model.teacher.model),
-        "losses": count(model.losses, model.connectors),
-    }
 
 
 def print_table(result: Mapping[str, Any]) -> None:

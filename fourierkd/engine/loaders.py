@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,13 @@ def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
         if prepare is not None and info is not None:
             dataset.prepare_data = partial(_prepare, prepare, info)
     return loader
+
+
+def in_process(loader: Mapping[str, Any]) -> dict[str, Any]:
+    """The loader's config without worker processes: a few batches do not pay for them."""
+    only_workers = ("persistent_workers", "prefetch_factor", "pin_memory")
+    kept = {key: value for key, value in loader.items() if key not in only_workers}
+    return {**copy.deepcopy(kept), "num_workers": 0}
 
 
 def _empty(config: Any) -> DataError:

@@ -25,12 +25,13 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.taps import isolated_random_state
+from fourierkd.engine.clock import Clock
 from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.environment import environment
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
 from fourierkd.engine.ranks import from_leader, leads, root_cause, wait
-from fourierkd.engine.runner import Clock, KDRunner, teacher_sha256
+from fourierkd.engine.runner import KDRunner, teacher_sha256
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir, read_json, write_atomic
@@ -289,7 +290,7 @@ def score_best(runner: KDRunner, split: str) -> dict[str, float]:
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
-    """Parameters of ``student``, ``losses`` (with connectors) and ``teacher``."""
+    """Parameters of ``student``, ``teacher`` and ``losses`` (with connectors)."""
 
     def count(*names: str) -> int:
         parts = [getattr(model, name) for name in names if getattr(model, name, None) is not None]
@@ -298,8 +299,8 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     teacher = getattr(getattr(model, "teacher", None), "model", None)
     return {
         "student": count("student") if hasattr(model, "student") else count_all(model),
-        "losses": count("losses", "connectors"),
         "teacher": count_all(teacher) if teacher is not None else 0,
+        "losses": count("losses", "connectors"),
     }
 
 
