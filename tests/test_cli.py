@@ -162,6 +162,7 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
         (["val_dataloader.sampler.shufle=True"], "did you mean 'shuffle'"),
         (['default_hooks={"spectra": {"type": "SpectraHook", "evry": 2}}'], "mean 'every'"),
         (["model.student.widht=3"], "widht"),
+        (["model=3"], "model is a dict, got 3"),
         (["train_cfg.max_iters=-3"], "train_cfg.max_iters is a whole number from 1 on, got -3"),
         (["train_cfg.val_interval=often"], "train_cfg.val_interval is a whole number"),
         (["optim_wrapper.optimizer.lr=-1"], "AdamW refuses its values in the config (Invalid lear"),

@@ -27,7 +27,7 @@ from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.doctor.report import FAIL, Check
 from fourierkd.engine.bench import find_device
-from fourierkd.engine.config import RunConfig, load_config
+from fourierkd.engine.config import RunConfig, load_config, require_distiller
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.run import complete_config, prepare_data
 from fourierkd.engine.runner import KDRunner, first_line
@@ -127,12 +127,7 @@ def build_subject(
         FourierKDError: the config, the data, the device or the run's checkpoint is bad input.
     """
     cfg = load_config(config, options)
-    if cfg.get("model", {}).get("type") != "Distiller":
-        raise ConfigError(
-            "the doctor examines a Distiller",
-            value=cfg.get("model", {}).get("type"),
-            fix="set model.type = 'Distiller'",
-        )
+    require_distiller(cfg)
     complete_config(cfg, None)
     prepare_data(cfg)
     register_all()

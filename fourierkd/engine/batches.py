@@ -48,7 +48,7 @@ def make_batch(
     Raises:
         ConfigError: a bad size; or the data is not here and the student is of neither task.
     """
-    for value in (*(shape or ()), batch_size or 1):
+    for value in (*(shape or ()), 1 if batch_size is None else batch_size):
         if value < 1:
             raise ConfigError("--shape and --batch-size are from 1 on", value=value)
     raw: dict[str, Any] | None = None

@@ -21,9 +21,10 @@ from mmengine.registry import DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
 from fourierkd.distill.distiller import Distiller
+from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import MODELS, SCOPE, register_all
 from fourierkd.engine.batches import Batch, make_batch
-from fourierkd.engine.config import load_config
+from fourierkd.engine.config import load_config, require_distiller
 from fourierkd.engine.environment import environment
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
@@ -69,10 +70,11 @@ def bench(
         raise ConfigError("--iters is a whole number from 1 on", value=iters)
     where = find_device(device)
     cfg = load_config(config, options)
+    require_distiller(cfg)
     if cfg.model.get("teacher") is not None:
         cfg.model.teacher.update(checkpoint="random")
     register_all()
-    with DefaultScope.overwrite_default_scope(SCOPE):
+    with DefaultScope.overwrite_default_scope(SCOPE), refusals():
         model: Distiller = MODELS.build(cfg.model).to(where).train()
         batch = make_batch(cfg, model, shape=shape, batch_size=batch_size)
         parts = step_parts(model, batch)

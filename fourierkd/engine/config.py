@@ -106,6 +106,16 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     return RunConfig(values, filename=str(path))
 
 
+def require_distiller(config: Mapping[str, Any]) -> None:
+    """ConfigError where the model of a loaded run config is anything but a Distiller."""
+    model = config.get("model")
+    kind = model.get("type") if isinstance(model, Mapping) else model
+    if kind != "Distiller":
+        raise ConfigError(
+            "the model must be a Distiller", value=kind, fix="set model.type = 'Distiller'"
+        )
+
+
 def read_config(name: str | Path) -> dict[str, Any]:
     """Any MMEngine config as it stands, keys unchecked: a path, or ``mmdet::name``.
 

@@ -221,6 +221,8 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
         if not config.get(key):
             raise ConfigError(f"a run config needs {key}", fix="see configs/_base_")
+        if not isinstance(config[key], dict):
+            raise ConfigError(f"{key} is a dict", value=config[key], fix="see configs/_base_")
     for key in COUNTS:
         count = config.train_cfg.get(key)
         if count is not None and (not isinstance(count, int) or count < 1):

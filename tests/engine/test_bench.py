@@ -114,3 +114,9 @@ def test_bad_input_is_refused():
         bench(TOY, iters=1, shape=(8, 8))
     with pytest.raises(ConfigError, match="--shape and --batch-size are from 1 on"):
         bench(TOY, iters=1, shape=(0, 8))
+    with pytest.raises(ConfigError, match="--shape and --batch-size are from 1 on"):
+        bench(TOY, iters=1, batch_size=0)
+    with pytest.raises(ConfigError, match="must be a Distiller, got 'ToyModel'"):
+        bench(TOY, iters=1, options={"model": {"type": "ToyModel"}})
+    with pytest.raises(ConfigError, match="did you mean 'ToyModel'"):
+        bench(TOY, iters=1, options={"model.student.type": "ToyModle"})
