@@ -74,9 +74,8 @@ def check_levels(
 
 
 def _stride(image: tuple[int, int], shape: Sequence[int]) -> float:
-    """Pixels a cell of the map, geometric mean of both axes."""
-    ratio = image[0] * image[1] / (shape[2] * shape[3])
-    exact = ratio**0.5
+    """Pixels a cell of the map; of both axes the one that rounding up its size changed less."""
+    exact = max(image[0] / shape[2], image[1] / shape[3])
     return float(round(exact)) if abs(exact - round(exact)) < 0.25 else exact
 
 

@@ -85,6 +85,8 @@ def test_strides_are_compared_by_level():
     assert check.value == "fourier: stride 8 of both\nfourier: left out teacher neck stride 4"
     odd = record(student=(2, 4, 13, 13), teacher=(2, 6, 12, 12))  # paddings differ
     assert check_levels([odd], (100, 100), {}).status == "ok"
+    coarse = record(student=(2, 4, 2, 2), teacher=(2, 6, 2, 2))  # 96 rows at stride 64 make two
+    assert check_levels([coarse], (96, 128), {}).value == "fourier: stride 64 of both"
 
 
 def test_connectors_give_the_teachers_channels():
