@@ -29,7 +29,7 @@ from fourierkd.doctor.report import FAIL, Check
 from fourierkd.engine.bench import find_device
 from fourierkd.engine.config import RunConfig, load_config, require_distiller
 from fourierkd.engine.loaders import build_loader, in_process
-from fourierkd.engine.run import complete_config, prepare_data
+from fourierkd.engine.prepare import complete_config, prepare_data
 from fourierkd.engine.runner import KDRunner, first_line
 from fourierkd.errors import CheckpointError, ConfigError, FourierKDError
 from fourierkd.run_dir import RunDir

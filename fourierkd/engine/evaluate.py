@@ -11,7 +11,7 @@ from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.config import load_config
 from fourierkd.engine.hooks.checkpoint import short_names
-from fourierkd.engine.run import prepare_data
+from fourierkd.engine.prepare import prepare_data
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError
 from fourierkd.run_dir import RunDir

@@ -138,7 +138,7 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
         return result
 
     from fourierkd.engine.config import load_config, parse_cfg_options
-    from fourierkd.engine.run import complete_config
+    from fourierkd.engine.prepare import complete_config
     from fourierkd.engine.switches import check_switches, scaled_lr, switch_options
 
     options = parse_cfg_options(args.cfg_options)

@@ -1,0 +1,102 @@
+"""What precedes a run, a test or an examination: in flows a config, out flow its hooks and data.
+
+What every run has (loops of the given data loaders, hooks) is put in, and generated data is made.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from fourierkd.engine.config import RunConfig
+from fourierkd.errors import ConfigError, DataError
+
+HOOKS: dict[str, dict[str, Any] | None] = {
+    "runtime_info": {"type": "RuntimeInfoHook"},
+    "sampler_seed": {"type": "DistSamplerSeedHook"},
+    "param_scheduler": {"type": "ParamSchedulerHook"},
+    "random_state": {"type": "RandomStateHook"},
+    "scalars": {"type": "ScalarsHook"},
+    "spectra": {"type": "SpectraHook"},
+    "checkpoint": {"type": "RunCheckpointHook"},
+    "control": {"type": "ControlHook"},
+    "timer": None,  # MMEngine's: ScalarsHook and the runner's clock do their work
+    "logger": None,
+}
+REPLACED_HOOKS = (  # what configs of the task packages ask for, and a run does otherwise
+    "CheckpointHook",
+    "IterTimerHook",
+    "LoggerHook",
+    "DetVisualizationHook",
+    "SegVisualizationHook",
+)
+COUNTS = ("max_iters", "max_epochs", "val_interval", "val_begin")
+
+
+def complete_config(config: RunConfig, split: str | None) -> None:
+    """Put in what every run has (loops of the given data loaders, hooks), in place.
+
+    Raises:
+        ConfigError: no training loop, a bad number in it, or the test split is asked for and not
+            described.
+    """
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
+        if not config.get(key):
+            raise ConfigError(f"a run config needs {key}", fix="see configs/_base_")
+        if not isinstance(config[key], dict):
+            raise ConfigError(f"{key} is a dict", value=config[key], fix="see configs/_base_")
+    for key in COUNTS:
+        count = config.train_cfg.get(key)
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ConfigError(f"train_cfg.{key} is a whole number from 1 on", value=count)
+    if config.get("load_from"):  # MMEngine's own loader would run what the file holds
+        raise ConfigError(
+            "load_from is not supported: weights from outside are loaded strictly",
+            value=config.load_from,
+            fix="give a teacher as model.teacher.checkpoint, continue a run with --resume",
+        )
+    if split not in (None, "val", "test"):
+        raise ConfigError("a split is val or test", value=split)
+    for part in ("val", "test"):
+        loader, evaluator = config.get(f"{part}_dataloader"), config.get(f"{part}_evaluator")
+        if (loader is None) != (evaluator is None):
+            raise ConfigError(f"{part}_dataloader and {part}_evaluator come together")
+        if loader is None:
+            config[f"{part}_cfg"] = config[f"{part}_dataloader"] = config[f"{part}_evaluator"] = (
+                None
+            )
+            if split == part:
+                raise ConfigError(f"scoring on {part} needs {part}_dataloader and {part}_evaluator")
+        elif not config.get(f"{part}_cfg"):
+            config[f"{part}_cfg"] = {}
+    if config.val_dataloader is not None and not config.get("metric"):
+        raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
+    hooks = copy.deepcopy(HOOKS)
+    for name, hook in (config.get("default_hooks") or {}).items():
+        if hook is None or hook["type"] not in REPLACED_HOOKS:
+            hooks[name] = hook
+    if hooks["checkpoint"] is not None:
+        hooks["checkpoint"].setdefault("metric", config.get("metric"))
+    config.default_hooks = hooks
+
+
+def prepare_data(config: RunConfig) -> None:
+    """Make the data where the config says how.
+
+    Raises:
+        DataError: ``data_root`` is no folder.
+    """
+    if config.get("prepare_data"):
+        from fourierkd.data.prepare import prepare
+
+        if not config.get("data_root"):
+            raise ConfigError("prepare_data needs data_root")
+        prepare(dict(config.prepare_data), config.data_root)
+    root = config.get("data_root")
+    if root is not None and not Path(root).is_dir():
+        raise DataError(
+            "data_root must be a folder",
+            value=str(Path(root).absolute()),
+            fix="set data_root, or make the data",
+        )
