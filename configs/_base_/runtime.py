@@ -1,4 +1,4 @@
-# What every run shares. A run has these hooks anyway (fourierkd/engine/run.py).
+# What every run shares. A run has these hooks anyway (fourierkd/engine/prepare.py).
 default_scope = "fourierkd"
 default_hooks = dict(
     scalars=dict(type="ScalarsHook", interval=10),  # iterations a training row
