@@ -42,10 +42,15 @@ def wait_iterations(run: RunDir, count: int) -> None:
 
 
 def server_of() -> psutil.Process:
-    (server,) = [
-        p for p in psutil.Process().children() if "fake_worker.py" in " ".join(p.cmdline())
-    ]
-    return server
+    """The one server; a process just started shows its command line a moment later."""
+    end = time.monotonic() + 20
+    while True:
+        children = psutil.Process().children()
+        servers = [p for p in children if "fake_worker.py" in " ".join(p.cmdline())]
+        if servers or time.monotonic() > end:
+            (server,) = servers
+            return server
+        time.sleep(0.01)
 
 
 def test_two_runs_side_by_side(executor, tmp_path):
