@@ -47,12 +47,9 @@ from fourierkd.engine.bench import (
     TEACHER,
     Part,
     find_device,
-    flops,
-    peak_mib,
+    measure_parts,
     ratio,
-    spread,
     step_parts,
-    time_in_turns,
 )
 from fourierkd.engine.environment import environment
 from fourierkd.engine.run import parameter_counts
@@ -177,15 +174,7 @@ def measure(name: str, *, iters: int, warmup: int, device: torch.device) -> dict
         model, batch = build(pair, device, batch_size=2)
         parts: dict[str, Callable[[], None]] = step_parts(model, batch)
         parts[MMRAZOR] = mmrazor_step(pair, model, batch)
-        seconds = time_in_turns(parts, device, iters=iters, warmup=warmup)
-        rows = {
-            part: {
-                **spread(seconds[part]),
-                "gflop": flops(function) / 1e9,
-                "peak_mib": peak_mib(function, device),
-            }
-            for part, function in parts.items()
-        }
+        seconds, rows = measure_parts(parts, device, iters=iters, warmup=warmup)
     gflop = {part: row["gflop"] for part, row in rows.items()}
     return {
         "pair": name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.space import suggest
+from sweeps.study import STUDENT_ALONE
 
 LOSS = "model.losses.fourier.loss"
 
@@ -26,7 +27,7 @@ def fourier_search(
     """
     return {
         "arms": {
-            "student_alone": {"model.teacher": None, "model.losses": {}},
+            "student_alone": dict(STUDENT_ALONE),
             "published": {
                 f"{LOSS}.loss_weight": published_weight,
                 f"{LOSS}.mask": {"type": "AllPass"},

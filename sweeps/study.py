@@ -202,9 +202,7 @@ def _override(values: dict[str, Any], key: str, value: Any) -> None:
         values[head] = value
         return
     # How many parts lead to the dict whose keys are dotted options.
-    depth = {"options": 1, "space": 1, "arms": 2, "reference_arms": 2, "start_points": 2}.get(
-        head, 0
-    )
+    depth = {"options": 1, "space": 1, **dict.fromkeys(_METHODS, 2)}.get(head, 0)
     if head == "teacher" and rest[0] == "options" and len(rest) > 1:
         depth = 2
     parts = [head, *rest]

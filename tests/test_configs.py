@@ -16,7 +16,6 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 
 from fourierkd.cli import run_command
 from fourierkd.distill.registry import MODELS, register_all
@@ -25,6 +24,7 @@ from fourierkd.engine.run import run
 from fourierkd.run_dir import RunDir
 from sweeps.space import resolve
 from sweeps.study import load_study
+from tests.pictures import write_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NO_RUNS = ("_base_", "studies", "det", "seg")  # test_pairs.py has the last two
@@ -45,29 +45,7 @@ TRAIN, TUNE, VAL = 3, 2, 2  # images: trained on, the last ones of train/, and i
 SUBSETS = {"train_dataloader.dataset.indices": TRAIN, "val_dataloader.dataset.indices": -TUNE}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _own_scope():
-    """``init_model``, ``init_detector`` and Runner set MMEngine's default scope."""
-    before = dict(DefaultScope._instance_dict)
-    with DefaultScope.overwrite_default_scope("fourierkd"):
-        yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
-def write_image(path: Path, height: int, width: int, seed: int) -> None:
-    """A smooth colourful picture."""
-    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), cv2.resize(small, (width, height)))
+pytestmark = pytest.mark.usefixtures("one_thread", "own_scope")
 
 
 def make_camvid(root: Path) -> None:

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 
 from fourierkd.cli import run_command
 from fourierkd.distill.fetch import cached_path
@@ -24,6 +23,7 @@ from fourierkd.distill.model_config import build_model
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.run_dir import RunDir
+from tests.pictures import write_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAMES = sorted(
@@ -62,29 +62,7 @@ SEGMENTATION = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _own_scope():
-    """``init_model``, ``init_detector`` and Runner set MMEngine's default scope."""
-    before = dict(DefaultScope._instance_dict)
-    with DefaultScope.overwrite_default_scope("fourierkd"):
-        yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
-def write_image(path: Path, seed: int, size: tuple[int, int]) -> None:
-    """A smooth colourful picture of ``size`` (width, height)."""
-    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), cv2.resize(small, size))
+pytestmark = pytest.mark.usefixtures("one_thread", "own_scope")
 
 
 def make_coco(root: Path) -> None:
@@ -95,7 +73,7 @@ def make_coco(root: Path) -> None:
     for split, count in IMAGES.items():
         images, boxes = [], []
         for i in range(count):
-            write_image(root / f"{split}2017/{i:012}.jpg", i, (128, 96))
+            write_image(root / f"{split}2017/{i:012}.jpg", 96, 128, i)
             images.append({"id": i, "file_name": f"{i:012}.jpg", "height": 96, "width": 128})
             for category, size in ((1, 20), (3, 40), (80, 64)):
                 box = [category / 2 + 4 * i, 8.0, size, size]
@@ -115,7 +93,7 @@ def make_cityscapes(root: Path) -> None:
     for split, count in IMAGES.items():
         for i in range(count):
             name = f"{split}/town/town_{i:06}_000019"
-            write_image(root / f"leftImg8bit/{name}_leftImg8bit.png", i, (128, 64))
+            write_image(root / f"leftImg8bit/{name}_leftImg8bit.png", 64, 128, i)
             mask = np.repeat(np.arange(128, dtype=np.uint8)[None] // 6 % 19, 64, axis=0)
             mask[:4] = 255
             path = root / f"gtFine/{name}_gtFine_labelTrainIds.png"

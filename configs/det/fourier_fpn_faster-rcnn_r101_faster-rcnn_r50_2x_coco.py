@@ -1,5 +1,5 @@
 # Faster R-CNN-R101 (39.8 AP) teaches Faster R-CNN-R50, whose neck and heads start from its weights.
-_base_ = "faster-rcnn_r50_2x_coco.py"
+_base_ = ["faster-rcnn_r50_2x_coco.py", "../_base_/fourier_det.py"]
 
 teacher_metric = dict(bbox_mAP=0.398)
 model = dict(
@@ -10,11 +10,7 @@ model = dict(
     ),
     inherit=("neck", "rpn_head", "roi_head"),
     losses=dict(
-        fourier=dict(
-            student_tap="neck",
-            teacher_tap="neck",
-            loss=dict(type="FourierLoss", loss_weight=7.0),
-        ),
+        fourier={{_base_._fourier}},
         iou=dict(
             student_head="rpn_head",
             teacher_head="rpn_head",

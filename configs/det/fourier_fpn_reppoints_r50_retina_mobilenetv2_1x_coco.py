@@ -1,5 +1,5 @@
 # RepPoints-R50 (38.6 AP) teaches RetinaNet-MobileNetV2: other heads, so the Fourier branch alone.
-_base_ = "retina_mobilenetv2_1x_coco.py"
+_base_ = ["retina_mobilenetv2_1x_coco.py", "../_base_/fourier_det.py"]
 
 teacher_metric = dict(bbox_mAP=0.386)
 model = dict(
@@ -8,11 +8,5 @@ model = dict(
         checkpoint="https://download.openmmlab.com/mmdetection/v2.0/reppoints/reppoints_moment_r50_fpn_gn-neck%2Bhead_2x_coco/"
         "reppoints_moment_r50_fpn_gn-neck%2Bhead_2x_coco_20200329-91babaa2.pth",
     ),
-    losses=dict(
-        fourier=dict(
-            student_tap="neck",
-            teacher_tap="neck",
-            loss=dict(type="FourierLoss", loss_weight=7.0),
-        ),
-    ),
+    losses=dict(fourier={{_base_._fourier}}),
 )

@@ -1,5 +1,5 @@
 # RepPoints-X101-DCN (44.2 AP) teaches RepPoints-R50, whose neck and head start from its weights.
-_base_ = "reppoints_r50_2x_coco.py"
+_base_ = ["reppoints_r50_2x_coco.py", "../_base_/fourier_det.py"]
 
 teacher_metric = dict(bbox_mAP=0.442)
 model = dict(
@@ -9,16 +9,5 @@ model = dict(
         "reppoints_moment_x101_fpn_dconv_c3-c5_gn-neck%2Bhead_2x_coco_20200329-f87da1ea.pth",
     ),
     inherit=("neck", "bbox_head"),
-    losses=dict(
-        fourier=dict(
-            student_tap="neck",
-            teacher_tap="neck",
-            loss=dict(type="FourierLoss", loss_weight=7.0),
-        ),
-        iou=dict(
-            student_head="bbox_head",
-            teacher_head="bbox_head",
-            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
-        ),
-    ),
+    losses=dict(fourier={{_base_._fourier}}, iou={{_base_._iou}}),
 )

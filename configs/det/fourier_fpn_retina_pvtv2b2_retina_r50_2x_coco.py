@@ -1,5 +1,5 @@
 # RetinaNet-PVTv2-B2 (44.6 AP) teaches RetinaNet-R50, whose neck and head start from its weights.
-_base_ = "retina_r50_2x_coco.py"
+_base_ = ["retina_r50_2x_coco.py", "../_base_/fourier_det.py"]
 
 teacher_metric = dict(bbox_mAP=0.446)
 model = dict(
@@ -9,16 +9,5 @@ model = dict(
         "retinanet_pvtv2-b2_fpn_1x_coco_20210901_174843-529f0b9a.pth",
     ),
     inherit=("neck", "bbox_head"),
-    losses=dict(
-        fourier=dict(
-            student_tap="neck",
-            teacher_tap="neck",
-            loss=dict(type="FourierLoss", loss_weight=7.0),
-        ),
-        iou=dict(
-            student_head="bbox_head",
-            teacher_head="bbox_head",
-            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
-        ),
-    ),
+    losses=dict(fourier={{_base_._fourier}}, iou={{_base_._iou}}),
 )

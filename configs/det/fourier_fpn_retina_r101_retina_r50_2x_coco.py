@@ -1,5 +1,5 @@
 # RetinaNet-R101 (38.9 AP) teaches RetinaNet-R50, whose neck and head start from its weights.
-_base_ = "retina_r50_2x_coco.py"
+_base_ = ["retina_r50_2x_coco.py", "../_base_/fourier_det.py"]
 
 teacher_metric = dict(bbox_mAP=0.389)
 model = dict(
@@ -9,16 +9,5 @@ model = dict(
         "retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth",
     ),
     inherit=("neck", "bbox_head"),
-    losses=dict(
-        fourier=dict(
-            student_tap="neck",
-            teacher_tap="neck",
-            loss=dict(type="FourierLoss", loss_weight=7.0),
-        ),
-        iou=dict(
-            student_head="bbox_head",
-            teacher_head="bbox_head",
-            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
-        ),
-    ),
+    losses=dict(fourier={{_base_._fourier}}, iou={{_base_._iou}}),
 )

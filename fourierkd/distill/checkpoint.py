@@ -209,7 +209,7 @@ def _plain(value: Any) -> Any:
 def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     with safetensors.safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
-        state = OrderedDict((key, file.get_tensor(key)) for key in file.keys())  # noqa: SIM118
+        state = OrderedDict((key, file.get_tensor(key)) for key in file.keys())  # noqa: SIM118 - no dict
     if "versions" in header:
         state._metadata = json.loads(header["versions"])  # type: ignore[attr-defined]
     meta = json.loads(header["meta"]) if "meta" in header else {}

@@ -78,15 +78,7 @@ def bench(
         model: Distiller = MODELS.build(cfg.model).to(where).train()
         batch = make_batch(cfg, model, shape=shape, batch_size=batch_size)
         parts = step_parts(model, batch)
-        seconds = time_in_turns(parts, where, iters=iters, warmup=warmup)
-        rows = {
-            name: {
-                "gflop": flops(part) / 1e9,
-                **spread(seconds[name]),
-                "peak_mib": peak_mib(part, where),
-            }
-            for name, part in parts.items()
-        }
+        seconds, rows = measure_parts(parts, where, iters=iters, warmup=warmup)
     return {
         "environment": environment(),
         "device": str(where),
@@ -137,6 +129,22 @@ def step_parts(model: Distiller, batch: Batch) -> dict[str, Part]:
     if model.teacher is None:
         return {STUDENT: student}
     return {STUDENT: student, TEACHER: teacher, STEP: step}
+
+
+def measure_parts(
+    parts: Mapping[str, Part], device: torch.device, *, iters: int, warmup: int
+) -> tuple[dict[str, list[float]], dict[str, dict[str, Any]]]:
+    """Seconds of every part in every round, and a row a part: operations, seconds, peak memory."""
+    seconds = time_in_turns(parts, device, iters=iters, warmup=warmup)
+    rows = {
+        name: {
+            "gflop": flops(part) / 1e9,
+            **spread(seconds[name]),
+            "peak_mib": peak_mib(part, device),
+        }
+        for name, part in parts.items()
+    }
+    return seconds, rows
 
 
 def time_in_turns(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS
 
 from fourierkd.doctor.examine import Effort, examine
 from fourierkd.doctor.subject import build_subject
@@ -22,26 +22,14 @@ for folder in (HERE, TOY):  # configs name the toys, as they would a user's own 
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _own_scope():
-    before = dict(DefaultScope._instance_dict)
-    with DefaultScope.overwrite_default_scope("fourierkd"):
-        yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+def _own_state(one_thread, own_scope):
+    """In every test of this folder."""
 
 
 @pytest.fixture(scope="session")
 def teacher(tmp_path_factory) -> str:
     """Checkpoint of a teacher of width 6 that learned the toy's labels (accuracy above 80 %)."""
-    import planted  # noqa: F401
+    import planted  # noqa: F401 - registers the branched model
     import toy
 
     torch.manual_seed(0)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from fourierkd.cli import run_command
@@ -29,13 +28,7 @@ TOY = Path(__file__).parent / "toy_config.py"
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _default_scope():
-    instances = dict(DefaultScope._instance_dict)
-    with DefaultScope.overwrite_default_scope("fourierkd"):
-        yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(instances)
+pytestmark = pytest.mark.usefixtures("own_scope")
 
 
 @pytest.mark.parametrize("name", ["pspnet_fourier", "retinanet_fourier"])

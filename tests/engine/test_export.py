@@ -9,7 +9,6 @@ import pytest
 import safetensors.torch
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from toy import ToyModel
 
 from fourierkd.cli import run_command
@@ -24,13 +23,7 @@ model = dict(type="ToyModel", width={width})
 """
 
 
-@pytest.fixture(autouse=True)
-def _default_scope():
-    instances = dict(DefaultScope._instance_dict)
-    with DefaultScope.overwrite_default_scope("fourierkd"):
-        yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(instances)
+pytestmark = pytest.mark.usefixtures("own_scope")
 
 
 @pytest.fixture

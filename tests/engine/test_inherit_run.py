@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import torch
-from conftest import TEACHER
 
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import build_model
 from fourierkd.engine.evaluate import evaluate
 from fourierkd.engine.run import run
+from tests.engine.conftest import TEACHER
 
 STILL = {"optim_wrapper.optimizer.lr": 0.0, "train_cfg.max_iters": 4, "train_cfg.val_interval": 2}
 

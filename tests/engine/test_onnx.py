@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
 from fourierkd.cli import run_command
 from fourierkd.distill.model_config import build_model
@@ -42,13 +41,7 @@ model = dict(
 """
 
 
-@pytest.fixture(autouse=True)
-def _default_scope():
-    instances = dict(DefaultScope._instance_dict)
-    with DefaultScope.overwrite_default_scope("fourierkd"):
-        yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(instances)
+pytestmark = pytest.mark.usefixtures("own_scope")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.engine.ranks import first_host, launched, slurm_environment
 from fourierkd.errors import ConfigError
 from fourierkd.run_dir import RunDir
+from tests.engine.conftest import assert_same
 
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -190,22 +191,6 @@ def test_two_ranks_resume_amid_an_accumulation(tmp_path):
         states[name] = last_state(RunDir(folder / "run"))["state_dict"]
     for key, value in states["whole"].items():
         torch.testing.assert_close(states["cut"][key], value, rtol=1e-6, atol=1e-7)
-
-
-def assert_same(a, b, path) -> None:
-    assert type(a) is type(b), path
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_same(a[key], b[key], f"{path}.{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), path
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{path}.{i}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    else:
-        assert a == b, path
 
 
 def test_failure_of_one_rank_is_the_reason_of_the_run(tmp_path):

@@ -17,7 +17,7 @@ from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, short_names
 from fourierkd.engine.run import run
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
-from tests.engine.conftest import TEACHER
+from tests.engine.conftest import TEACHER, assert_same
 
 
 @HOOKS.register_module(force=True)
@@ -57,23 +57,6 @@ def kill(runner) -> None:
 
 def last_state(run_dir: RunDir) -> dict:
     return load_checkpoint(run_dir.last_checkpoint())
-
-
-def assert_same(a, b, path="") -> None:
-    """Bitwise equality at any depth."""
-    assert type(a) is type(b), path
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_same(a[key], b[key], f"{path}.{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), path
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{path}.{i}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    else:
-        assert a == b, path
 
 
 def test_complete_run_writes_every_file_of_the_contract(make_run):

@@ -1,0 +1,12 @@
+# The published detection losses (Shi et al., 2024): Fourier on every FPN level, and the IoU-aware
+# loss between heads of one family.
+_fourier = dict(
+    student_tap="neck",
+    teacher_tap="neck",
+    loss=dict(type="FourierLoss", loss_weight=7.0),
+)
+_iou = dict(
+    student_head="bbox_head",
+    teacher_head="bbox_head",
+    loss=dict(type="IoUAwareLoss", loss_weight=1.5),
+)
