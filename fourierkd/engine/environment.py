@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 PACKAGES = {
-    "torch": "torch",
     "numpy": "numpy",
     "mmengine": "onedl-mmengine",
     "mmcv": "onedl-mmcv",
@@ -51,6 +50,7 @@ def environment() -> dict[str, Any]:
 def code() -> dict[str, Any]:
     """What cannot change while a process lives: versions and the commit of this checkout."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
+    versions["torch"] = torch.__version__  # with its build: a wheel's metadata may not have +cu130
     for name, package in PACKAGES.items():
         try:
             versions[name] = metadata.version(package)
