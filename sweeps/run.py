@@ -10,6 +10,7 @@ import argparse
 import json
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None, *, worker: Sequence[str] = WORKER) -
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(arguments)
+    # Optuna's hints for authors of samplers; from Python 3.12 on they name the caller's module.
+    warnings.filterwarnings("ignore", module=r"optuna|sweeps|fourierkd\.analysis")
     return _study(args, arguments, worker) if args.command == "study" else _dashboard(args)
 
 

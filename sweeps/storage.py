@@ -13,7 +13,6 @@ import hashlib
 import inspect
 import json
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -120,7 +119,6 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", module="optuna")  # hints for the authors of samplers
     # Absolute: Optuna's lock spins for ever on a relative path once its owner was killed.
     path = (work_dir / JOURNAL_NAME).absolute()
     try:

@@ -12,6 +12,9 @@ from tiny_study import REPO, outcome
 from fourierkd.errors import ConfigError
 from sweeps.run import main
 
+# Optuna warns that this pruner is experimental.
+WARNS = {"type": "PatientPruner", "wrapped_pruner": None, "patience": 1}
+
 
 def one_line(process, code=2):
     out, err = process.communicate(timeout=60)
@@ -56,6 +59,7 @@ def test_start_up_needs_neither_torch_nor_pandas_nor_optuna():
         (["--jobs", "0"], "jobs must be a whole number of at least 1, got 0"),
         (["--set", "config=none.py"], "config must be a file, got"),
         (["--set", "metric=scroe"], "did you mean 'score'"),
+        (["--set", f"pruner={WARNS}", "metric=scroe"], "did you mean 'score'"),
     ],
 )
 def test_bad_arguments_give_one_line_and_code_2(start_cli, arguments, message):
