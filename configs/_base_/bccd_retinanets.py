@@ -1,77 +1,23 @@
-# The BCCD pair: RetinaNets on P3 to P5 with few channels, the teacher deeper and wider.
+# The BCCD pair: as the RetinaNets of Spectral Shapes, but from stride 8, and the teacher three
+# times as wide as the student.
+_base_ = "shapes_retinanets.py"
 
 
-def _retinanet(depth, width, channels):
+def _changes(width):
     return dict(
-        type="mmdet.RetinaNet",
-        data_preprocessor=dict(
-            type="DetDataPreprocessor",
-            mean=[123.675, 116.28, 103.53],
-            std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True,
-            pad_size_divisor=32,
-        ),
-        backbone=dict(
-            type="ResNet",
-            depth=depth,
-            base_channels=width,
-            stem_channels=width,
-            deep_stem=True,
-            num_stages=4,
-            out_indices=(1, 2, 3),
-            norm_cfg=dict(type="BN"),
-            norm_eval=False,
-            zero_init_residual=False,
-        ),
-        neck=dict(
-            type="FPN",
-            in_channels=[width * 2, width * 4, width * 8],
-            out_channels=channels,
-            num_outs=3,
-            norm_cfg=dict(type="BN"),
-        ),
+        data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+        backbone=dict(base_channels=width, stem_channels=width, strides=(1, 2, 2, 2)),
+        neck=dict(in_channels=[width * 2, width * 4, width * 8]),
         bbox_head=dict(
-            type="RetinaHead",
             num_classes=3,
-            in_channels=channels,
-            feat_channels=channels,
-            stacked_convs=2,
-            norm_cfg=dict(type="BN"),
             anchor_generator=dict(
-                type="AnchorGenerator",
                 octave_base_scale=2.5,  # 20 to 113 pixels: platelets are 19 wide, white cells 100
-                scales_per_octave=2,
-                ratios=[1.0],
                 strides=[8, 16, 32],
             ),
-            bbox_coder=dict(type="DeltaXYWHBBoxCoder"),
-            loss_cls=dict(
-                type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
-            ),
-            loss_bbox=dict(type="L1Loss", loss_weight=1.0),
         ),
-        train_cfg=dict(
-            assigner=dict(
-                type="MaxIoUAssigner",
-                pos_iou_thr=0.5,
-                neg_iou_thr=0.4,
-                min_pos_iou=0.0,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(type="PseudoSampler"),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
-        test_cfg=dict(
-            nms_pre=300,
-            min_bbox_size=0,
-            score_thr=0.05,
-            nms=dict(type="nms", iou_threshold=0.5),
-            max_per_img=60,
-        ),
+        test_cfg=dict(nms_pre=300, max_per_img=60),
     )
 
 
-_student = _retinanet(depth=18, width=8, channels=32)
-_teacher = _retinanet(depth=34, width=24, channels=64)
+_student = _changes(width=8)
+_teacher = _changes(width=24)

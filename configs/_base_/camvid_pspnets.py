@@ -1,55 +1,22 @@
-# The CamVid pair: PSPNets at output stride 8, the teacher deeper and three times as wide.
-_torch_init = dict(
-    type="Kaiming",
-    layer="Conv2d",
-    a=5**0.5,
-    mode="fan_in",
-    nonlinearity="leaky_relu",
-    distribution="uniform",
-)
+# The CamVid pair: as the PSPNets of Spectral Shapes, but at output stride 8, and the teacher three
+# times as wide as the student.
+_base_ = "shapes_pspnets.py"
 
 
-def _pspnet(depth, width):
+def _changes(width):
     return dict(
-        type="mmseg.EncoderDecoder",
         data_preprocessor=dict(
-            type="SegDataPreProcessor",
             mean=[123.675, 116.28, 103.53],
             std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True,
-            seg_pad_val=255,
             size=(120, 160),
             test_cfg=dict(size_divisor=8),
         ),
-        backbone=dict(
-            type="ResNetV1c",
-            depth=depth,
-            base_channels=width,
-            stem_channels=width,
-            strides=(1, 2, 1, 1),
-            dilations=(1, 1, 2, 4),
-            contract_dilation=True,
-            norm_cfg=dict(type="BN"),
-            zero_init_residual=False,
-            init_cfg=[_torch_init, dict(type="Constant", layer="BatchNorm2d", val=1)],
-        ),
+        backbone=dict(base_channels=width, stem_channels=width, strides=(1, 2, 1, 1)),
         decode_head=dict(
-            type="PSPHead",
-            in_channels=8 * width,
-            in_index=3,
-            channels=4 * width,
-            pool_scales=(1, 2, 3, 6),
-            dropout_ratio=0,
-            num_classes=11,
-            norm_cfg=dict(type="BN"),
-            align_corners=False,
-            loss_decode=dict(type="CrossEntropyLoss"),
-            init_cfg=dict(**_torch_init, override=dict(name="conv_seg")),
+            in_channels=8 * width, channels=4 * width, pool_scales=(1, 2, 3, 6), num_classes=11
         ),
-        train_cfg=dict(),
-        test_cfg=dict(mode="whole"),
     )
 
 
-_student = _pspnet(depth=18, width=8)
-_teacher = _pspnet(depth=34, width=24)
+_student = _changes(width=8)
+_teacher = _changes(width=24)
