@@ -10,7 +10,8 @@ Tests hold it to a full-spectrum reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -26,10 +27,9 @@ from fourierkd.spectral.half import (
 from fourierkd.spectral.sphere import riemann_sphere
 
 BN_EPS = 1e-5
-# Half-spectrum elements per block. One block for all of (2, 256, 100, 168) took 0.86 s of CPU, this
-# size 0.80 s, 2^17 0.65 s; but every operation of a block is a barrier between threads, and on a
-# busy machine 2^17 took twice as long as this. Off the CPU one block saves launches.
-BLOCK_ELEMENTS = 1 << 20
+# Half-spectrum elements per block on the CPU: its dozen temporaries then stay in cache. One thread
+# took 0.44 s for (2, 256, 100, 168) forward and backward with 2^17, 0.60 s with 2^20 or 2^14.
+BLOCK_ELEMENTS = 1 << 17
 # An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
 ZERO_ROUNDINGS = 16
 # Imaginary parts cancel over conjugate pairs: the mean of this coordinate is 0.
@@ -113,19 +113,22 @@ class _SpectralDistance(torch.autograd.Function):
             distributed.all_reduce(total)
             count = int(total)
         amplitudes = predicted.new_empty(n, 2 * c, height, columns)  # student's, then teacher's
-        for block in _channel_blocks(n, c, height * columns, predicted.is_cpu):
+
+        def transform(block: slice) -> None:
             _write_amplitude(predicted[:, block], amplitudes[:, block])
             _write_amplitude(teacher[:, block], amplitudes[:, _shift(block, c)])
+
+        _each(transform, _channel_blocks(n, c, height * columns, predicted.is_cpu))
         fused = torch.baddbmm(bias[:, None], weight.expand(n, -1, -1), amplitudes.flatten(2)).view(
             n, c, height, columns
         )
 
+        factor = half_noise(fused, width) if noise else None
         phase_gradient = torch.empty_like(fused)
         distances = torch.empty_like(tokens)
         token_scale = tokens / (2 * predicted.numel())
-        # ranks whose maps differ in size would cut blocks, and so collectives, of other sizes
-        blocked = predicted.is_cpu and not shared
-        for block in _channel_blocks(n, c, height * columns, blocked):
+
+        def compare(block: slice) -> None:
             distances[:, block] = _block_distance(
                 fused[:, block],
                 phase_gradient[:, block],
@@ -135,10 +138,14 @@ class _SpectralDistance(torch.autograd.Function):
                 token_scale[:, block],
                 mask,
                 radius,
-                noise,
+                None if factor is None else factor[:, block],
                 count,
                 shared,
             )
+
+        # ranks whose maps differ in size would cut blocks, and so collectives, of other sizes
+        blocked = predicted.is_cpu and not shared
+        _each(compare, _channel_blocks(n, c, height * columns, blocked))
         fused_gradient = fused  # _block_distance replaced it
         ctx.save_for_backward(
             predicted, weight, amplitudes, fused_gradient, phase_gradient, distances
@@ -162,7 +169,8 @@ class _SpectralDistance(torch.autograd.Function):
                     width, device=predicted.device, dtype=predicted.dtype
                 )
                 predicted_gradient = torch.empty_like(predicted)
-                for block in _channel_blocks(n, c, height * columns, predicted.is_cpu):
+
+                def transform(block: slice) -> None:
                     spectrum = half_spectrum(predicted[:, block])
                     inverse, _ = _inverse_amplitude(amplitudes[:, block], predicted[:, block])
                     scale = inverse * column_scale
@@ -171,6 +179,8 @@ class _SpectralDistance(torch.autograd.Function):
                     tangential = scale.mul_(inverse).mul_(phase_gradient[:, block])
                     gradient = torch.complex(radial, tangential).mul_(spectrum)
                     predicted_gradient[:, block] = map_of_half_spectrum(gradient, width)
+
+                _each(transform, _channel_blocks(n, c, height * columns, predicted.is_cpu))
             if ctx.needs_input_grad[1]:
                 weight_gradient = torch.zeros_like(weight)
                 for output, amplitude in zip(per_output, amplitudes.flatten(2), strict=True):
@@ -193,15 +203,15 @@ def _block_distance(
     token_scale: Tensor,
     mask: Tensor | None,
     radius: float,
-    noise: bool,
+    factor: Tensor | None,
     count: int,
     shared: bool,
 ) -> Tensor:
     """Summed squared error per (image, channel) of one channel block, (N, c).
 
     Overwrites ``fused`` by the gradient of ``token_scale * distance`` at A_f, and
-    ``phase_gradient`` by that at P_S. ``count``: values of a channel in the batch statistics;
-    ``shared``: whether these are over all ranks.
+    ``phase_gradient`` by that at P_S. ``factor``: U, None for 1. ``count``: values of a channel in
+    the batch statistics; ``shared``: whether these are over all ranks.
     """
     width = predicted.shape[-1]
     columns = hermitian_weights(width, device=fused.device, dtype=fused.dtype)  # (W//2 + 1,)
@@ -211,7 +221,6 @@ def _block_distance(
     sine = spectrum[..., 1] * inverse
 
     # The sphere in polar form: R = (k A cos P, k A sin P, k A^2 / r - 1), k = 2 r / (A^2 + r^2)
-    factor = half_noise(cosine, width) if noise else None
     mixed = fused * factor if factor is not None else fused.clone()
     k = mixed.square().add_(radius**2).reciprocal_().mul_(2 * radius)
     across = k * mixed
@@ -352,11 +361,32 @@ def _inverse_amplitude(amplitude: Tensor, feature: Tensor) -> tuple[Tensor, Tens
     return amplitude.reciprocal().masked_fill_(zero, 0.0), zero
 
 
-def _channel_blocks(n: int, channels: int, frequencies: int, blocked: bool) -> Iterator[slice]:
+def _channel_blocks(n: int, channels: int, frequencies: int, blocked: bool) -> list[slice]:
     """Slices of channels small enough for the cache; statistics and FFTs are per channel."""
     step = max(1, BLOCK_ELEMENTS // (n * frequencies)) if blocked else channels
-    for start in range(0, channels, step):
-        yield slice(start, min(start + step, channels))
+    return [slice(i, min(i + step, channels)) for i in range(0, channels, step)]
+
+
+def _each(function: Callable[[slice], None], blocks: list[slice]) -> None:
+    """Run ``function`` on every block, a thread to a block as long as there are threads.
+
+    PyTorch's own threads would split every operation, and wait for each other after each.
+    """
+    threads = torch.get_num_threads()
+    if min(threads, len(blocks)) < 2:
+        for block in blocks:
+            function(block)
+        return
+
+    def alone(block: slice) -> None:
+        with torch.no_grad():  # a setting of the thread
+            function(block)
+
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(alone, blocks))
+    finally:
+        torch.set_num_threads(threads)  # the workers' 1 would be the default of later threads
 
 
 def _shift(block: slice, by: int) -> slice:

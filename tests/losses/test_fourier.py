@@ -1,5 +1,6 @@
 import doctest
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,45 @@ def test_blocks_do_not_change_the_loss(monkeypatch):
     whole = value_and_gradients(loss(student, teacher), student, loss)
     monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 2 * 5 * 4 * 3)  # three channels a block
     assert_same(value_and_gradients(loss(student, teacher), student, loss), whole, 1e-12)
+
+
+def test_threads_do_not_change_the_loss_at_all(monkeypatch):
+    """Each takes whole blocks, and the noise is drawn before: equal to the last bit."""
+    student, teacher = maps(2, 7, 5, 6)
+    loss = make_loss(7, noise=True)
+    monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 2 * 5 * 4 * 2)  # four blocks
+    used = set()
+    block_distance = distance._block_distance
+
+    def watched(*arguments):
+        used.add(threading.get_ident())
+        assert not torch.is_grad_enabled()
+        return block_distance(*arguments)
+
+    monkeypatch.setattr(distance, "_block_distance", watched)
+    torch.manual_seed(3)
+    alone = value_and_gradients(loss(student, teacher), student, loss)
+    assert used == {threading.get_ident()}
+    torch.set_num_threads(3)
+    torch.manual_seed(3)
+    together = value_and_gradients(loss(student, teacher), student, loss)
+    assert used - {threading.get_ident()}
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_in_a_thread_is_the_calls_error(monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("out of memory")
+
+    student, teacher = maps(2, 7, 5, 6)
+    loss = make_loss(7)
+    monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(distance, "_block_distance", fail)
+    torch.set_num_threads(2)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        loss(student, teacher)
+    assert torch.get_num_threads() == 2
 
 
 def test_function_equals_module():
