@@ -27,9 +27,10 @@ from fourierkd.spectral.half import (
 from fourierkd.spectral.sphere import riemann_sphere
 
 BN_EPS = 1e-5
-# Half-spectrum elements per block on the CPU: its dozen temporaries then stay in cache. One thread
-# took 0.44 s for (2, 256, 100, 168) forward and backward with 2^17, 0.60 s with 2^20 or 2^14.
-BLOCK_ELEMENTS = 1 << 17
+# Half-spectrum elements per block on the CPU: its temporaries then stay in cache. (2, 256, 100, 168)
+# forward and backward took 0.76 s on one thread and 0.52 s on two with 2^20, 0.62 and 0.39 s with
+# 2^18, 0.65 and 0.56 s with 2^16.
+BLOCK_ELEMENTS = 1 << 18
 # An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
 ZERO_ROUNDINGS = 16
 # Imaginary parts cancel over conjugate pairs: the mean of this coordinate is 0.
