@@ -27,9 +27,9 @@ from fourierkd.spectral.half import (
 from fourierkd.spectral.sphere import riemann_sphere
 
 BN_EPS = 1e-5
-# Half-spectrum elements per block on the CPU: its temporaries then stay in cache. (2, 256, 100, 168)
-# forward and backward took 0.76 s on one thread and 0.52 s on two with 2^20, 0.62 and 0.39 s with
-# 2^18, 0.65 and 0.56 s with 2^16.
+# Half-spectrum elements per block on the CPU: its temporaries then stay in cache. For (2, 256, 100,
+# 168) forward and backward took 0.76 s on one thread and 0.52 s on two with 2^20, 0.62 and 0.39 s
+# with 2^18, 0.65 and 0.56 s with 2^16.
 BLOCK_ELEMENTS = 1 << 18
 # An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
 ZERO_ROUNDINGS = 16
