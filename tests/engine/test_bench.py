@@ -96,6 +96,8 @@ def test_parts_are_measured_in_turns():
     assert order == list("abababab")
     assert [len(values) for values in seconds.values()] == [3, 3]
     assert ratio({STUDENT: [2.0], TEACHER: [1.0], STEP: [3.3]}) == pytest.approx(1.1)
+    clock = {STUDENT: [2.0, 4.0, 2.0], TEACHER: [1.0, 2.0, 2.0], STEP: [3.3, 6.6, 8.0]}
+    assert ratio(clock) == pytest.approx(1.1)  # twice as slow in the second round
 
 
 def test_bad_input_is_refused():
