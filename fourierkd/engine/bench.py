@@ -191,12 +191,17 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 def ratio(seconds: Mapping[str, list[float]]) -> float:
-    """Step over the sum of its unavoidable parts: the median over rounds.
+    """Step over the sum of its unavoidable parts, the median over rounds."""
+    return median_ratio(seconds[STEP], seconds[STUDENT], seconds[TEACHER])
+
+
+def median_ratio(above: list[float], *below: list[float]) -> float:
+    """Median over rounds of ``above`` over the sum of ``below``.
 
     Within a round the parts follow each other, so a clock that changes over the run cancels out.
     """
-    parts = zip(seconds[STEP], seconds[STUDENT], seconds[TEACHER], strict=True)
-    return statistics.median(step / (student + teacher) for step, student, teacher in parts)
+    rounds = zip(above, zip(*below, strict=True), strict=True)
+    return statistics.median(part / sum(others) for part, others in rounds)
 
 
 def flops(part: Part) -> int:
