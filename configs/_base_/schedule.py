@@ -5,7 +5,7 @@ _iters = 300
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=_iters, val_interval=60)
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=4e-3, weight_decay=0.01),
+    optimizer=dict(type="AdamW", lr=4e-3, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=35),
 )
 param_scheduler = dict(

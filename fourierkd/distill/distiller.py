@@ -50,7 +50,8 @@ class Distiller(BaseModel):
     Args:
         student: a model config in one of three forms (see ``model_config.resolve_model``).
         teacher: ``dict(model=..., checkpoint=...)``; None for the student alone. ``compile=True``
-            compiles it by ``torch.compile``.
+            compiles it by ``torch.compile``; ``nuisance=dict(mask=..., scale=...)`` adds a pattern
+            of known frequencies to its maps (``Nuisance``).
         losses: name -> ``dict(student_tap, teacher_tap, loss, connector="auto", warmup_iters=0)``.
             Taps are module paths, or equal-length lists of them. ``loss`` names a class and its
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as
@@ -129,6 +130,7 @@ class Distiller(BaseModel):
                 taps,
                 heads=[teacher_head for _, teacher_head in heads],
                 compile=teacher.get("compile", False),
+                nuisance=teacher.get("nuisance"),
             )
             check_same_input(built, self.teacher.model)
             self._matches = match_modules(built, self.teacher.model, inherit)

@@ -6,7 +6,7 @@ checkpoints, nor hands it to DDP or the optimizer, nor switches it to training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from fourierkd.distill.checkpoint import load_state_dict, sha256, student_state_dict
 from fourierkd.distill.compiled import compile_failures, compile_parts
 from fourierkd.distill.fetch import fetch, is_address
-from fourierkd.distill.model_config import ModelSpec, build_model
+from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
+from fourierkd.distill.nuisance import Nuisance
 from fourierkd.distill.taps import Taps, isolated_random_state
+from fourierkd.distill.teacher_maps import Maps, TeacherMaps
 from fourierkd.errors import CheckpointError, ConfigError
 
 RANDOM = "random"
@@ -32,9 +34,14 @@ class FrozenTeacher:
         taps: module paths.
         heads: paths of detection heads, whose scores and boxes are asked for.
         compile: compile its parts by ``torch.compile`` at the first call (minutes, then faster).
+        nuisance: config of a ``Nuisance`` that is added to the maps of all taps; None for none.
 
     Attributes:
         sha256: digest of the checkpoint file; None for a random teacher.
+        identity: what its maps depend on beside the image, for a file of kept maps.
+        compiled: whether it was asked to be compiled.
+        maps: ``TeacherMaps`` that keep what it gives, or None: then it runs at every call.
+        why_live: why it has no ``maps``.
 
     Raises:
         ConfigError: the model cannot be built, a tap is unknown, or there is no checkpoint.
@@ -50,6 +57,7 @@ class FrozenTeacher:
         *,
         heads: Sequence[str] = (),
         compile: bool = False,
+        nuisance: Mapping[str, Any] | None = None,
     ) -> None:
         if not checkpoint:
             raise ConfigError(
@@ -69,16 +77,29 @@ class FrozenTeacher:
             self.sha256 = sha256(checkpoint)
         self.model.requires_grad_(False)
         self.model.eval()
+        self._nuisance = None if nuisance is None else Nuisance(nuisance)
+        self.compiled = compile
+        self.maps: TeacherMaps | None = None
+        self.why_live = "nobody asked for kept maps"
+        self.identity = (self.sha256, resolve_model(model), *taps, *heads, nuisance)
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, data_samples: Any = None) -> dict[str, list[Tensor]]:
+    def __call__(self, inputs: Tensor, data_samples: Any = None) -> Maps:
         """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W), under the same autocast;
         by head its class scores of all levels, then its boxes."""
+        if self.maps is not None:
+            return self.maps(self._forward, inputs, data_samples)
+        return self._forward(inputs, data_samples)
+
+    def _forward(self, inputs: Tensor, data_samples: Any) -> Maps:
         if self._to_compile:
             compile_parts(self.model, (*self.taps.paths, *self.taps.heads))
             self._to_compile = False
         with compile_failures(), self.taps.capture(self.model, stop=True) as features:
             self.model(inputs, data_samples, mode="tensor")
+        if self._nuisance is not None:
+            for tap in self.taps.paths:
+                features[tap] = [self._nuisance(inputs, m) for m in features[tap]]
         return features
 
     def move(self, function: Callable[[Tensor], Tensor]) -> None:

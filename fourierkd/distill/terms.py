@@ -19,7 +19,7 @@ from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.spatial import FeatureL2
 
-TEACHER_KEYS = ("model", "checkpoint", "compile")
+TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance")
 LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
 HEAD_LOSS_KEYS = ("student_head", "teacher_head", "loss", "warmup_iters")
 

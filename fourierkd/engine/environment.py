@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ PACKAGES = {
 
 
 def environment() -> dict[str, Any]:
-    """Versions, commit, ``dirty``, device, device names, threads, CPUs and platform.
+    """Versions, commit, ``dirty``, device, device names, threads, processor and platform.
 
     MMEngine's own collection starts compilers to ask for their versions, and takes seconds.
     """
@@ -42,8 +43,20 @@ def environment() -> dict[str, Any]:
         else [],
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count(),
+        "processor": processor(),
         "platform": platform.platform(),
     }
+
+
+@functools.cache
+def processor() -> str:
+    """Name of the processor; its architecture where the system gives no name."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, name = line.partition(":")
+            if key.strip() == "model name":
+                return name.strip()
+    return platform.processor() or platform.machine()
 
 
 @functools.cache

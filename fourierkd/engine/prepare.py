@@ -17,6 +17,7 @@ HOOKS: dict[str, dict[str, Any] | None] = {
     "sampler_seed": {"type": "DistSamplerSeedHook"},
     "param_scheduler": {"type": "ParamSchedulerHook"},
     "random_state": {"type": "RandomStateHook"},
+    "teacher_maps": {"type": "TeacherMapsHook"},
     "scalars": {"type": "ScalarsHook"},
     "spectra": {"type": "SpectraHook"},
     "checkpoint": {"type": "RunCheckpointHook"},
@@ -24,6 +25,7 @@ HOOKS: dict[str, dict[str, Any] | None] = {
     "timer": None,  # MMEngine's: ScalarsHook and the runner's clock do their work
     "logger": None,
 }
+MMENGINES = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 REPLACED_HOOKS = (  # what configs of the task packages ask for, and a run does otherwise
     "CheckpointHook",
     "IterTimerHook",
@@ -76,6 +78,8 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     for name, hook in (config.get("default_hooks") or {}).items():
         if hook is None or hook["type"] not in REPLACED_HOOKS:
             hooks[name] = hook
+    # MMEngine takes None for its own hooks alone
+    hooks = {name: hook for name, hook in hooks.items() if hook is not None or name in MMENGINES}
     if hooks["checkpoint"] is not None:
         hooks["checkpoint"].setdefault("metric", config.get("metric"))
     config.default_hooks = hooks

@@ -160,6 +160,15 @@ class _Job:
             counts["inherited"] = sum(part["values"] for part in report.values())
         return counts
 
+    def _teacher_maps(self) -> dict[str, Any] | None:
+        """How many maps were kept, or why the teacher ran at every step; None without a teacher."""
+        teacher = getattr(self.runner and self.runner.bare_model, "teacher", None)
+        if teacher is None:
+            return None
+        if teacher.maps is None:
+            return {"kept": 0, "why_live": teacher.why_live}
+        return {"kept": len(teacher.maps), "why_live": teacher.maps.why_live}
+
     def finish(self, state: str, reason: str | None) -> dict[str, Any]:
         """Write the result, and return it."""
         runner, run_dir = self.runner, self.run_dir
@@ -180,6 +189,7 @@ class _Job:
             "seconds": self.clock.report(),
             "parameters": self._parameters(),
             "teacher_sha256": teacher_sha256(runner.bare_model) if runner is not None else None,
+            "teacher_maps": self._teacher_maps(),
             "checkpoints": {
                 "last": str(last.relative_to(run_dir.path)) if last else None,
                 "best": str(best_path.relative_to(run_dir.path)) if best_path.exists() else None,

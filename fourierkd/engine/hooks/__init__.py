@@ -5,5 +5,13 @@ from fourierkd.engine.hooks.control import ControlHook
 from fourierkd.engine.hooks.random_state import RandomStateHook
 from fourierkd.engine.hooks.scalars import ScalarsHook
 from fourierkd.engine.hooks.spectra import SpectraHook
+from fourierkd.engine.hooks.teacher_maps import TeacherMapsHook
 
-__all__ = ["ControlHook", "RandomStateHook", "RunCheckpointHook", "ScalarsHook", "SpectraHook"]
+__all__ = [
+    "ControlHook",
+    "RandomStateHook",
+    "RunCheckpointHook",
+    "ScalarsHook",
+    "SpectraHook",
+    "TeacherMapsHook",
+]
