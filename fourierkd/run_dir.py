@@ -88,6 +88,7 @@ class RunDir:
     ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
     ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``
     ``run.log``             console of the child process; ``wandb/`` the W&B folder
+    ``vis_data/``           what a ``visualizer`` of the config draws and writes
     ======================  =====================================================================
     """
 

@@ -64,6 +64,13 @@ HELPER_KEYS = {
     "vis_backends",
 }
 SCOPES = ("mmdet", "mmseg", "mmengine", "mmcv")
+# What default_runtime.py and the schedules of the task packages name without their scope.
+PACKAGE_TYPES = {
+    "DetLocalVisualizer": "mmdet",
+    "DetVisualizationHook": "mmdet",
+    "SegLocalVisualizer": "mmseg",
+    "SegVisualizationHook": "mmseg",
+}
 DATA_ROOT = "{data_root}"
 
 
@@ -101,6 +108,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     if values.get("student_norm") is not None and "student" in (values.get("model") or {}):
         student = resolve_model(values["model"]["student"])
         values["model"]["student"] = with_student_norm(student, values["student_norm"])
+    hooks = values.get("default_hooks") or {}
+    for part in (values.get("visualizer"), *hooks.values(), *(values.get("custom_hooks") or ())):
+        if isinstance(part, dict) and part.get("type") in PACKAGE_TYPES:
+            part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
     _scope_children(values)
     values["default_scope"] = "fourierkd"
     return RunConfig(values, filename=str(path))

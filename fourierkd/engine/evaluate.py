@@ -16,7 +16,14 @@ from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError
 from fourierkd.run_dir import RunDir
 
-TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks")
+TRAINING = (
+    "train_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "custom_hooks",
+    "visualizer",
+)
 
 
 def evaluate(

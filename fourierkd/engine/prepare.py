@@ -26,13 +26,9 @@ HOOKS: dict[str, dict[str, Any] | None] = {
     "logger": None,
 }
 MMENGINES = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
-REPLACED_HOOKS = (  # what configs of the task packages ask for, and a run does otherwise
-    "CheckpointHook",
-    "IterTimerHook",
-    "LoggerHook",
-    "DetVisualizationHook",
-    "SegVisualizationHook",
-)
+# What configs of the task packages ask for, and a run does otherwise.
+REPLACED_HOOKS = ("CheckpointHook", "IterTimerHook", "LoggerHook")
+VISUALIZATION_HOOKS = ("mmdet.DetVisualizationHook", "mmseg.SegVisualizationHook")
 COUNTS = ("max_iters", "max_epochs", "val_interval", "val_begin")
 
 
@@ -76,6 +72,8 @@ def complete_config(config: RunConfig, split: str | None) -> None:
         raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():
+        if hook is not None and hook["type"] in VISUALIZATION_HOOKS and not hook.get("draw"):
+            continue  # in those configs by default: it warns that it does nothing
         if hook is None or hook["type"] not in REPLACED_HOOKS:
             hooks[name] = hook
     # MMEngine takes None for its own hooks alone

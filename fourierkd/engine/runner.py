@@ -24,10 +24,12 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed, weights_to_cpu
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.checkpoint import save as save_atomic
+from fourierkd.distill.registry import SCOPE, register_scope
 from fourierkd.engine.clock import Clock
 from fourierkd.engine.config import RUNNER_KEYS, RunConfig
 from fourierkd.engine.loaders import build_loader
@@ -81,10 +83,10 @@ class KDRunner(Runner):
             # Loggers and hubs are looked up by this name, and must not be another run's.
             experiment_name=f"{run_dir.path.name}_{time.time_ns()}",
         )
-        arguments.setdefault("visualizer", {"type": "Visualizer", "vis_backends": []})
         super().__init__(**arguments)
         with suppress(FileNotFoundError):  # another rank was first
-            os.rmdir(self._log_dir)  # MMEngine makes a folder for its log; ours is run.log
+            os.rmdir(self.log_dir)  # MMEngine makes a folder for its log; ours is run.log
+        self._log_dir = str(run_dir.path)  # where hooks of the config may write
 
     # At start MMEngine spends seconds asking compilers for their versions and formatting configs.
 
@@ -97,6 +99,16 @@ class KDRunner(Runner):
     def build_logger(self, log_level: int | str = "INFO", *args: Any, **kwargs: Any) -> MMLogger:
         """Log to the console only: a run's console is its run.log."""
         return MMLogger.get_instance(self._experiment_name, log_level=log_level)
+
+    def build_visualizer(self, visualizer: dict[str, Any] | None = None) -> Visualizer:
+        """The config's, which writes into the run folder; by default one that writes nothing."""
+        chosen = visualizer or {"type": "Visualizer", "vis_backends": []}
+        scope, dot, _ = str(chosen.get("type")).partition(".")
+        register_scope(scope if dot else SCOPE)  # the model, which imports its package, comes later
+        # Hooks find it by its name, which two runs of one process must not share.
+        return super().build_visualizer(
+            {"save_dir": str(self.run_dir.path), **chosen, "name": self._experiment_name}
+        )
 
     build_dataloader = staticmethod(build_loader)
 

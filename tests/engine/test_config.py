@@ -10,6 +10,7 @@ import pytest
 from mmengine.config import Config
 
 from fourierkd.engine.config import config_text, load_config, parse_cfg_options
+from fourierkd.engine.prepare import complete_config
 from fourierkd.errors import ConfigError
 
 SMALL = """
@@ -150,6 +151,17 @@ def test_text_reads_back_equal(write):
     values["train_cfg"]["c"] = "/x"
     assert again == values
     ast.parse(load_config(write(SMALL)).pretty_text)
+
+
+def test_pictures_of_the_task_packages_are_drawn_where_they_are_asked_for(write):
+    hook = 'default_hooks = dict(visualization=dict(type="SegVisualizationHook"{}))\n'
+    rest = "optim_wrapper = dict(type='OptimWrapper')\n"
+    silent = load_config(write(SMALL + rest + hook.format("")))
+    complete_config(silent, None)
+    assert "visualization" not in silent.default_hooks  # it would only warn that it draws nothing
+    drawing = load_config(write(SMALL + rest + hook.format(", draw=True"), "drawing.py"))
+    complete_config(drawing, None)
+    assert drawing.default_hooks.visualization.type == "mmseg.SegVisualizationHook"
 
 
 def test_parse_cfg_options():

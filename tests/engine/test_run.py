@@ -7,6 +7,7 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -17,7 +18,7 @@ from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, short_names
 from fourierkd.engine.run import run
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
-from tests.engine.conftest import TEACHER, assert_same
+from tests.engine.conftest import HERE, TEACHER, assert_same
 
 
 @HOOKS.register_module(force=True)
@@ -91,6 +92,37 @@ def test_complete_run_writes_every_file_of_the_contract(make_run):
     assert environment["seed"] == 0
     assert environment["max_iters"] == 20
     assert not any(p.is_dir() and p.name[:2] == "20" for p in run_dir.path.iterdir())
+
+
+SEG_LINES = """
+vis_backends = [dict(type="LocalVisBackend")]
+visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
+"""
+DET_LINES = SEG_LINES.replace("Seg", "Det")
+PACKAGE_RUNTIME = '_base_ = "{}::_base_/default_runtime.py"\n'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [SEG_LINES, DET_LINES, PACKAGE_RUNTIME.format("mmseg"), PACKAGE_RUNTIME.format("mmdet")],
+    ids=["mmseg_lines", "mmdet_lines", "mmseg_base", "mmdet_base"],
+)
+def test_visualizers_of_the_task_packages_write_into_the_run_folder(make_run, tmp_path, lines):
+    config = tmp_path / "config.py"
+    config.write_text(lines + (HERE / "toy_config.py").read_text())
+
+    def draw(runner):
+        runner.visualizer.add_image("iteration", np.zeros((4, 4, 3), np.uint8), step=runner.iter)
+
+    for name in ("first", "second"):  # in one process, and by one name
+        options = {**act_at(7, draw), "train_cfg.max_iters": 10}
+        run_dir = make_run(name, options, config=str(config))
+        assert run(run_dir, resume=False)["state"] == "complete"
+        made = sorted(
+            p.relative_to(run_dir.path).as_posix() for p in run_dir.path.rglob("*.p[yn]*")
+        )
+        assert made == ["config.py", "vis_data/config.py", "vis_data/vis_image/iteration_6.png"]
+        assert not any(p.is_dir() and p.name[:2] == "20" for p in run_dir.path.iterdir())
 
 
 def test_training_rows_hold_losses_times_and_distillation_scalars(make_run):
