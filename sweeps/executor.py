@@ -30,6 +30,11 @@ RESTARTS = 2  # how often one run survives the death of the server
 PATIENCE = 30.0  # seconds for a killed process to let go of its run folder
 
 
+def threads_of_a_run(jobs: int) -> int:
+    """Threads of each of ``jobs`` runs at once: an equal share of the cores given to us."""
+    return max(1, len(os.sched_getaffinity(0)) // jobs)
+
+
 @dataclass(frozen=True)
 class Exit:
     """A run's process ended: its exit code, or the signal that killed it, or the server's death."""
@@ -155,7 +160,7 @@ class LocalExecutor:
             server.wait()
 
     def _environment(self, slot: int) -> dict[str, str]:
-        threads = str(max(1, len(os.sched_getaffinity(0)) // self.jobs))
+        threads = str(threads_of_a_run(self.jobs))
         environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         devices = gpus()
         if self.jobs > 1 and len(devices) > 1:

@@ -19,10 +19,12 @@ from typing import Any
 from fourierkd.errors import StudyError
 from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver, Run
+from sweeps.executor import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, digest, versions
 from sweeps.study import StudyConfig
 
 KEY_LENGTH = 20
+TEACHER_JOBS = 1  # nothing runs beside it
 
 
 def teacher_request(study: StudyConfig) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def teacher_request(study: StudyConfig) -> dict[str, Any]:
 
 
 def teacher_key(study: StudyConfig) -> str:
-    """What the teacher depends on, as a hash."""
+    """What the teacher depends on, as a hash; with another number of threads it is another one."""
     teacher = study.teacher or {}
     request = {k: v for k, v in teacher_request(study).items() if k not in ("config", "wandb")}
     content = {
@@ -57,6 +59,7 @@ def teacher_key(study: StudyConfig) -> str:
         "sources": config_sources(teacher["config"]),
         "data": data_identity(teacher["config"], request["options"]),
         "versions": versions(),
+        "threads": threads_of_a_run(TEACHER_JOBS),
     }
     return digest(content)[:KEY_LENGTH]
 
@@ -83,7 +86,7 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
                 run = Run(
                     run_dir, teacher_request(study), "teacher", done=ends.append, counts=False
                 )
-                driver.drive(iter([run, None]).__next__, 1)
+                driver.drive(iter([run, None]).__next__, TEACHER_JOBS)
                 if ends[0]["state"] != "complete":
                     raise StudyError(
                         f"the teacher could not be trained ({ends[0]['reason']})",

@@ -48,6 +48,7 @@ class TeacherMaps:
         self._file, self._expected = file, images
         self._known: dict[str, Maps] = _read(file)
         self._saved = len(self._known)
+        self._seen: set[str] = set()  # in this run; the file may be of other data too
         self._checked = False
         self.why_live: str | None = None
 
@@ -65,6 +66,7 @@ class TeacherMaps:
         if self.why_live is not None:
             return forward(inputs, data_samples)
         keys = _keys(inputs)
+        self._seen.update(keys)
         if not self._checked:
             return self._first(forward, inputs, data_samples, keys)
         missing = [i for i, key in enumerate(keys) if key not in self._known]
@@ -101,9 +103,9 @@ class TeacherMaps:
         return maps
 
     def _keep(self, keys: Sequence[str], maps: Maps) -> bool:
-        """Keep these rows, unless too many or too large ones come; whether they are kept."""
-        size = sum(m[0].numel() * m.element_size() for levels in maps.values() for m in levels)
-        if len(self._known.keys() | set(keys)) > self._expected:
+        """Keep these rows, or give up where too many or too large ones come: then False."""
+        size = _bytes(_row(maps, 0))
+        if len(self._seen) > self._expected:
             self._give_up(f"more images come than the data set can give ({self._expected})")
         elif size * self._expected > LIMIT:
             self._give_up(
@@ -125,6 +127,8 @@ class TeacherMaps:
         if self.why_live is None and len(self._known) > self._saved:
             if self._saved >= 0:  # another run may have left maps meanwhile
                 self._known = {**_read(self._file), **self._known}
+            if sum(map(_bytes, self._known.values())) > LIMIT:  # of many data sets
+                self._known = {key: self._known[key] for key in self._seen}
             write_atomic(self._file, _to_bytes(self._known))
             self._saved = len(self._known)
 
@@ -136,6 +140,10 @@ def _chosen(data_samples: Any, rows: Sequence[int]) -> Any:
 def _row(maps: Maps, i: int) -> Maps:
     """The maps of one image, (C, H, W) a level, on the CPU."""
     return {tap: [m[i].cpu().clone() for m in levels] for tap, levels in maps.items()}
+
+
+def _bytes(maps: Maps) -> int:
+    return sum(m.numel() * m.element_size() for levels in maps.values() for m in levels)
 
 
 def _equal(one: Maps, other: Maps) -> bool:

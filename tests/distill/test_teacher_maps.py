@@ -116,6 +116,22 @@ def test_more_images_than_the_data_gives_or_too_large_ones_run_live(tmp_path, im
     assert "GiB" in maps.why_live
 
 
+def test_maps_of_other_data_lie_in_the_file_and_count_for_nothing(tmp_path, images, monkeypatch):
+    other = TeacherMaps(tmp_path / "m", 4)
+    other(Teacher(), images[:4], None)
+    other.save()
+    maps = TeacherMaps(tmp_path / "m", 2)
+    same(maps(Teacher(), images[4:], None), Teacher()(images[4:]))
+    assert maps.why_live is None
+    maps.save()
+    assert len(TeacherMaps(tmp_path / "m", 1)) == 6
+    monkeypatch.setattr(teacher_maps, "LIMIT", 2 * 2000)  # 1920 bytes an image
+    maps = TeacherMaps(tmp_path / "m", 2)
+    maps(Teacher(), images[:1] + 1, None)
+    maps.save()
+    assert len(TeacherMaps(tmp_path / "m", 1)) == 1
+
+
 def test_precision_size_and_being_alone_tell_images_apart(tmp_path, images):
     maps, teacher = TeacherMaps(tmp_path / "m", 100), Teacher()
     maps(teacher, images, None)

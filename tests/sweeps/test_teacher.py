@@ -34,6 +34,15 @@ def test_it_is_trained_once_and_given_to_every_run(run_tiny):
     assert "teacher" in json.loads((work_dir / "study_time.json").read_text())["seconds"]
 
 
+def test_another_number_of_threads_is_another_teacher(study_file, monkeypatch):
+    study = load_study(study_file, {"teacher": TEACHER})
+    keys = set()
+    for cores in (1, 2, 2):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, n=cores: set(range(n)))
+        keys.add(teacher_key(study))
+    assert len(keys) == 2
+
+
 def test_an_interrupted_training_goes_on(run_tiny, start_cli, tmp_path):
     arguments = ["trials=3", "final_seeds=0", f"teacher={TEACHER}"]
     process = start_cli("--set", *arguments, "teacher.options.fake.sleep=0.05")
