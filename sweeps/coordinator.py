@@ -1,9 +1,9 @@
 """A study from start to report: in flow a study config and a work dir, out flow runs and results.
 
-Phases: teacher, arms, trials, final runs, report. Every step can be repeated: a trial that Optuna
-calls running is re-attached to its run folder, a run that ended unheard is told from its result,
-and an unfinished one goes on from its checkpoint. So the same command continues a study after any
-kill, and does nothing but rewrite a finished one's report.
+Phases: teacher, arms, trials, rung (the best trials with fresh seeds), final runs, report. Every
+step can be repeated: a trial that Optuna calls running is re-attached to its run folder, a run that
+ended unheard is told from its result, and an unfinished one goes on from its checkpoint. So the
+same command continues a study after any kill, and does nothing but rewrite a finished one's report.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fourierkd.errors import StudyError
 from fourierkd.run_dir import RunDir
 from sweeps import finish
 from sweeps.account import Account
+from sweeps.choice import Method, final_methods, rung_methods
 from sweeps.driver import Driver, Interrupted, Run, check_same
 from sweeps.executor import WORKER, LocalExecutor
 from sweeps.progress import Display
@@ -38,6 +39,7 @@ from sweeps.teacher import prepare_teacher
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
 REPORT_NAME = "report.html"
 
@@ -115,7 +117,8 @@ class Coordinator:
         self.teacher: RunDir | None = None
         self.checkpoint: Path | None = None
         self.notes: list[str] = []
-        self._final_runs: list[Run] = []
+        self._arms: list[Run] = []  # those outside of the space
+        self._repeats: dict[str, list[Run]] = {}  # phase after the trials -> its runs, once known
         self._common: dict[str, Any] = {}  # options of every run
         # Arms that the space can express are trials, from which the sampler learns; the others are
         # runs beside it.
@@ -146,31 +149,43 @@ class Coordinator:
             self.checkpoint, self.teacher = prepare_teacher(config, self.driver)
             self._common[config.teacher["option"]] = str(self.checkpoint)
         self._common |= {"metric": config.metric, **config.options}
-        arms = [self._arm(name) for name in self._outside]
-        self._plan(arms)
-        self._drive(arms)
+        self._arms = [self._arm(name) for name in self._outside]
+        self._plan()
+        self._drive(self._arms)
         self._trials()
-        self._final_runs = self._finals()
-        self._plan([*arms, *self._final_runs])
-        self._drive(self._final_runs)
+        rung = rung_methods(config, self._table(), self._all_trials())
+        self._repeat("rung", rung, config.seeds_of_rung(), None)
+        finals, notes = final_methods(config, self._table(), self._all_trials())
+        self.notes += notes
+        self._repeat("final", finals, config.seeds_of_finals(), config.final_split)
 
     def run_dirs(self) -> list[RunDir]:
-        """All run folders in the order of the results table: teacher, arms, trials, final runs."""
+        """All run folders as the results table has them: teacher, arms, trials, rung, finals."""
         teacher = [self.teacher] if self.teacher is not None else []
         arms = [self._run_dir(f"baseline_{name}") for name in self._outside]
         trials = [self._trial_dir(trial) for trial in self._all_trials()]
-        finals = [run.run_dir for run in self._final_runs]
-        return [run for run in [*teacher, *arms, *trials, *finals] if run.request.exists()]
+        repeats = [run.run_dir for runs in self._repeats.values() for run in runs]
+        return [run for run in [*teacher, *arms, *trials, *repeats] if run.request.exists()]
 
-    def _plan(self, known: list[Run]) -> None:
-        """Tell the display how much there is to do; ``known``: the runs beside the trials."""
+    def _table(self) -> pd.DataFrame:
+        """Results so far."""
+        with self.account.part("choice"):
+            from fourierkd.analysis.results import results_table
+
+            return results_table(self.run_dirs(), work_dir=self.work_dir)
+
+    def _plan(self) -> None:
+        """Tell the display how much there is to do, as far as it is known."""
         config = self.config
-        finals = len(self._final_runs) or config.final_seeds * (
-            1 + len(config.arms) + len(config.reference_arms)
-        )
+        methods = 1 + len(config.arms) + len(config.reference_arms)
+        counts = {
+            "rung": config.rung_trials * config.rung_seeds,
+            "final": config.final_seeds * methods,
+        } | {phase: len(runs) for phase, runs in self._repeats.items()}
+        known = [*self._arms, *(run for runs in self._repeats.values() for run in runs)]
         done = sum(not _to_do(run) for run in known)
         done += sum(trial.state.is_finished() for trial in self._all_trials())
-        self.display.plan(config.trials + finals, done)
+        self.display.plan(config.trials + sum(counts.values()), done)
 
     def _drive(self, runs: list[Run]) -> None:
         """Train those of ``runs`` that have no result yet."""
@@ -267,7 +282,7 @@ class Coordinator:
         arm = trial.user_attrs.get("arm")
         return self._run_dir(f"baseline_{arm}" if arm else f"trial_{trial.number:03d}")
 
-    # Arms and final runs
+    # Arms, rung and final runs
 
     def _arm(self, name: str) -> Run:
         run_dir = self._run_dir(f"baseline_{name}")
@@ -279,50 +294,28 @@ class Coordinator:
         )
         return self._plain(run_dir, request)
 
-    def _finals(self) -> list[Run]:
-        """Final runs, seed by seed, so that a cut study has pairs."""
-        config = self.config
-        if not config.final_seeds:
-            return []
-        methods: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {}
-        best = self.best_trial()
-        if best is None:
-            self.notes.append("No trial has a value, so there is no tuned configuration.")
-        else:
-            import optuna
-
-            options, parameters = resolve(config.space, optuna.trial.FixedTrial(best.params))
-            # The number is part of the name: more trials may find another best one.
-            methods["tuned"] = (f"tuned_t{best.number:03d}", options, parameters)
-            if best.user_attrs.get("arm"):
-                self.notes.append(f"The best trial is the arm {best.user_attrs['arm']}.")
-        for name, options in config.arms.items():
-            methods[name] = (name, options, self.arm_parameters[name] or {})
-        for name, options in config.reference_arms.items():
-            methods[name] = (name, options, match(config.space, options)[0] or {})
+    def _repeat(
+        self, phase: str, methods: list[Method], seeds: list[int], test_split: str | None
+    ) -> None:
+        """Train every method with every seed; seed by seed, so that a cut study has pairs."""
         runs = []
-        for index in range(config.final_seeds):
-            seed = config.final_seed(index)
-            for method, (folder, options, parameters) in methods.items():
-                run_dir = self._run_dir(f"final_{folder}_seed{seed}")
+        for seed in seeds:
+            for method in methods:
+                run_dir = self._run_dir(f"{phase}_{method.folder}_seed{seed}")
                 request = self._request(
-                    phase="final",
-                    method=method,
-                    options=options,
-                    parameters=parameters,
+                    phase=phase,
+                    method=method.name,
+                    options=method.options,
+                    parameters=method.parameters,
+                    trial=method.trial,
                     seed=seed,
-                    test_split=config.final_split,
+                    test_split=test_split,
                     name=run_dir.path.name,
                 )
                 runs.append(self._plain(run_dir, request))
-        return runs
-
-    def best_trial(self) -> optuna.trial.FrozenTrial | None:
-        """The complete trial with the best value, if any."""
-        import optuna
-
-        complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        return self.study.best_trial if complete else None
+        self._repeats[phase] = runs
+        self._plan()
+        self._drive(runs)
 
     def _plain(self, run_dir: RunDir, request: dict[str, Any]) -> Run:
         return Run(

@@ -52,9 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser(
         "study",
         help="run or continue a study up to its report",
-        description="Run or continue a study: teacher, arms, trials, final runs, report. "
-        "The same command continues an interrupted study; of a finished one it rewrites the "
-        "report.",
+        description="Run or continue a study: teacher, arms, trials, rung (the best trials "
+        "again with fresh seeds), final runs, report. The same command continues an interrupted "
+        "study; of a finished one it rewrites the report.",
     )
     _add_config(study)
     study.add_argument(

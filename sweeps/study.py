@@ -22,6 +22,9 @@ from sweeps.space import check_space, describe
 
 STUDENT_ALONE: dict[str, Any] = {"model.teacher": None, "model.losses": {}}
 DEFAULT_PRUNER = {"type": "MedianPruner", "n_startup_trials": 4, "n_min_trials": 2}
+# A study owns the seeds of one block: the first are those of the final runs, the rest the rung's.
+SEED_BLOCK, MAX_FINAL_SEEDS = 1000, 900
+RESERVED = ("tuned", "trial", "rung")  # methods that a study gives names to itself
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TEACHER_KEYS = ("config", "seed", "option", "options")
 _METHODS = ("arms", "reference_arms", "start_points")  # name -> dotted options
@@ -40,6 +43,9 @@ class StudyConfig:
         metric: what is maximised or minimised on the validation split, such as ``mIoU``.
         trials: how many runs the search has in all, the arms included.
         seed: of the sampler and of every trial's training.
+        rung_trials: how many of the best trials are run again with fresh seeds before one of them
+            is chosen by its mean there; 0: the best trial is chosen by its one value.
+        rung_seeds: how many seeds each of them is run again with; 0: none, as above.
         final_seeds: how many fresh seeds each final method is retrained with.
         final_split: where the final runs are scored: ``test``, ``val`` or None.
         sampler_startup: random trials before TPE takes over.
@@ -66,6 +72,8 @@ class StudyConfig:
     direction: str = "maximize"
     trials: int = 12
     seed: int = 0
+    rung_trials: int = 3
+    rung_seeds: int = 2
     final_seeds: int = 3
     final_split: str | None = "test"
     sampler_startup: int = 5
@@ -98,14 +106,22 @@ class StudyConfig:
             "options": self.options,
             "arms": self.arms,
             "start_points": self.start_points,
+            "rung_trials": self.rung_trials,
+            "rung_seeds": self.rung_seeds,
             "teacher": teacher,
         }
         plain: dict[str, Any] = json.loads(json.dumps(identity))  # as a file gives it back
         return plain
 
-    def final_seed(self, index: int) -> int:
-        """The ``index``-th fresh seed; no trial is trained with it."""
-        return 1000 * (self.seed + 1) + index
+    def seeds_of_finals(self) -> list[int]:
+        """Seeds of the final runs; nothing else is trained with them."""
+        first = SEED_BLOCK * (self.seed + 1)
+        return list(range(first, first + self.final_seeds))
+
+    def seeds_of_rung(self) -> list[int]:
+        """Seeds of the rung; nothing else is trained with them."""
+        first = SEED_BLOCK * (self.seed + 1) + MAX_FINAL_SEEDS
+        return list(range(first, first + self.rung_seeds))
 
     def teacher_options(self) -> dict[str, Any]:
         """Options of the teacher's run; it sees the data that the students see."""
@@ -258,8 +274,17 @@ def _check(study: StudyConfig) -> None:
         raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)
     for key, low in (("trials", 1), ("sampler_startup", 1), ("jobs", 1), ("trial_jobs", 1)):
         _check_number(key, getattr(study, key), low)
-    for key in ("seed", "final_seeds"):
+    for key in ("seed", "rung_trials", "rung_seeds", "final_seeds"):
         _check_number(key, getattr(study, key), 0)
+    for key, most in (
+        ("final_seeds", MAX_FINAL_SEEDS),
+        ("rung_seeds", SEED_BLOCK - MAX_FINAL_SEEDS),
+    ):
+        if getattr(study, key) > most:
+            raise ConfigError(
+                f"{key} is at most {most}, so that no two phases share a seed",
+                value=getattr(study, key),
+            )
     check_space(study.space)
     for key in _METHODS:
         arms = getattr(study, key)
@@ -267,7 +292,7 @@ def _check(study: StudyConfig) -> None:
             raise ConfigError(f"{key} must be a dict of name -> options", value=arms)
         for name, options in arms.items():
             _check_name(f"{key}: a name", name)
-            if name in ("tuned", "trial") or (key != "arms" and name in study.arms):
+            if name in RESERVED or (key != "arms" and name in study.arms):
                 raise ConfigError(f"{key}: the name is taken", value=name)
             _check_options(f"{key}.{name}", options)
     _check_options("options", study.options)

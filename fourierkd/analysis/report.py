@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from fourierkd.analysis import figures, report_tables, tuning
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.report_tables import most_common
 from fourierkd.analysis.results import metric_values
+from fourierkd.analysis.selection import chosen_row
 from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.stats import compare, sentences
 from fourierkd.errors import DataError
@@ -68,8 +69,8 @@ def write_report(
     direction = facts.get("direction") or (study.direction.name.lower() if study else "maximize")
     baseline = facts.get("baseline") or BASELINE
     finals = table[table["phase"] == "final"]
-    best = report_tables.best_trial(table, metric, direction)
-    shown = _shown_runs(table, best)
+    chosen = chosen_row(table, metric=metric, direction=direction)
+    shown = _shown_runs(table, chosen)
     comparison = pd.DataFrame()
     order = list(dict.fromkeys(shown["method"]))
     if baseline in set(finals["method"]):
@@ -99,7 +100,7 @@ def write_report(
         "spectra_note": _shown_note(shown, "Log amplitude at the newest validation with spectra")
         + " Profiles and pictures: lowest seed of each method; gap: mean over seeds.",
         "tuning": _tuning(study, table, metric, direction),
-        "runs": report_tables.run_rows(table, metric, best),
+        "runs": report_tables.run_rows(table, chosen),
         "phases": report_tables.phase_rows(table),
         "time": report_tables.time_rows(facts.get("time") or {}),
     }
@@ -109,18 +110,18 @@ def write_report(
     return path
 
 
-def _shown_runs(table: pd.DataFrame, best: Any) -> pd.DataFrame:
+def _shown_runs(table: pd.DataFrame, chosen: Hashable | None) -> pd.DataFrame:
     """The runs drawn in curves and spectra, with their label in ``method``.
 
-    The final runs; before there are any: all runs that are no trial, and the best trial. A method
+    The final runs; before there are any: all runs beside the search, and the chosen trial. A method
     with several runs of one seed is shown run by run, by folder name.
     """
     finals = table[(table["phase"] == "final") & table["method"].notna()]
     if len(finals):
         return finals
-    shown = table[table["phase"].notna() & ~table["phase"].isin(["trial", "teacher"])]
-    if best is not None and best not in shown.index:
-        shown = pd.concat([shown, table.loc[[best]]])
+    shown = table[table["phase"].notna() & ~table["phase"].isin(["trial", "rung", "teacher"])]
+    if chosen is not None and chosen not in shown.index:
+        shown = pd.concat([shown, table.loc[[chosen]]])
     shown = shown.assign(method=shown["method"].fillna("run"))
     repeated = shown.duplicated(["method", "seed"], keep=False)
     folders = shown["run_dir"].map(lambda name: Path(name).name)

@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from fourierkd.analysis.results import metric_values, parameters
+from fourierkd.analysis.results import parameters
 from fourierkd.analysis.stats import cells_of, compare, decimals
 from fourierkd.analysis.tuning import short
 
 MAX_PAIRED_METHODS = 6
-_PHASES = ("teacher", "baseline", "trial", "final", "single")
+_PHASES = ("teacher", "baseline", "trial", "rung", "final", "single")
 
 
 def most_common(column: pd.Series) -> str:
     """The value most rows have, an empty string where there is none."""
     counts = column.dropna().value_counts()
     return str(counts.index[0]) if len(counts) else ""
-
-
-def best_trial(table: pd.DataFrame, metric: str, direction: str) -> Any:
-    """Index of the best complete trial in the table, None where there is none."""
-    tried = table["trial"].notna() & (table["phase"] != "final") & (table["state"] == "complete")
-    if not tried.any():
-        return None
-    values = metric_values(table[tried], metric).dropna()
-    if values.empty:
-        return None
-    return values.idxmax() if direction == "maximize" else values.idxmin()
 
 
 def subtitle(table: pd.DataFrame, metric: str) -> str:
@@ -116,7 +105,7 @@ def pair_rows(
     return rows
 
 
-def run_rows(table: pd.DataFrame, metric: str, best: Any) -> list[dict[str, object]]:
+def run_rows(table: pd.DataFrame, chosen: Hashable | None) -> list[dict[str, object]]:
     """Every run with state, value, parameters and reason, in the order a study makes them."""
     order = table["phase"].map({phase: i for i, phase in enumerate(_PHASES)})
     table = table.assign(order=order).sort_values(["order", "trial"], kind="stable")
@@ -134,7 +123,7 @@ def run_rows(table: pd.DataFrame, metric: str, best: Any) -> list[dict[str, obje
                 "value": _number(run["value"], digits),
                 "seconds": _number(run["seconds"], 1),
                 "parameters": chosen,
-                "best": index == best,
+                "chosen": index == chosen,
             }
         )
     return rows

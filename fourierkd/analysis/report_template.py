@@ -47,7 +47,7 @@ table.runs td.folder { overflow-wrap: anywhere; min-width: 265px; }
 .worse, .failed { background: #fde3e0; color: #8f1d12; }
 .tie, .pruned { background: #fdf1cf; color: #6f4d00; }
 .running, .stopped { background: #e0edfb; color: #12487f; }
-.best td { background: #f0f7fc; }
+.chosen td { background: #f0f7fc; }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 20px; align-items: start; }
 .two.uneven { grid-template-columns: 2fr 3fr; }
 .two > * { min-width: 0; }
@@ -166,7 +166,7 @@ differs.</p>{% endif %}
 <th>state</th>
 <th>split</th><th class="n">value</th><th class="n">iterations</th><th class="n">seconds</th>
 <th>parameters</th><th>folder, reason</th></tr></thead><tbody>
-{% for run in runs %}<tr{% if run.best %} class="best"{% endif %}><td>{{ run.phase }}</td>
+{% for run in runs %}<tr{% if run.chosen %} class="chosen"{% endif %}><td>{{ run.phase }}</td>
 <td>{{ run.method }}</td><td class="n">{{ run.trial }}</td><td class="n">{{ run.seed }}</td>
 <td><span class="tag {{ run.state }}">{{ run.state }}</span></td><td>{{ run.split }}</td>
 <td class="n">{{ run.value }}</td><td class="n">{{ run.iters }}</td>
@@ -174,7 +174,7 @@ differs.</p>{% endif %}
 <td class="wide">{{ run.parameters }}</td><td class="folder"><code>{{ run.run_dir }}</code>
 {%- if run.reason %}<br>{{ run.reason }}{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="note">Shaded: the best trial on val.</p>
+<p class="note">Shaded: the chosen trial.</p>
 {% else %}<p>There is no run yet.</p>
 {% endif %}
 

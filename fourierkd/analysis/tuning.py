@@ -13,6 +13,7 @@ import pandas as pd
 
 from fourierkd.analysis.figures import PALETTE, blank_figure, layout
 from fourierkd.analysis.results import PARAM, parameters
+from fourierkd.analysis.selection import trials as searched
 
 if TYPE_CHECKING:
     import optuna
@@ -26,7 +27,7 @@ def study_from_table(table: pd.DataFrame, *, direction: str = "maximize") -> opt
     """An in-memory Optuna study with the trials of a results table, numbered as they were.
 
     Args:
-        table: a results table; rows with a trial number are used, except the final runs.
+        table: a results table; the trials of the search are used (``selection.trials``).
         direction: ``maximize`` or ``minimize``.
 
     Returns:
@@ -38,8 +39,7 @@ def study_from_table(table: pd.DataFrame, *, direction: str = "maximize") -> opt
     from optuna.trial import TrialState
 
     study = optuna.create_study(direction="minimize" if direction == "minimize" else "maximize")
-    # a final run repeats a trial with another seed and split: it is not one more trial
-    trials = table[table["trial"].notna() & ~table["phase"].isin(["final", "teacher"])]
+    trials = searched(table)
     space = {
         str(name)[len(PARAM) :]: _distribution(trials[name].dropna())
         for name in trials.columns
@@ -127,8 +127,8 @@ def sentence(study: optuna.Study, metric: str) -> str:
     best = study.best_trial
     chosen = ", ".join(f"{name}={short(value)}" for name, value in best.params.items())
     return (
-        f"{text} Best: trial {best.number}, {metric} {short(best.value)} on val"
-        f"{' with ' + chosen if chosen else ', without a tuned parameter'}."
+        f"{text} Best at the search's seed: trial {best.number}, {metric} {short(best.value)} on "
+        f"val{' with ' + chosen if chosen else ', without a tuned parameter'}."
     )
 
 

@@ -99,7 +99,10 @@ def test_the_given_study_is_shown(study_dir: Path, study_runs: list[RunDir]) -> 
     study = study_from_table(table)
     study.add_trial(optuna.create_trial(value=77.5))
     text = text_of(page_of(write_report(study_dir, table, study, {})))
-    assert "13 trials (10 complete, 2 pruned, 1 fail). Best: trial 12, mIoU 77.5" in text
+    assert (
+        "13 trials (10 complete, 2 pruned, 1 fail). Best at the search's seed: trial 12, mIoU 77.5"
+        in text
+    )
 
 
 def test_text_from_runs_is_escaped(build_run: Build, tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_the_best_trial_is_drawn_before_there_are_finals(
         draw_spectra(run, 200, tilt=2.0)
     page = page_of(write_report(tmp_path, results_table(runs)))
     assert page.count("data:image/png") == 1
-    assert "Best: trial 1, mIoU 35 on val with w=35." in text_of(page)
+    assert "Best at the search's seed: trial 1, mIoU 35 on val with w=35." in text_of(page)
 
 
 def test_damaged_arrays_are_named_and_the_rest_is_shown(

@@ -91,7 +91,9 @@ def test_nothing_to_explain_gives_no_importance(table: pd.DataFrame) -> None:
 def test_sentence_and_note(table: pd.DataFrame) -> None:
     study = tuning.study_from_table(table)
     text = tuning.sentence(study, "mIoU")
-    assert text.startswith("12 trials (9 complete, 2 pruned, 1 fail). Best: trial ")
+    assert text.startswith(
+        "12 trials (9 complete, 2 pruned, 1 fail). Best at the search's seed: trial "
+    )
     assert "loss_weight=" in text
     assert "mask.low_pass.cutoff" in tuning.note(study)
     empty = optuna.create_study(direction="maximize")

@@ -12,11 +12,16 @@ import pandas as pd
 import pytest
 from tiny_study import FAKE, executed, outcome, run_dirs, trials_of
 
+from fourierkd.analysis import compare, load_results
+from fourierkd.analysis.selection import choose, tuned_method
+from fourierkd.analysis.tuning import study_from_table
 from fourierkd.errors import ConfigError, StudyError
 from fourierkd.run_dir import RunDir
+from sweeps.space import suggest
 
 STATES = optuna.trial.TrialState
-WEIGHT = "model.losses.fourier.loss.loss_weight"
+LOSS = "model.losses.fourier.loss"
+WEIGHT = f"{LOSS}.loss_weight"
 
 
 def wait_for(condition, process, seconds=30.0):
@@ -48,10 +53,10 @@ def test_a_study_from_start_to_report(run_tiny):
     assert runs["trial_001"].read_request()["method"] == "trial"  # no arm: it can be pruned
     assert [t.params for t in trials[2:]].count(start) == 0
     assert all(trial.state == STATES.COMPLETE for trial in trials)
-    best = max(trials, key=lambda t: t.value)
+    best = max(trials, key=lambda t: t.value)  # luck has no part in the fake server's values
 
     table = pd.read_csv(work_dir / "results.csv")
-    assert len(table) == 1 + 7 + 4 * 2
+    assert len(table) == 1 + 7 + 3 * 2 + 4 * 2
     finals = table[table.phase == "final"]
     assert sorted(finals.method.unique()) == ["feature_l2", "published", "student_alone", "tuned"]
     assert set(finals.seed) == {1000, 1001}
@@ -100,6 +105,124 @@ def test_same_seed_same_trials_other_seed_others(run_tiny, straight):
     assert outcome(run_tiny("again", final_seeds=0)) == straight
     other = outcome(run_tiny("other", final_seeds=0, seed=1))
     assert [o[1] for o in other[1:]] != [s[1] for s in straight[1:]]
+
+
+# The rung
+
+LUCKY = {"options.fake.lucky": 41.0}  # the published weight
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_best_trials_run_again_and_the_best_mean_is_chosen(run_tiny, seed):
+    work_dir = run_tiny(seed=seed, **LUCKY)
+    trials = sorted(trials_of(work_dir), key=lambda t: -t.value)
+    assert trials[0].user_attrs["arm"] == "published"  # at the search's seed
+    runs = run_dirs(work_dir)
+    seeds = [1000 * (seed + 1) + 900, 1000 * (seed + 1) + 901]
+    assert sum(name.startswith("rung_") for name in runs) == 6
+    means = {}
+    for trial in trials[:3]:
+        own = [runs[f"rung_t{trial.number:03d}_seed{s}"] for s in seeds]
+        means[trial.number] = sum(run.read_result()["best"]["value"] for run in own) / 2
+        for run, s in zip(own, seeds, strict=True):
+            request = run.read_request()
+            assert (request["phase"], request["method"]) == ("rung", "rung")
+            assert (request["trial"], request["seed"]) == (trial.number, s)
+            assert request["parameters"] == trial.params
+            assert request["options"][WEIGHT] == trial.params["loss_weight"]
+            assert request["test_split"] is None  # the choice sees train and val only
+            assert request["wandb"]["job_type"] == "rung"
+    chosen = max(means, key=means.get)
+    assert chosen != trials[0].number
+    finals = [name for name in runs if name.startswith("final_tuned_")]
+    first = 1000 * (seed + 1)
+    assert finals == [f"final_tuned_t{chosen:03d}_seed{first + i}" for i in (0, 1)]
+
+    table = load_results(work_dir)
+    assert (table.phase == "rung").sum() == 6
+    assert choose(table) == chosen
+    assert set(table[table.phase != "rung"].seed) == {seed, first, first + 1}
+    finals = compare(table, baseline="student_alone")
+    assert set(finals["n"]) == {2}
+    assert "rung" not in set(finals["method"])
+    assert len(study_from_table(table).trials) == 7
+
+
+def test_two_study_seeds_share_no_seed_but_have_the_same_phases(run_tiny):
+    names = [set(run_dirs(run_tiny(f"work_{s}", trials=4, seed=s))) for s in (0, 1)]
+    fresh = [{n.rpartition("_seed")[2] for n in own if "_seed" in n} for own in names]
+    assert fresh == [{"1000", "1001", "1900", "1901"}, {"2000", "2001", "2900", "2901"}]
+
+
+@pytest.mark.parametrize("off", [{"rung_trials": 0}, {"rung_seeds": 0}, {"rung_trials": 1}])
+def test_without_a_rung_the_best_value_is_chosen(run_tiny, off):
+    work_dir = run_tiny(trials=5, **LUCKY, **off)
+    runs = run_dirs(work_dir)
+    assert not [name for name in runs if name.startswith("rung_")]
+    # It is the arm, whose final runs stand for it.
+    assert not [name for name in runs if name.startswith("final_tuned")]
+    assert tuned_method(load_results(work_dir)) == "published"
+
+
+def test_fewer_trials_than_the_rung_takes(run_tiny):
+    two = run_dirs(run_tiny("two", trials=3, final_seeds=1))
+    assert sum(name.startswith("rung_") for name in two) == 4
+    one = run_dirs(run_tiny("one", trials=2, final_seeds=1))  # nothing to choose from
+    assert sum(name.startswith("rung_") for name in one) == 0
+    assert [name for name in one if "tuned" in name] == []
+
+
+def test_a_chosen_arm_shares_its_final_runs(run_tiny):
+    mask = {"type": "LowPass", "cutoff": 0.4}
+    arm = {f"arms.published.{LOSS}.mask": mask, f"arms.published.{WEIGHT}": 3.0}
+    work_dir = run_tiny(trials=5, **arm)
+    finals = sorted(name for name in run_dirs(work_dir) if name.startswith("final"))
+    methods = ("feature_l2", "published", "student_alone")
+    assert finals == [f"final_{m}_seed{s}" for m in methods for s in (1000, 1001)]
+    assert tuned_method(load_results(work_dir)) == "published"
+    text = "The chosen trial 0 is the arm published: its final runs stand for both."
+    assert text in (work_dir / "report.html").read_text()
+
+
+def test_a_sampled_trial_that_equals_a_reference_arm_shares_its_final_runs(run_tiny):
+    same = {WEIGHT: 3.0, f"{LOSS}.mask": {"type": "LowPass", "cutoff": 0.5}}  # the start point
+    work_dir = run_tiny(trials=3, final_seeds=1, reference_arms={"low_pass": same})
+    finals = [name for name in run_dirs(work_dir) if name.startswith("final")]
+    assert len(finals) == 3
+    assert tuned_method(load_results(work_dir)) == "low_pass"
+
+
+def test_failed_runs_of_the_rung_are_rows_and_the_search_decides(run_tiny):
+    fail = {"options.fake.fail": "exception", "options.fake.fail_phase": "rung"}
+    work_dir = run_tiny(trials=5, final_seeds=1, rung_trials=2, rung_seeds=1, **fail)
+    table = load_results(work_dir)
+    assert list(table[table.phase == "rung"].state) == ["failed", "failed"]
+    best = max(trials_of(work_dir), key=lambda t: t.value)
+    assert f"final_tuned_t{best.number:03d}_seed1000" in run_dirs(work_dir)
+
+
+def test_more_trials_may_bring_other_candidates(run_tiny):
+    work_dir = run_tiny(trials=3, final_seeds=1)
+    assert {name[:9] for name in run_dirs(work_dir) if name.startswith("rung_")} == {
+        "rung_t000",
+        "rung_t001",
+    }
+    run_tiny(trials=8, final_seeds=1)
+    table = load_results(work_dir)
+    again = table[table.phase == "rung"]
+    assert len(again) == 6
+    best = sorted(trials_of(work_dir), key=lambda t: -t.value)[:3]
+    assert set(again.trial) == {t.number for t in best} != {0, 1}
+    assert all(executed(run) == list(range(1, 11)) for run in run_dirs(work_dir).values())
+
+
+def test_no_trial_with_a_value_leaves_the_arms(run_tiny):
+    fail = {"options.fake.fail": "exception", "options.fake.fail_above": 2.9}
+    space = {f"space.{WEIGHT}": suggest.float(3.0, 100.0)}
+    work_dir = run_tiny(trials=3, final_seeds=1, start_points={}, **fail, **space)
+    assert {t.state for t in trials_of(work_dir)} == {STATES.FAIL}
+    assert "there is no tuned configuration" in (work_dir / "report.html").read_text()
+    assert not [name for name in run_dirs(work_dir) if name.startswith(("rung", "final_tuned"))]
 
 
 # Resuming
@@ -159,7 +282,7 @@ def test_killed_at_many_writes_a_study_ends_as_if_it_was_not(straight, study_fil
         assert rows == list(range(1, 11)), name
 
 
-@pytest.mark.parametrize("where", ["trial_002", "final_published_seed1000"])
+@pytest.mark.parametrize("where", ["trial_002", "rung_t001_seed1901", "final_published_seed1000"])
 def test_killed_within_a_run_it_goes_on_from_the_checkpoint(start_cli, straight, tmp_path, where):
     slow = ("--set", "final_seeds=1", "trials=4", "options.fake.sleep=0.02")
     run = RunDir(tmp_path / "work" / "runs" / where)
@@ -174,6 +297,11 @@ def test_killed_within_a_run_it_goes_on_from_the_checkpoint(start_cli, straight,
     assert 4 <= again[again.index(5) + 1] <= 7  # not from the start
     assert len(again) <= 12
     assert outcome(tmp_path / "work") == straight[:3]
+    runs = run_dirs(tmp_path / "work")
+    assert sum(name.startswith("rung_") for name in runs) == 6
+    assert sum(name.startswith("final_tuned_") for name in runs) == 1
+    others = [name for name in runs if name != where]
+    assert all(executed(runs[name]) == list(range(1, 11)) for name in others)
 
 
 def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):

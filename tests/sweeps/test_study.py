@@ -65,6 +65,13 @@ def test_parse_overrides():
     [
         ("trials=8", "trails=8", "study has no such key, got 'trails'; did you mean 'trials'"),
         ("trials=8", "trials=0", "trials must be a whole number of at least 1, got 0"),
+        (
+            "trials=8",
+            "trials=8, rung_trials=-1",
+            "rung_trials must be a whole number of at least 0",
+        ),
+        ("trials=8", "trials=8, rung_seeds=101", "rung_seeds is at most 100, so that no two"),
+        ("final_seeds=2", "final_seeds=901", "final_seeds is at most 900"),
         ("trials=8", "trials=1", "trials counts the arms too"),
         ("trials=8", "trials=8, direction='up'", "direction is 'maximize' or 'minimize', got 'up'"),
         (
@@ -86,6 +93,7 @@ def test_parse_overrides():
         ("mode=", "moed=", "did you mean 'mode'"),
         ("feature_l2", "published", "the name is taken"),
         ("feature_l2", "tuned", "the name is taken"),
+        ("feature_l2", "rung", "the name is taken"),
         ("by_hand", "published", "the name is taken"),
     ],
 )
@@ -129,6 +137,8 @@ def test_identity_ignores_comments_and_sees_bases(study_file):
         {"options.lr": 1},
         {"direction": "minimize"},
         {"start_points": {}},
+        {"rung_trials": 2},
+        {"rung_seeds": 1},
         {"space.model.losses.fourier.loss.loss_weight": 1.0},
     ],
 )
@@ -136,11 +146,19 @@ def test_identity_sees_what_makes_trials_differ(study_file, change):
     assert load_study(study_file, change).identity() != load_study(study_file).identity()
 
 
-def test_final_seeds_are_fresh_and_fixed(study_file):
-    study = load_study(study_file, {"seed": 3})
-    seeds = [study.final_seed(i) for i in range(5)]
-    assert len(set(seeds)) == 5
-    assert study.seed not in seeds
+@pytest.mark.parametrize("seed", [0, 3])
+def test_no_two_phases_share_a_seed(study_file, seed):
+    most = {"final_seeds": 900, "rung_seeds": 100, "seed": seed}
+    study, next_one = (load_study(study_file, {**most, "seed": s}) for s in (seed, seed + 1))
+    used = [s for one in (study, next_one) for s in one.seeds_of_finals() + one.seeds_of_rung()]
+    assert len(set(used)) == len(used) == 2000
+    assert study.seed not in used
+
+
+def test_the_first_seeds_of_rung_and_finals_stay_when_there_are_more(study_file):
+    study = load_study(study_file, {"seed": 3, "final_seeds": 2, "rung_seeds": 3})
+    assert study.seeds_of_finals() == [4000, 4001]
+    assert study.seeds_of_rung() == [4900, 4901, 4902]
 
 
 def test_the_teacher_sees_the_data_of_the_students(study_file):

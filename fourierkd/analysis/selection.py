@@ -1,0 +1,163 @@
+"""Which trial is chosen: a results table flows in, the candidates and the chosen one flow out.
+
+The best of many single values is the luckiest as much as the best: with a seed deviation of the
+size of the differences it is the truly best of twelve in half of all studies. So the best few
+trials are run again with fresh seeds (phase ``rung``), and the best mean there is chosen. All of it
+is on the validation split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+
+import pandas as pd
+
+from fourierkd.analysis.results import PARAM, metric_values, parameters
+
+TUNED = "tuned"  # the chosen trial among the methods of the final runs, where no arm equals it
+SAMPLED = "trial"  # method of a trial that the sampler proposed
+TRIAL_PHASES = ("baseline", "trial")
+
+
+def trials(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are trials of the search: runs of rung and finals repeat some of these."""
+    return table[table["trial"].notna() & table["phase"].isin(TRIAL_PHASES)]
+
+
+def shortlist(
+    table: pd.DataFrame, count: int, *, metric: str | None = None, direction: str = "maximize"
+) -> list[int]:
+    """Numbers of the ``count`` best complete trials by their one value, best first.
+
+    Args:
+        table: a results table.
+        count: how many at most; there are fewer where fewer trials have a value.
+        metric: as for ``metric_values``.
+        direction: ``maximize`` or ``minimize``.
+
+    Returns:
+        Trial numbers. Of equal values the earlier trial comes first; of trials with equal
+        parameters only the best one counts, since they are one candidate.
+    """
+    scored = _scored(trials(table), metric)
+    ordered = scored.sort_values(["score", "trial"], ascending=[direction == "minimize", True])
+    known: list[dict[str, object]] = []
+    chosen: list[int] = []
+    for row in ordered.to_dict("records"):
+        if len(chosen) == count:
+            break
+        own = parameters(row)
+        if own and own in known:
+            continue
+        known.append(own)
+        chosen.append(int(row["trial"]))
+    return chosen
+
+
+def candidates(
+    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+) -> pd.DataFrame:
+    """What the choice was made from, the chosen trial first.
+
+    Args:
+        table: a results table.
+        metric: as for ``metric_values``.
+        direction: ``maximize`` or ``minimize``.
+
+    Returns:
+        One row per trial of the rung, or the best trial alone where there was no rung: ``trial,
+        origin`` (``sampled``, ``arm <name>`` or ``start point <name>``), ``search`` (value at the
+        search's seed), ``rung`` (mean over its fresh seeds), ``rung_runs`` (how many have a value),
+        ``final`` (mean over the final seeds), ``final_runs``, ``chosen``, and the trial's
+        ``param.<name>``. All values are on val; those of the final runs exist for the chosen trial
+        only. The order is that of the choice: more rung runs with a value, then the better mean,
+        then the better value of the search, then the earlier trial.
+    """
+    searched = trials(table).set_index("trial")
+    search_scores = _scored(trials(table), metric).set_index("trial")["score"]
+    rung = table[table["phase"] == "rung"]
+    rung_scores = _scored(rung, metric).groupby("trial")["score"]
+    numbers = [int(number) for number in rung["trial"].unique() if number in searched.index]
+    if not numbers:
+        numbers = shortlist(table, 1, metric=metric, direction=direction)
+    found = pd.DataFrame({"trial": pd.Series(numbers, dtype="int64")})
+    found["origin"] = [origin(searched.loc[number]) for number in numbers]
+    found["search"] = found["trial"].map(search_scores).astype(float)
+    found["rung"] = found["trial"].map(rung_scores.mean()).astype(float)
+    found["rung_runs"] = found["trial"].map(rung_scores.count()).fillna(0).astype("int64")
+    upwards = direction == "minimize"
+    found = found.sort_values(
+        ["rung_runs", "rung", "search", "trial"],
+        ascending=[False, upwards, upwards, True],
+        ignore_index=True,
+    )
+    found["final"], found["final_runs"] = math.nan, 0
+    found["chosen"] = found.index == 0
+    if len(found):
+        method = _method_of(table, searched.loc[found["trial"].iloc[0]])
+        finals = _on_val(table[(table["phase"] == "final") & (table["method"] == method)], metric)
+        found.loc[0, "final"], found.loc[0, "final_runs"] = finals.mean(), len(finals)
+    names = [name for name in table.columns if str(name).startswith(PARAM)]
+    return found.join(searched[names], on="trial")
+
+
+def choose(
+    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+) -> int | None:
+    """Number of the chosen trial (see ``candidates``); None where no trial has a value."""
+    found = candidates(table, metric=metric, direction=direction)
+    return int(found["trial"].iloc[0]) if len(found) else None
+
+
+def chosen_row(
+    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+) -> Hashable | None:
+    """Index of the chosen trial's row in the table, or None."""
+    number = choose(table, metric=metric, direction=direction)
+    searched = trials(table)
+    return None if number is None else searched.index[searched["trial"] == number][0]
+
+
+def tuned_method(
+    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+) -> str | None:
+    """Which method of the final runs is the chosen trial.
+
+    Returns:
+        ``tuned``; or the arm that has the chosen trial's parameters and whose runs it shares; None
+        where nothing was chosen or no final run is of it.
+    """
+    index = chosen_row(table, metric=metric, direction=direction)
+    return None if index is None else _method_of(table, table.loc[index])
+
+
+def origin(row: pd.Series) -> str:
+    """Where a trial came from: ``sampled``, ``arm <name>`` or ``start point <name>``."""
+    if row["phase"] == "baseline":
+        return f"arm {row['method']}"
+    return "sampled" if row["method"] == SAMPLED else f"start point {row['method']}"
+
+
+def _method_of(table: pd.DataFrame, trial: pd.Series) -> str | None:
+    finals = table[table["phase"] == "final"]
+    if TUNED in set(finals["method"]):
+        return TUNED
+    chosen = parameters(trial.to_dict())
+    for row in finals.drop_duplicates("method").to_dict("records"):
+        if chosen and parameters(row) == chosen:
+            return str(row["method"])
+    return None
+
+
+def _scored(runs: pd.DataFrame, metric: str | None) -> pd.DataFrame:
+    """The complete runs that have a value, with it as ``score``."""
+    whole = runs[runs["state"] == "complete"]
+    return whole.assign(score=metric_values(whole, metric)).dropna(subset=["score"])
+
+
+def _on_val(finals: pd.DataFrame, metric: str | None) -> pd.Series:
+    """Values of complete final runs on val, whatever split they were scored on."""
+    whole = finals[finals["state"] == "complete"]
+    name = metric or next(iter(whole["metric"].dropna()), None)
+    return whole.get(f"val_{name}", pd.Series(dtype=float)).dropna()

@@ -1,0 +1,96 @@
+"""What is trained after the trials: in flow a study, its trials and the results table, out flow
+the candidates of the rung and the methods of the final runs.
+
+Which trial is best is ``fourierkd.analysis.selection``'s to say, so that coordinator, report and
+notebook agree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sweeps.space import match, resolve
+from sweeps.study import StudyConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from optuna.trial import FrozenTrial
+
+
+class Method(NamedTuple):
+    """What is trained again with fresh seeds.
+
+    Attributes:
+        name: ``method`` of its runs.
+        folder: what stands for it in names of run folders.
+        options: dotted options of a run.
+        parameters: short name -> value, as far as the space can express it.
+        trial: the trial that its runs are booked on, if any.
+    """
+
+    name: str
+    folder: str
+    options: dict[str, Any]
+    parameters: dict[str, Any]
+    trial: int | None = None
+
+
+def rung_methods(
+    config: StudyConfig, table: pd.DataFrame, trials: list[FrozenTrial]
+) -> list[Method]:
+    """The trials that are run again before one of them is chosen; none where nothing is to choose.
+
+    Args:
+        config: the study.
+        table: results of its trials.
+        trials: Optuna's, by number.
+    """
+    from fourierkd.analysis.selection import shortlist
+
+    if not config.rung_seeds:
+        return []
+    numbers = shortlist(table, config.rung_trials, metric=config.metric, direction=config.direction)
+    if len(numbers) < 2:
+        return []
+    methods = []
+    for number in numbers:
+        options, parameters = _resolved(config, trials[number])
+        methods.append(Method("rung", f"t{number:03d}", options, parameters, number))
+    return methods
+
+
+def final_methods(
+    config: StudyConfig, table: pd.DataFrame, trials: list[FrozenTrial]
+) -> tuple[list[Method], list[str]]:
+    """The methods of the final runs, and sentences for the report about the chosen one.
+
+    A chosen trial that equals an arm is no method of its own: it shares the arm's runs.
+
+    Args:
+        config: the study.
+        table: results of its trials and its rung.
+        trials: Optuna's, by number.
+    """
+    from fourierkd.analysis.selection import TUNED, choose
+
+    arms = [
+        Method(name, name, options, match(config.space, options)[0] or {})
+        for name, options in (config.arms | config.reference_arms).items()
+    ]
+    number = choose(table, metric=config.metric, direction=config.direction)
+    if number is None:
+        return arms, ["No trial has a value, so there is no tuned configuration."]
+    options, parameters = _resolved(config, trials[number])
+    for arm in arms:
+        if arm.parameters == parameters:
+            return arms, [
+                f"The chosen trial {number} is the arm {arm.name}: its final runs stand for both."
+            ]
+    # The number is part of the folder's name: more trials may change the choice.
+    return [Method(TUNED, f"{TUNED}_t{number:03d}", options, parameters), *arms], []
+
+
+def _resolved(config: StudyConfig, trial: FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:
+    import optuna
+
+    return resolve(config.space, optuna.trial.FixedTrial(trial.params))
