@@ -8,6 +8,7 @@
 
 It loads torch and the MM packages once, so that a child trains at once. Children are process groups
 of their own (Ctrl-C does not reach them) and die with the server; the server dies with its stdin.
+What a child inherits is its own from ``disinherit`` on: no handler or folder is shared by siblings.
 Exit codes of a child: 0 complete, pruned or stopped; 2 bad input or no disk space; 1 anything else.
 Run it as ``python -m fourierkd.engine.worker``.
 """
@@ -19,13 +20,16 @@ import ctypes
 import gc
 import importlib
 import json
+import multiprocessing.util
 import os
 import select
 import signal
 import sys
 import traceback
+import weakref
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -140,7 +144,9 @@ def spawn(message: dict[str, Any], inherited: list[int]) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for descriptor in inherited:
             os.close(descriptor)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
         code = train(run, resume=bool(message.get("resume")), env=message.get("env") or {})
         atexit._run_exitfuncs()
     except BaseException:
@@ -149,6 +155,31 @@ def spawn(message: dict[str, Any], inherited: list[int]) -> int:
         with suppress(OSError):
             sys.stderr.flush()
         os._exit(code)
+
+
+def disinherit() -> None:
+    """Leave to the server what is the server's: exit handlers, finalizers, temporary folders.
+
+    A library that was loaded before the fork deletes its temporary folder at the exit of any
+    process that inherited it; the first child to end would take it from all others. So a child
+    starts with the exit handlers that multiprocessing gives its own children, and each temporary
+    folder (wandb's for pictures and artifacts) is a new one under the same object; it lies inside
+    the server's, which takes along what a killed child left.
+
+    Raises:
+        OSError: no temporary folder can be made.
+    """
+    children: Any = multiprocessing.util
+    finalize: Any = weakref.finalize
+    atexit._clear()
+    children._finalizer_registry.clear()
+    atexit.register(children._exit_function)  # ends loader workers that are left
+    owners = [inherited.detach() for inherited in list(finalize._registry)]
+    finalize._registered_with_atexit = False  # the child's first own finalizer registers it again
+    for owner, *_ in filter(None, owners):
+        if isinstance(owner, TemporaryDirectory):
+            shared = owner.name if os.path.isdir(owner.name) else None  # /tmp may be swept
+            TemporaryDirectory.__init__(owner, dir=shared)
 
 
 def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
@@ -165,6 +196,7 @@ def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
     run_dir = RunDir(run)
 
     def work() -> int:
+        disinherit()
         train_run(run_dir, resume=resume)
         return 0
 

@@ -1,4 +1,4 @@
-"""The fork server: what the coordinator sends and sees, and who dies with whom."""
+"""The fork server: what the coordinator sends and sees, who dies with whom, what is inherited."""
 
 from __future__ import annotations
 
@@ -13,25 +13,84 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.conftest import TEACHER
+from tests.wandb_files import history, segments, summary
+
 HERE = Path(__file__).parent
 LONG = {"train_cfg.max_iters": 1_000_000, "param_scheduler": None}
+SPECTRA = {"default_hooks": {"spectra": {"type": "SpectraHook", "every": 1}}}
+
+# The server itself, which writes down what its children will inherit.
+LISTED = """
+import atexit, json, os, sys, weakref
+handlers, forks = [], []
+register = atexit.register
+
+def record(function, *arguments, **keywords):
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    handlers.append(f"{getattr(function, '__module__', None)}.{name}")
+    return register(function, *arguments, **keywords)
+
+atexit.register = record
+from fourierkd.engine import worker
+load = worker.load
+
+def load_and_list():
+    load()
+    import multiprocessing, multiprocessing.resource_tracker, torch
+    finalizers = [f.peek()[1] for f in list(weakref.finalize._registry)]
+    inherited = {
+        "handlers": handlers,
+        "finalizers": sorted({f"{f.__module__}.{f.__qualname__}" for f in finalizers}),
+        "children": [str(child) for child in multiprocessing.active_children()],
+        "tracker": multiprocessing.resource_tracker._resource_tracker._pid,
+        "cuda": torch.cuda.is_initialized(),
+        "service": os.environ.get("WANDB_SERVICE"),
+    }
+    with open(sys.argv[1], "w") as file:
+        json.dump(inherited, file)
+
+worker.load = load_and_list
+worker.main()
+"""
+HARMLESS = {  # they end with the process whether they run or not
+    "logging.shutdown",
+    "torch.utils.data._utils._set_python_exit_flag",
+    "torch._subclasses.fake_tensor.dump_cache_stats",
+    "PIL._imaging.clear_cache",
+    "matplotlib._pylab_helpers.Gcf.destroy_all",
+    "certifi.core.exit_cacert_ctx",
+}
+MENDED = {  # what ``disinherit`` is for
+    "multiprocessing.util._exit_function",
+    "weakref.finalize._exitfunc",
+    "tempfile.TemporaryDirectory.cleanup",
+}
 
 
 class Server:
     """``python -m fourierkd.engine.worker`` in a session of its own."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, inventory: Path | None = None, temporary: Path) -> None:
         path = os.pathsep.join([str(HERE.parent.parent), str(HERE)])
+        how = ["-m", "fourierkd.engine.worker"] if inventory is None else ["-c", LISTED, inventory]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        temporary.mkdir()
         with open(log, "wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fourierkd.engine.worker"],
+                [sys.executable, *how],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**environment, "PYTHONPATH": path, "TMPDIR": str(temporary)},
                 start_new_session=True,
             )
+        self.temporary, self.inventory = temporary, inventory
         self.lines = b""
+
+    def folders(self) -> list[Path]:
+        """Its temporary folders for W&B."""
+        return sorted(self.temporary.glob("tmp*wandb-*"))
 
     def send(self, **message: object) -> None:
         self.process.stdin.write(json.dumps(message).encode() + b"\n")
@@ -58,7 +117,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server") / "log")
+    folder = tmp_path_factory.mktemp("server")
+    server = Server(folder / "log", inventory=folder / "inventory", temporary=folder / "tmp")
     assert server.event() == {"event": "ready"}
     yield server
     server.process.kill()
@@ -156,7 +216,7 @@ def test_missing_folder_is_code_2(server, tmp_path):
 
 @pytest.mark.parametrize("how", ["stdin", "kill"])
 def test_children_die_with_the_server(make_run, tmp_path, how):
-    server = Server(tmp_path / "log")
+    server = Server(tmp_path / "log", temporary=tmp_path / "tmp")
     server.event()
     run_dir = make_run(options=LONG)
     pid = server.train(run_dir)
@@ -169,9 +229,88 @@ def test_children_die_with_the_server(make_run, tmp_path, how):
     else:
         server.process.kill()
     server.process.wait(timeout=20)
+    if how == "stdin":
+        assert not server.folders()  # with those of the child that was killed
     end = time.monotonic() + 20
     while is_alive(pid):
         assert time.monotonic() < end
         time.sleep(0.05)
     with run_dir.lock():  # the folder is free again
         pass
+
+
+def test_what_children_inherit_is_known(server):
+    """An unknown name here is a new thing that all children share: see ``disinherit``."""
+    inherited = json.loads(server.inventory.read_text())
+    handlers = {name for name in inherited.pop("handlers") if "pybind11" not in name}
+    assert MENDED <= handlers <= MENDED | HARMLESS
+    assert inherited == {
+        "finalizers": ["tempfile.TemporaryDirectory._cleanup", "torch.library._del_library"],
+        "children": [],
+        "tracker": None,
+        "cuda": False,
+        "service": None,
+    }
+
+
+def test_the_server_has_one_thread_and_no_socket(server):
+    """So no lock is held, and no connection open, in the moment of a fork."""
+    process = Path(f"/proc/{server.process.pid}")
+    assert len(list((process / "task").iterdir())) == 1
+    opened = sorted(os.readlink(path).split(":")[0] for path in (process / "fd").iterdir())
+    log = os.readlink(process / "fd" / "2")
+    assert opened == [log, log, "pipe", "pipe", "pipe", "pipe"]  # stdin, events, wake-up
+
+
+def test_a_child_holds_no_descriptor_of_the_server(server, make_run):
+    run_dir = make_run(options=LONG)
+    pid = server.train(run_dir)
+    wait_for_rows(run_dir)
+    pipes = [
+        {p for p in map(os.readlink, Path(f"/proc/{number}/fd").iterdir()) if p.startswith("pipe:")}
+        for number in (server.process.pid, pid)
+    ]
+    assert not pipes[0] & pipes[1]
+    assert os.readlink(f"/proc/{pid}/fd/0") == os.devnull
+    server.send(kill=str(run_dir.path))
+    assert server.event() == ended(run_dir, None, 9)
+
+
+def test_a_child_has_temporary_folders_of_its_own(server, make_run):
+    own = server.folders()
+    assert len(own) == 2
+
+    def count():
+        return [len(list(folder.iterdir())) for folder in own]
+
+    killed = count()
+    runs = make_run("a", LONG), make_run("b", LONG)
+    for run_dir in runs:
+        server.train(run_dir)
+        wait_for_rows(run_dir)
+    assert count() == [n + 2 for n in killed]
+    for run_dir, left in zip(runs, (1, 0), strict=True):
+        run_dir.ask_stop("stopped", "enough")
+        assert server.event() == ended(run_dir, 0)
+        assert count() == [n + left for n in killed]
+
+
+def test_distilled_runs_one_after_another_are_tracked_whole(server, make_run):
+    for name in ("first", "second", "third"):
+        run_dir = make_run(
+            name, {**TEACHER, **SPECTRA}, test_split="test", wandb={"mode": "offline"}
+        )
+        server.train(run_dir)
+        assert server.event() == ended(run_dir, 0)
+        assert "W&B" not in run_dir.log.read_text()
+        (segment,) = segments(run_dir.wandb)
+        rows = history(segment)
+        pictures = [row for row in rows if "spectra/l2._type" in row]
+        scalars = [row for row in rows if row not in pictures]
+        assert scalars == run_dir.rows()
+        assert [row["iter"] for row in pictures] == [5, 10, 15, 20]
+        assert len(list((segment / "files" / "media" / "images" / "spectra").iterdir())) == 4
+        result, final = run_dir.read_result(), summary(segment)
+        assert final["state"] == "complete"
+        assert final["best/acc"] == result["best"]["value"]
+        assert final["test/acc"] == result["metrics"]["test/acc"]

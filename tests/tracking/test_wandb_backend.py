@@ -23,6 +23,7 @@ from fourierkd.errors import ConfigError
 from fourierkd.run_dir import RunDir
 from fourierkd.tracking import wandb_backend
 from fourierkd.tracking.wandb_backend import WandbBackend, log_study_table, sync_command
+from tests.wandb_files import history, inspect, segments, summary
 
 REQUEST: dict[str, Any] = {
     "config": "/c.py",
@@ -48,28 +49,6 @@ REPOSITORY = Path(__file__).parents[2]
 
 def request(**wandb: Any) -> dict[str, Any]:
     return {**REQUEST, "wandb": {**REQUEST["wandb"], **wandb}}
-
-
-def segments(run_dir: RunDir) -> list[Path]:
-    return sorted(run_dir.wandb.glob("*run-*"))
-
-
-def inspect(segment: Path) -> list[dict[str, Any]]:
-    """All records of a segment, as `wandb leet inspect --json` prints them (here without a second
-    Python, and without its telemetry)."""
-    from wandb.util import get_core_path
-
-    (log,) = segment.glob("*.wandb")
-    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json"]
-    command += ["--run-file", str(log)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-
-
-def history(segment: Path) -> list[dict[str, Any]]:
-    """The logged rows, without W&B's own keys."""
-    rows = [record["history"]["item"] for record in inspect(segment) if record["type"] == "history"]
-    return [{k: v for k, v in row.items() if not k.startswith("_")} for row in rows]
 
 
 def sync(command: str, url: str) -> str:
@@ -100,7 +79,7 @@ def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Pa
     backend.log({"iter": 40, "epoch": 2, "seconds": 2.0, "val/mIoU": float("nan")})
     backend.close("complete", {"val/mIoU": 0.7, "test/mIoU": 0.65})
 
-    (segment,) = segments(run_dir)
+    (segment,) = segments(run_dir.wandb)
     scalars = [{k: v for k, v in row.items() if v is not None} for row in run_dir.rows()]
     assert history(segment) == [*scalars, {"iter": 40, "epoch": 2, "seconds": 2.0}]
     records = inspect(segment)
@@ -122,12 +101,9 @@ def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Pa
     }
     assert steps["val/*"]["step_metric"] == steps["train/*"]["step_metric"] == "iter"
     assert steps["val/mIoU"]["summary"] == {"max": True}
-    summary: dict[str, Any] = {}
-    for record in records:
-        if record["type"] == "summary":
-            summary.update(record["summary"]["update"])
-    assert summary["val/mIoU"] == {"max": 0.7}
-    assert (summary["best/mIoU"], summary["test/mIoU"], summary["state"]) == (0.7, 0.65, "complete")
+    final = summary(segment)
+    assert final["val/mIoU"] == {"max": 0.7}
+    assert (final["best/mIoU"], final["test/mIoU"], final["state"]) == (0.7, 0.65, "complete")
 
 
 def test_nothing_is_written_outside_the_run_folder(
@@ -151,7 +127,7 @@ def test_nothing_is_written_outside_the_run_folder(
 def test_a_failed_run_ends_as_failed(home: Path, tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "run")
     WandbBackend(run_dir, REQUEST, CONFIG).close("failed")
-    exits = [r["exit"] for r in inspect(segments(run_dir)[0]) if r["type"] == "exit"]
+    exits = [r["exit"] for r in inspect(segments(run_dir.wandb)[0]) if r["type"] == "exit"]
     assert exits == [{"exit_code": 1}]
 
 
@@ -222,7 +198,7 @@ def test_offline_segments_of_a_resumed_run_sync_into_one_run(home: Path, tmp_pat
             backend.image("spectra/fourier", PICTURE, {"iter": 4, "epoch": 0})
             backend.table("results", pd.DataFrame({"a": [1]}))
         backend.close("complete")
-    assert len(segments(run_dir)) == 2
+    assert len(segments(run_dir.wandb)) == 2
     with LoopbackServer() as server:
         sync(sync_command([run_dir.path]), server.url)
         (run,) = server.runs.values()
@@ -404,7 +380,7 @@ def test_a_killed_run_keeps_its_rows(home: Path, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], cwd=REPOSITORY, timeout=60, check=False
     )
-    (segment,) = segments(RunDir(tmp_path / "run"))
+    (segment,) = segments(tmp_path / "run" / "wandb")
     assert [row["iter"] for row in history(segment)] == list(range(200))
     assert sync_command([tmp_path / "run"]).startswith("wandb sync ")
 
@@ -468,6 +444,6 @@ def test_children_of_a_warm_server_track_their_own_runs(home: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     for k in range(2):
         run_dir = RunDir(tmp_path / f"r{k}")
-        assert [row["iter"] for row in history(segments(run_dir)[0])] == list(range(20))
+        assert [row["iter"] for row in history(segments(run_dir.wandb)[0])] == list(range(20))
         opened, closed = json.loads((run_dir.path / "seconds.json").read_text())
         assert opened + closed < 3.0  # 0.3 s on an idle machine
