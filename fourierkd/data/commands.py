@@ -51,7 +51,12 @@ def add_data_parser(
 def _add_shapes(commands: Any) -> None:
     parser = commands.add_parser("shapes", help="make Spectral Shapes, the synthetic benchmark")
     parser.add_argument(
-        "--out", required=True, help="data root; new, empty or older Spectral Shapes"
+        "--out", required=True, help="data root: new, empty, or Spectral Shapes of these parameters"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace Spectral Shapes of other parameters, where nobody reads them",
     )
     for name, kind, count, text in SHAPES_OPTIONS:
         metavar = ("LOW", "HIGH") if count == 2 else name.split("_")[-1].upper()
@@ -117,7 +122,7 @@ def make_shapes(args: argparse.Namespace) -> int:
     chosen = {name: getattr(args, name) for name, *_ in SHAPES_OPTIONS}
     spec = ShapesSpec.from_dict({k: v for k, v in chosen.items() if v is not None})
     whole = not find_fault(Path(args.out).expanduser().resolve(), spec)
-    manifest = prepare_shapes(args.out, spec)
+    manifest = prepare_shapes(args.out, spec, force=args.force)
     counts = ", ".join(f"{spec.split_size(split)} {split}" for split in ("train", "val", "test"))
     state = "whole already" if whole else "written"
     print(f"{args.out}: {state}, {counts}, {len(manifest['classes']) - 1} classes of objects")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from fourierkd.doctor.report import FAIL, Check
 from fourierkd.engine.bench import find_device
 from fourierkd.engine.config import RunConfig, load_config, require_distiller
 from fourierkd.engine.loaders import build_loader, in_process
-from fourierkd.engine.prepare import complete_config, prepare_data
+from fourierkd.engine.prepare import complete_config, prepared_data
 from fourierkd.engine.runner import KDRunner, first_line
 from fourierkd.errors import CheckpointError, ConfigError, FourierKDError
 from fourierkd.run_dir import RunDir
@@ -129,12 +130,16 @@ def build_subject(
     cfg = load_config(config, options)
     require_distiller(cfg)
     complete_config(cfg, None)
-    prepare_data(cfg)
     register_all()
     cfg.default_hooks, cfg.custom_hooks = dict.fromkeys(MMENGINE_HOOKS), None
     scopes = dict(DefaultScope._instance_dict)
     try:
-        with tempfile.TemporaryDirectory() as folder, refusals():
+        reader = f"`fourierkd doctor` (process {os.getpid()})"
+        with (
+            prepared_data(cfg, reader=reader),
+            tempfile.TemporaryDirectory() as folder,
+            refusals(),
+        ):
             runner = _build(cfg, RunDir(folder), seed)
             model: Any = runner.bare_model
             runner._init_model_weights()

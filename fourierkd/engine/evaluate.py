@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.config import load_config
 from fourierkd.engine.hooks.checkpoint import short_names
-from fourierkd.engine.prepare import prepare_data
+from fourierkd.engine.prepare import prepared_data
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError
 from fourierkd.run_dir import RunDir
@@ -44,7 +45,6 @@ def evaluate(
     loader, evaluator = cfg.get(f"{split}_dataloader"), cfg.get(f"{split}_evaluator")
     if loader is None or evaluator is None:
         raise ConfigError(f"scoring on {split} needs {split}_dataloader and {split}_evaluator")
-    prepare_data(cfg)
     register_all()
     for key in (*TRAINING, "val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
@@ -58,7 +58,12 @@ def evaluate(
             ("timer", "logger", "checkpoint", "param_scheduler", "sampler_seed")
         ),
     )
-    with tempfile.TemporaryDirectory() as folder, refusals():
+    reader = f"`fourierkd test` (process {os.getpid()})"
+    with (
+        prepared_data(cfg, reader=reader),
+        tempfile.TemporaryDirectory() as folder,
+        refusals(),
+    ):
         runner = KDRunner(cfg, RunDir(folder), seed=0)
         load_strictly(runner.bare_model.get_submodule("student"), str(checkpoint))
         return short_names(runner.test_loop.run(), cfg.get("metric"))

@@ -1,11 +1,14 @@
 """What precedes a run, a test or an examination: in flows a config, out flow its hooks and data.
 
-What every run has (loops of the given data loaders, hooks) is put in, and generated data is made.
+What every run has (loops of the given data loaders, hooks) is put in, and generated data is made
+and kept as it is while it is read.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +86,28 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     config.default_hooks = hooks
 
 
-def prepare_data(config: RunConfig) -> None:
-    """Make the data where the config says how.
+@contextmanager
+def prepared_data(config: RunConfig, *, reader: str) -> Iterator[None]:
+    """Make the data where the config says how; within, nobody replaces what was generated.
+
+    Args:
+        reader: by which others are told whom to wait for, such as a run's folder.
 
     Raises:
-        DataError: ``data_root`` is no folder.
+        DataError: ``data_root`` is no folder, or holds data of other parameters.
     """
-    if config.get("prepare_data"):
-        from fourierkd.data.prepare import prepare
-
-        if not config.get("data_root"):
-            raise ConfigError("prepare_data needs data_root")
-        prepare(dict(config.prepare_data), config.data_root)
     root = config.get("data_root")
-    if root is not None and not Path(root).is_dir():
-        raise DataError(
-            "data_root must be a folder",
-            value=str(Path(root).absolute()),
-            fix="set data_root, or make the data",
-        )
+    with ExitStack() as held:
+        if config.get("prepare_data"):
+            from fourierkd.data.prepare import prepared
+
+            if not root:
+                raise ConfigError("prepare_data needs data_root")
+            held.enter_context(prepared(dict(config.prepare_data), root, reader=reader))
+        if root is not None and not Path(root).is_dir():
+            raise DataError(
+                "data_root must be a folder",
+                value=str(Path(root).absolute()),
+                fix="set data_root, or make the data",
+            )
+        yield

@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from mmengine.dist import get_world_size, is_distributed
@@ -28,7 +28,7 @@ from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.environment import environment
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
-from fourierkd.engine.prepare import complete_config, prepare_data
+from fourierkd.engine.prepare import complete_config, prepared_data
 from fourierkd.engine.ranks import from_leader, leads, root_cause, wait
 from fourierkd.engine.runner import KDRunner, teacher_sha256
 from fourierkd.engine.switches import check_switches
@@ -52,7 +52,7 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
         OSError: the disk is full or not writable; the result is written if it can be.
     """
     lock = run_dir.lock() if leads() else nullcontext()
-    with lock, stop_signals() as signals, cheap_garbage_collection():
+    with lock, stop_signals() as signals, cheap_garbage_collection(), ExitStack() as held:
         if leads():
             if resume and (run_dir.read_result() or {}).get("state") == "complete":
                 raise RunError(
@@ -61,7 +61,7 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
             run_dir.result.unlink(missing_ok=True)
             run_dir.clear_stop()
         wait()
-        job = _Job(run_dir, run_dir.read_request())
+        job = _Job(run_dir, run_dir.read_request(), held)
         try:
             with refusals():
                 job.train(signals, resume=resume)
@@ -81,8 +81,8 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
 class _Job:
     """What a run has come to, so that every end can tell it."""
 
-    def __init__(self, run_dir: RunDir, request: dict[str, Any]) -> None:
-        self.run_dir, self.request = run_dir, request
+    def __init__(self, run_dir: RunDir, request: dict[str, Any], held: ExitStack) -> None:
+        self.run_dir, self.request, self.held = run_dir, request, held
         self.clock = Clock()
         self.runner: KDRunner | None = None
         self.tracker: Any = None
@@ -98,7 +98,7 @@ class _Job:
         check_switches(config)
         checkpoint = run_dir.last_checkpoint() if resume else None
         if leads():
-            prepare_data(config)
+            self.held.enter_context(prepared_data(config, reader=str(run_dir.path)))
             self._write_facts(config)
             self.tracker = self._tracker(config)
             if resume:

@@ -41,6 +41,10 @@ def test_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (parameters["seed"], parameters["count"]) == (3, [2, 3])
     assert call("shapes", "--out", out, *small, *chosen) == 0
     assert "whole already" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"keeps its parameters \(seed is 3, not 4\)"):
+        call("shapes", "--out", out, *small, *chosen, "--seed", "4")
+    assert call("shapes", "--out", out, *small, *chosen, "--seed", "4", "--force") == 0
+    assert "written" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="size must be"):
         call("shapes", "--out", out, "--size", "0")
 

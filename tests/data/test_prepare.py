@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fourierkd.data.prepare import data_fingerprint, prepare
+from fourierkd.data.in_use import readers
+from fourierkd.data.prepare import data_fingerprint, prepared
 from fourierkd.errors import ConfigError, DataError
 
 SMALL = {"kind": "shapes", "size": 2, "val_size": 1, "test_size": 1, "image_size": 16}
@@ -15,7 +16,9 @@ SMALL = {"kind": "shapes", "size": 2, "val_size": 1, "test_size": 1, "image_size
 
 def test_makes_the_data_and_leaves_the_config_alone(tmp_path: Path) -> None:
     cfg = {**SMALL, "radius": [3, 5], "seed": 4}
-    prepare(cfg, tmp_path / "data")
+    with prepared(cfg, tmp_path / "data", reader="a run"):
+        assert readers(tmp_path / "data") == ["a run"]
+    assert readers(tmp_path / "data") == []
     assert cfg == {**SMALL, "radius": [3, 5], "seed": 4}
     manifest = json.loads((tmp_path / "data/manifest.json").read_text())
     assert manifest["parameters"]["seed"] == 4
@@ -32,14 +35,19 @@ def test_makes_the_data_and_leaves_the_config_alone(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_written(cfg: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=message):
-        prepare(cfg, tmp_path / "data")
+    with (
+        pytest.raises(ConfigError, match=message),
+        prepared(cfg, tmp_path / "data", reader="a run"),
+    ):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fingerprint_tells_data_apart(tmp_path: Path) -> None:
     for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
-        prepare({**SMALL, "seed": seed, "radius": [3, 5]}, tmp_path / name)
+        cfg = {**SMALL, "seed": seed, "radius": [3, 5]}
+        with prepared(cfg, tmp_path / name, reader="a run"):
+            pass
     first, same, other = (data_fingerprint(tmp_path / name) for name in "abc")
     assert first == same != other
     assert len(first) == 64

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from fourierkd.data import shapes_folder
+from fourierkd.data import shapes_files
 from fourierkd.data.shapes import SPLITS, ShapesSpec, class_names, draw_sample, palette
-from fourierkd.data.shapes_folder import find_fault, prepare_shapes, run_lengths, write_shapes
+from fourierkd.data.shapes_files import run_lengths
+from fourierkd.data.shapes_folder import find_fault, prepare_shapes, reading_shapes
 from fourierkd.errors import DataError
 
 SPEC = ShapesSpec(seed=1, size=6, val_size=2, test_size=2, image_size=32, radius=(5, 9))
+OTHER = ShapesSpec(seed=2, size=3, val_size=2, test_size=2, image_size=32, radius=(5, 9))
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +78,13 @@ def test_pixels_are_the_drawn_ones(made: Path) -> None:
 
 
 def test_same_bytes_from_the_same_seed(made: Path, tmp_path: Path) -> None:
-    write_shapes(tmp_path / "again", SPEC)
+    prepare_shapes(tmp_path / "again", SPEC)
     assert contents(tmp_path / "again") == contents(made)
 
 
 def test_annotations_are_the_visible_parts(tmp_path: Path) -> None:
     spec = ShapesSpec(seed=2, size=12, count=(4, 5), min_visible=0.5)
-    write_shapes(tmp_path / "shapes", spec)
+    prepare_shapes(tmp_path / "shapes", spec)
     coco = COCO(tmp_path / "shapes/annotations/train.json")
     assert coco.getCatIds() == list(range(1, 7))
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == list(class_names(spec)[1:])
@@ -189,12 +192,67 @@ def test_a_flipped_byte_needs_the_checksums(copy: Path) -> None:
     assert find_fault(copy, SPEC, verify=True) == "images/val/000001.jpg is damaged"
 
 
-def test_other_parameters_are_built_anew(copy: Path) -> None:
-    other = ShapesSpec(seed=2, size=3, image_size=32, radius=(5, 9))
-    assert find_fault(copy, other) == "was made with other parameters"
-    prepare_shapes(copy, other)
-    assert find_fault(copy, other) == ""
+def test_other_parameters_are_replaced_by_force_alone(copy: Path) -> None:
+    assert find_fault(copy, OTHER) == "was made with other parameters"
+    before = contents(copy)
+    message = (
+        r"keeps its parameters \(seed is 1, not 2, size is 6, not 3\), got '/.*/shapes'; .*--force"
+    )
+    with pytest.raises(DataError, match=message):
+        prepare_shapes(copy, OTHER)
+    with pytest.raises(DataError, match=message), reading_shapes(copy, OTHER, reader="a run"):
+        pass
+    other_version(copy)  # the parameters count all the same
+    with pytest.raises(DataError, match=message):
+        prepare_shapes(copy, OTHER)
+    assert contents(copy).keys() == before.keys()
+    prepare_shapes(copy, OTHER, force=True)
+    assert find_fault(copy, OTHER) == ""
     assert len(list((copy / "images/train").iterdir())) == 3
+
+
+def read_until_told(out: str, reader: str, ready: Event, done: Event) -> None:
+    with reading_shapes(out, SPEC, reader=reader):
+        ready.set()
+        done.wait()
+
+
+def test_nobody_replaces_what_runs_read(copy: Path) -> None:
+    """Two runs at once on one folder; one ends, the other is killed."""
+    context = multiprocessing.get_context("spawn")
+    runs, tell = [], {}
+    for name in ("/runs/first", "/runs/second"):
+        ready, tell[name] = context.Event(), context.Event()
+        runs.append(context.Process(target=read_until_told, args=(copy, name, ready, tell[name])))
+        runs[-1].start()
+        assert ready.wait(60)
+    inode = copy.stat().st_ino
+    message = "not replaced while they are read .*choose another folder, or wait for {}$"
+    with pytest.raises(DataError, match=message.format("/runs/first, /runs/second")):
+        prepare_shapes(copy, OTHER, force=True)
+    prepare_shapes(copy, SPEC, force=True)  # the same parameters: no work, for nobody's harm
+    assert copy.stat().st_ino == inode
+    tell["/runs/first"].set()
+    runs[0].join(60)
+    truncate(copy)
+    with pytest.raises(
+        DataError, match=r"read \(masks/train/000002.png is damaged\).*/runs/second$"
+    ):
+        prepare_shapes(copy, SPEC)
+    runs[1].kill()
+    runs[1].join(60)
+    prepare_shapes(copy, OTHER, force=True)
+    assert find_fault(copy, OTHER) == ""
+    assert sorted(p.name for p in copy.parent.iterdir()) == [".shapes.lock", "shapes"]
+
+
+def test_a_folder_on_a_disk_without_write_access_is_read_without_a_lock(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with reading_shapes(copy, SPEC, reader="a run") as manifest:
+        assert manifest["parameters"]["size"] == 6
+        assert [p.name for p in copy.parent.iterdir()] == ["shapes"]
 
 
 def test_a_folder_that_is_not_ours_is_never_touched(tmp_path: Path, copy: Path) -> None:
@@ -232,9 +290,9 @@ def test_a_failed_build_leaves_nothing_and_keeps_the_old(
     def full_disk(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shapes_folder, "_index_png", full_disk)
+    monkeypatch.setattr(shapes_files, "_index_png", full_disk)
     with pytest.raises(OSError, match="No space"):
-        write_shapes(copy, SPEC)
+        prepare_shapes(copy, OTHER, force=True)
     assert contents(copy) == before
     assert [p for p in copy.parent.iterdir() if "building" in p.name] == []
 
@@ -246,7 +304,7 @@ def test_a_killed_build_is_finished_by_the_next(tmp_path: Path, made: Path) -> N
         "from fourierkd.data import shapes_folder as s\n"
         "from fourierkd.data.shapes import ShapesSpec\n"
         "s.flush_tree = lambda folder: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"s.write_shapes(sys.argv[1], ShapesSpec(**{SPEC.__dict__!r}))\n"
+        f"s.prepare_shapes(sys.argv[1], ShapesSpec(**{SPEC.__dict__!r}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(out)], check=False)
     assert done.returncode == -signal.SIGKILL

@@ -12,6 +12,9 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from fourierkd.data.in_use import readers
+from fourierkd.data.shapes import ShapesSpec
+from fourierkd.data.shapes_folder import prepare_shapes
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, short_names
@@ -294,6 +297,23 @@ def test_unknown_metric_lists_the_evaluators(make_run):
 def test_missing_data_root_is_named(make_run, tmp_path):
     with pytest.raises(DataError, match=r"data_root must be a folder, got '/.*nowhere'"):
         run(make_run(options={"data_root": str(tmp_path / "nowhere")}), resume=False)
+
+
+def test_a_run_keeps_its_generated_data_from_being_replaced(make_run, tmp_path):
+    place = tmp_path / "shapes"
+    data = {"kind": "shapes", "size": 2, "image_size": 16, "radius": [3, 5]}
+    seen = []
+
+    def replace(runner):
+        seen.append(readers(place))
+        prepare_shapes(place, ShapesSpec(size=3, image_size=16, radius=(3, 5)), force=True)
+
+    options = {"data_root": str(place), "prepare_data": data, **act_at(7, replace)}
+    run_dir = make_run(options=options)
+    with pytest.raises(DataError, match=f"while they are read.*wait for {run_dir.path}$"):
+        run(run_dir, resume=False)
+    assert seen == [[str(run_dir.path)]]
+    assert readers(place) == []  # let go by a run that fails, too
 
 
 def test_full_disk_fails_the_run_and_keeps_the_checkpoint(make_run, monkeypatch):
