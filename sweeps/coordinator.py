@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import StudyError
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import Row, RunDir
 from sweeps import finish
 from sweeps.account import Account
 from sweeps.choice import Method, final_methods, rung_methods
 from sweeps.driver import Driver, Interrupted, Run, check_same
 from sweeps.executor import WORKER, LocalExecutor
-from sweeps.progress import Display
+from sweeps.progress import Display, share_done
 from sweeps.space import match, resolve
 from sweeps.storage import (
     RUNS_NAME,
@@ -233,24 +233,26 @@ class Coordinator:
         import optuna
 
         options, parameters = resolve(self.config.space, trial)
-        arm = trial.user_attrs.get("arm")
+        arm, start = trial.user_attrs.get("arm"), trial.user_attrs.get("start")
         run_dir = self._trial_dir(trial)
         known = set(self._all_trials()[trial.number].intermediate_values)
         request = self._request(
             phase="trial" if arm is None else "baseline",
-            method=arm or "trial",
+            method=arm or start or "trial",
             options=options,
             parameters=parameters,
             trial=trial.number,
             name=run_dir.path.name,
         )
 
-        def report(iteration: int, value: float) -> str | None:
+        def report(row: Row, value: float) -> str | None:
+            iteration = row["iter"]
             if iteration not in known:
                 trial.report(value, iteration)
                 known.add(iteration)
             # Arms are never pruned: they are what everything is compared with.
-            if arm is None and trial.should_prune():
+            late = share_done(run_dir, row) >= self.config.prune_from
+            if arm is None and late and trial.should_prune():
                 return f"{self.config.metric} {value:.4g} at iteration {iteration}"
             return None
 

@@ -42,8 +42,7 @@ class Run:
         request: what is asked of it (``docs/design.md``).
         label: for the display.
         metric: the validation metric that is passed on; None: none is.
-        report: called with (iteration, value) of each validation; a text asks for the run to be
-            pruned.
+        report: called with (row, value) of each validation; a text asks for the run to be pruned.
         done: called once with the result of an ended run.
         counts: whether the display counts it.
     """
@@ -53,7 +52,7 @@ class Run:
     label: str
     done: Callable[[dict[str, Any]], None]
     metric: str | None = None
-    report: Callable[[int, float], str | None] = lambda iteration, value: None
+    report: Callable[[Row, float], str | None] = lambda row, value: None
     counts: bool = True
     offset: int = 0
     started: float = 0.0
@@ -154,7 +153,7 @@ class Driver:
         if value is None or row["iter"] in run.seen:
             return
         run.seen[row["iter"]] = value
-        why = run.report(row["iter"], value)
+        why = run.report(row, value)
         if why is not None and run.stop is None:
             run.stop = ("pruned", why)
 

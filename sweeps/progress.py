@@ -137,3 +137,9 @@ def length(run_dir: RunDir) -> tuple[str, int] | None:
         if schedule.get(f"max_{unit}s"):
             return unit, int(schedule[f"max_{unit}s"])
     return None
+
+
+def share_done(run_dir: RunDir, row: Row) -> float:
+    """Share of the schedule that is done at ``row``, in [0, 1]; 0 where its length is unknown."""
+    unit, last = length(run_dir) or ("iter", 0)
+    return (row.get(unit) or 0) / last if last else 0.0

@@ -9,7 +9,8 @@ is on the validation split.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -132,7 +133,7 @@ def tuned_method(
     return None if index is None else _method_of(table, table.loc[index])
 
 
-def origin(row: pd.Series) -> str:
+def origin(row: Mapping[str, Any] | pd.Series) -> str:
     """Where a trial came from: ``sampled``, ``arm <name>`` or ``start point <name>``."""
     if row["phase"] == "baseline":
         return f"arm {row['method']}"

@@ -7,12 +7,13 @@ trials.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from fourierkd.analysis.figures import PALETTE, blank_figure, layout
 from fourierkd.analysis.results import PARAM, parameters
+from fourierkd.analysis.selection import origin
 from fourierkd.analysis.selection import trials as searched
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def study_from_table(table: pd.DataFrame, *, direction: str = "maximize") -> opt
     Returns:
         The study. A numeric parameter is searched between its smallest and largest value, in log
         scale where these are positive and span more than ``LOG_RATIO``; any other is a choice of
-        the values seen. Stopped runs and missing numbers are failed trials.
+        the values seen. Stopped runs and missing numbers are failed trials. Arms and start points
+        have their name as user attribute ``arm`` or ``start``, as a study's own have.
     """
     import optuna
     from optuna.trial import TrialState
@@ -60,6 +62,7 @@ def study_from_table(table: pd.DataFrame, *, direction: str = "maximize") -> opt
                 params=chosen,
                 distributions={name: space[name] for name in chosen},
                 value=row["value"] if state == TrialState.COMPLETE else None,
+                user_attrs=_named(row),
             )
         )
     return study
@@ -126,14 +129,16 @@ def sentence(study: optuna.Study, metric: str) -> str:
         return text
     best = study.best_trial
     chosen = ", ".join(f"{name}={short(value)}" for name, value in best.params.items())
+    named = next((f" ({best.user_attrs[k]})" for k in ("arm", "start") if k in best.user_attrs), "")
+    with_what = f" with {chosen}" if chosen else ", without a tuned parameter"
     return (
-        f"{text} Best at the search's seed: trial {best.number}, {metric} {short(best.value)} on "
-        f"val{' with ' + chosen if chosen else ', without a tuned parameter'}."
+        f"{text} Best at the search's seed: trial {best.number}{named}, {metric} "
+        f"{short(best.value)} on val{with_what}."
     )
 
 
 def note(study: optuna.Study) -> str:
-    """How importance is made, and which parameters it leaves out."""
+    """How importance is made, which parameters it leaves out, and which trials are set by hand."""
     every = {name for trial in complete_trials(study) for name in trial.params}
     fixed = every - set(varied_parameters(study))
     text = (
@@ -143,6 +148,13 @@ def note(study: optuna.Study) -> str:
     if fixed:
         names = ", ".join(sorted(fixed))
         text += f" Left out of it, as only some trials have them or they never varied: {names}."
+    starts = [
+        f"trial {trial.number} ({trial.user_attrs['start']})"
+        for trial in study.get_trials(deepcopy=False)
+        if "start" in trial.user_attrs
+    ]
+    if starts:
+        text += f" Set by hand, not proposed by the sampler: {', '.join(starts)}."
     return text
 
 
@@ -188,6 +200,12 @@ def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Fig
 def short(value: object) -> str:
     """A parameter or metric as text: floats with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _named(row: dict[str, Any]) -> dict[str, str]:
+    """User attributes of an arm or a start point; none of a sampled trial."""
+    kind, _, name = origin(row).rpartition(" ")
+    return {{"arm": "arm", "start point": "start"}[kind]: name} if kind else {}
 
 
 def _distribution(values: pd.Series) -> BaseDistribution:

@@ -51,12 +51,28 @@ def test_a_missing_trial_number_is_a_failed_trial(table: pd.DataFrame) -> None:
     )
 
 
-def test_final_runs_are_no_trials(build_run: Build) -> None:
+def test_runs_of_rung_and_finals_are_no_trials(build_run: Build) -> None:
     runs = [
         build_run("t", phase="trial", trial=0, parameters={"w": 1.0}),
+        build_run("r", phase="rung", trial=0, value=80.0, parameters={"w": 1.0}),
         build_run("f", phase="final", trial=0, test=90.0, parameters={"w": 1.0}),
     ]
     assert [t.value for t in tuning.study_from_table(results_table(runs)).trials] == [30.0]
+
+
+def test_where_a_trial_came_from_is_kept_and_said(build_run: Build) -> None:
+    runs = [
+        build_run(f"{i}", phase=phase, method=method, trial=i, value=value, parameters={"w": value})
+        for i, (phase, method, value) in enumerate(
+            (("baseline", "pkd", 2.0), ("trial", "by_hand", 3.0), ("trial", "trial", 1.0))
+        )
+    ]
+    study = tuning.study_from_table(results_table(runs))
+    assert [t.user_attrs for t in study.trials] == [{"arm": "pkd"}, {"start": "by_hand"}, {}]
+    assert "seed: trial 1 (by_hand), mIoU 3 on val" in tuning.sentence(study, "mIoU")
+    assert "Set by hand, not proposed by the sampler: trial 1 (by_hand)." in tuning.note(study)
+    sampled = tuning.study_from_table(results_table(runs[2:]))
+    assert "Set by hand" not in tuning.note(sampled)
 
 
 def test_parameters_shared_varied_and_drawn(table: pd.DataFrame) -> None:

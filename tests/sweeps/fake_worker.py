@@ -47,6 +47,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
         write_atomic(
             run_dir.environment, json.dumps({"max_iters": iters, "versions": {"fake": "1"}})
         )
+        run_dir.config.write_text(f"train_cfg = dict(max_iters={iters})\n")
         run_dir.checkpoints.mkdir(exist_ok=True)
         first, checkpoint = 0, run_dir.last_checkpoint()
         if resume:

@@ -50,7 +50,9 @@ def test_a_study_from_start_to_report(run_tiny):
     assert trials[0].params == {"loss_weight": 41.0, "mask": "all_pass"}
     start = {"loss_weight": 3.0, "mask": "low_pass", "mask.low_pass.cutoff": 0.5}
     assert trials[1].params == start
-    assert runs["trial_001"].read_request()["method"] == "trial"  # no arm: it can be pruned
+    request = runs["trial_001"].read_request()
+    assert (request["phase"], request["method"]) == ("trial", "by_hand")  # no arm: can be pruned
+    assert runs["trial_002"].read_request()["method"] == "trial"
     assert [t.params for t in trials[2:]].count(start) == 0
     assert all(trial.state == STATES.COMPLETE for trial in trials)
     best = max(trials, key=lambda t: t.value)  # luck has no part in the fake server's values
@@ -68,7 +70,9 @@ def test_a_study_from_start_to_report(run_tiny):
     assert tuned["options"]["metric"] == "score"
     alone = runs["final_student_alone_seed1000"].read_request()
     assert alone["options"]["model.teacher"] is None
-    assert (work_dir / "report.html").read_text().startswith("<!")
+    page = (work_dir / "report.html").read_text()
+    assert page.startswith("<!")
+    assert "Set by hand, not proposed by the sampler: trial 1 (by_hand)." in page
     assert len(pd.read_parquet(work_dir / "results.parquet")) == len(table)
     seconds = json.loads((work_dir / "study_time.json").read_text())
     assert 0 < seconds["not_training"] < 1
@@ -421,13 +425,15 @@ def test_a_wrong_metric_is_named_with_near_ones(run_tiny, tmp_path):
 # Pruning
 
 
-def test_bad_trials_are_pruned_and_arms_never(run_tiny):
-    pruner = {"type": "ThresholdPruner", "lower": 14.9}
+@pytest.mark.parametrize(("keys", "first"), [({}, 12), ({"prune_from": 0.3}, 6)])
+def test_bad_trials_are_pruned_late_enough_and_arms_never(run_tiny, keys, first):
+    """Any pruner has to wait for ``prune_from`` of the schedule: earlier values say little."""
     work_dir = run_tiny(
-        trials=12,
+        trials=4,
         final_seeds=0,
-        pruner=pruner,
-        **{"options.fake.sleep": 0.03, "options.train_cfg.max_iters": 20},
+        pruner={"type": "ThresholdPruner", "lower": 100.0},
+        **keys,
+        **{"options.fake.sleep": 0.1, "options.train_cfg.max_iters": 20},
     )
     trials = trials_of(work_dir)
     assert trials[0].user_attrs["arm"] == "published"
@@ -439,7 +445,8 @@ def test_bad_trials_are_pruned_and_arms_never(run_tiny):
         result = run.read_result()
         assert result["state"] == "pruned"
         assert result["reason"].startswith("score ")
-        assert len(executed(run)) < 20
+        assert result["reason"].endswith(f" at iteration {first}")
+        assert first <= len(executed(run)) < 20
         assert trial.value == trial.intermediate_values[trial.last_step]
 
 

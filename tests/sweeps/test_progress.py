@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from fourierkd.run_dir import RunDir
-from sweeps.progress import Display, length
+from sweeps.progress import Display, length, share_done
 
 
 def test_a_log_gets_plain_lines():
@@ -55,3 +55,12 @@ def test_length(tmp_path):
     assert length(run) is None
     run.config.write_text("train_cfg = dict(by_epoch=True, max_epochs=12)\n")
     assert length(run) == ("epoch", 12)
+
+
+def test_share_done(tmp_path):
+    run = RunDir(tmp_path)
+    assert share_done(run, {"iter": 288, "epoch": 3}) == 0.0  # not known yet
+    run.config.write_text("train_cfg = dict(max_iters=480)\n")
+    assert share_done(run, {"iter": 288, "epoch": 3}) == 0.6
+    run.config.write_text("train_cfg = dict(by_epoch=True, max_epochs=12)\n")
+    assert share_done(run, {"iter": 288, "epoch": 3}) == 0.25

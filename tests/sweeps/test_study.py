@@ -71,6 +71,7 @@ def test_parse_overrides():
             "rung_trials must be a whole number of at least 0",
         ),
         ("trials=8", "trials=8, rung_seeds=101", "rung_seeds is at most 100, so that no two"),
+        ("trials=8", "trials=8, prune_from=60", "prune_from is a share of the schedule in [0, 1]"),
         ("final_seeds=2", "final_seeds=901", "final_seeds is at most 900"),
         ("trials=8", "trials=1", "trials counts the arms too"),
         ("trials=8", "trials=8, direction='up'", "direction is 'maximize' or 'minimize', got 'up'"),
