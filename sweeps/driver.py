@@ -186,9 +186,10 @@ class Driver:
 
     def _finish(self, run: Run, result: dict[str, Any], *, seconds: float | None) -> None:
         run.done(result)
-        value = (result.get("best") or {}).get("value")
+        split, metric = run.request.get("test_split") or "val", result["metric"]
+        value = (result.get("metrics") or {}).get(f"{split}/{metric}")
         words = {
-            "complete": f"{result['metric']} {value:.4g}" if value is not None else "complete",
+            "complete": f"{split} {metric} {value:.4g}" if value is not None else "complete",
             "pruned": f"pruned ({result['reason']})",
         }
         text = words.get(result["state"], f"FAIL ({result['reason']}); log: {run.run_dir.log}")

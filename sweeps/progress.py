@@ -92,7 +92,7 @@ class Display:
                 self._values[label] = value
         text = f"{unit} {now}/{last}" if last else f"{unit} {now}"
         if label in self._values:
-            text += f"  {self._metric} {self._values[label]:.4g}"
+            text += f"  val {self._metric} {self._values[label]:.4g}"
         self._bars.update(self._runs[label], total=last or None, completed=now, text=text)
 
     def ended(self, label: str, text: str, *, seconds: float | None, counts: bool = True) -> None:
@@ -112,7 +112,8 @@ class Display:
     def _tail(self) -> str:
         words = []
         if self._best is not None:
-            words.append(f"best {self._metric} {self._best[0]:.4g} ({self._best[1]})")
+            value, label = self._best
+            words.append(f"best trial: val {self._metric} {value:.4g} ({label})")
         if self._seconds and self._done < self._total:
             mean = sum(self._seconds) / len(self._seconds)
             words.append(f"about {duration(mean * (self._total - self._done) / self.jobs)} left")

@@ -40,19 +40,22 @@ def show_progress(run_dir: RunDir, terminal: TextIO) -> Iterator[None]:
         while True:
             last = done.wait(POLL_SECONDS)
             rows, offset = run_dir.tail(offset)
+            facts = (read_json(run_dir.environment) or {}) if rows else {}
+            metric = facts.get("metric")
             for row in rows:
                 if row.get("train/loss") is not None:
                     loss = f"loss {row['train/loss']:.4g}  "
-                found = {k[4:]: v for k, v in row.items() if k.startswith("val/") and v is not None}
-                if found:
-                    name, value = next(iter(found.items()))
-                    metrics = f"{name} {value:.4g}"
+                value = row.get(f"val/{metric}")
+                if value is not None:
+                    metrics = f"val {metric} {value:.4g}"
                     if not console.is_terminal:
                         console.print(f"iteration {row['iter']}: {loss}{metrics}")
             if rows:
-                total = (read_json(run_dir.environment) or {}).get("max_iters")
                 progress.update(
-                    task, description=loss + metrics, completed=rows[-1]["iter"], total=total
+                    task,
+                    description=loss + metrics,
+                    completed=rows[-1]["iter"],
+                    total=facts.get("max_iters"),
                 )
             if last:
                 return

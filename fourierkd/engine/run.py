@@ -129,6 +129,7 @@ class _Job:
         write_atomic(run_dir.config, config.pretty_text)
         facts = {
             "seed": self.request["seed"],
+            "metric": self.metric,
             "max_iters": config.train_cfg.get("max_iters"),
             "ranks": get_world_size(),
         }

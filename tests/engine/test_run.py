@@ -93,6 +93,7 @@ def test_complete_run_writes_every_file_of_the_contract(make_run):
     environment = json.loads(run_dir.environment.read_text())
     assert environment["versions"]["torch"] == torch.__version__
     assert environment["seed"] == 0
+    assert environment["metric"] == "acc"
     assert environment["max_iters"] == 20
     assert not any(p.is_dir() and p.name[:2] == "20" for p in run_dir.path.iterdir())
 

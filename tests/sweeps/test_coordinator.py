@@ -38,6 +38,15 @@ def finish(process, code=0):
     return out, err
 
 
+def test_lines_of_ended_runs_name_the_split_of_their_value(run_tiny, capsys):
+    runs = run_dirs(run_tiny(trials=3, final_seeds=1))
+    printed = capsys.readouterr().out
+    for name, run_dir in runs.items():
+        split = "test" if name.startswith("final_") else "val"
+        value = run_dir.read_result()["metrics"][f"{split}/score"]
+        assert f"] {name}: {split} score {value:.4g}, " in printed
+
+
 def test_a_study_from_start_to_report(run_tiny):
     work_dir = run_tiny()
     runs = run_dirs(work_dir)

@@ -12,13 +12,14 @@ def test_a_log_gets_plain_lines():
         display.plan(4, 1)
         display.started("trial_001")
         display.best(31.25, "trial_001")
-        display.ended("trial_001", "mIoU 31.25", seconds=30.0)
+        display.ended("trial_001", "val mIoU 31.25", seconds=30.0)
         display.ended("trial_002", "FAIL ([Errno 28] full); log: /w/run.log", seconds=30.0)
     lines = file.getvalue().splitlines()
     assert lines == [
-        "[2/4] trial_001: mIoU 31.25, 30 s; best mIoU 31.25 (trial_001), about 1 min 00 s left",
-        "[3/4] trial_002: FAIL ([Errno 28] full); log: /w/run.log, 30 s; best mIoU 31.25 "
-        "(trial_001), about 30 s left",
+        "[2/4] trial_001: val mIoU 31.25, 30 s; best trial: val mIoU 31.25 (trial_001), "
+        "about 1 min 00 s left",
+        "[3/4] trial_002: FAIL ([Errno 28] full); log: /w/run.log, 30 s; best trial: val mIoU "
+        "31.25 (trial_001), about 30 s left",
     ]
 
 
@@ -35,7 +36,7 @@ def test_a_terminal_gets_bars_with_the_state_of_the_live_run(tmp_path):
         )
         display.rows("trial_001", run, [{"iter": 60, "train/loss": 1.0}])
         display._bars.refresh()
-    assert "iter 60/200  mIoU 20.5" in file.getvalue()
+    assert "iter 60/200  val mIoU 20.5" in file.getvalue()
     assert "0/4 runs" in file.getvalue()
 
 
@@ -47,7 +48,7 @@ def test_the_best_of_a_minimised_metric_is_the_least():
         display.best(1.0, "b")
         display.best(3.0, "c")
         display.ended("c", "loss 3", seconds=None)
-    assert "best loss 1 (b)" in file.getvalue()
+    assert "best trial: val loss 1 (b)" in file.getvalue()
 
 
 def test_length(tmp_path):
