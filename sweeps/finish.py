@@ -28,23 +28,21 @@ def write_tables(coordinator: Coordinator) -> pd.DataFrame:
 
 def finish(coordinator: Coordinator, command: str) -> None:
     """Write tables and report of a study whose runs are done, and print what came out."""
+    from fourierkd.analysis.headline import headline
     from fourierkd.analysis.report import write_report
-    from fourierkd.analysis.stats import summary
+    from fourierkd.analysis.terminal import choice, summary
 
     config, work_dir, display = coordinator.config, coordinator.work_dir, coordinator.display
     account = coordinator.account
     with account.part("report"):
         table = write_tables(coordinator)
-        finals = table[table["phase"] == "final"]
-        if config.baseline in set(finals["method"]):
-            display.console.print(
-                summary(
-                    table,
-                    baseline=config.baseline,
-                    metric=config.metric,
-                    direction=config.direction,
-                )
-            )
+        measure = {"metric": config.metric, "direction": config.direction}
+        if (table["phase"] == "final").any():
+            display.say(headline(table, baseline=config.baseline, **measure))
+            display.console.print(summary(table, baseline=config.baseline, **measure))
+        chosen = choice(table, **measure)
+        if chosen is not None:
+            display.console.print(chosen)
         report = write_report(work_dir, table, coordinator.study, _info(coordinator, command))
     if account.runs:
         with account.part("tracking"):

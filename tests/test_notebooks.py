@@ -66,7 +66,9 @@ def _check_study(outputs: list[Any]) -> None:
     """The comparison in words, a figure per section, and the spectra of at least one run."""
     text = "".join(output.text for output in outputs if output.get("name") == "stdout")
     assert "student_alone" in text
+    assert "Best method by mean: " in text
     assert "paired seed" in text
+    assert "was chosen by" in text
     assert "trials (" in text
     shown = [o.data["application/vnd.plotly.v1+json"] for o in outputs if _is_figure(o)]
     kinds = [trace["type"] for figure in shown for trace in figure["data"]]

@@ -1,7 +1,7 @@
 """From run folders to evidence: results table, comparison, curves, spectra, HTML report."""
 
 from fourierkd.analysis.results import load_results, results_table, write_results
-from fourierkd.analysis.stats import compare, interval, paired_difference, sentences, summary
+from fourierkd.analysis.stats import compare, interval, paired_difference, sentences
 
 __all__ = [
     "compare",
@@ -10,6 +10,5 @@ __all__ = [
     "paired_difference",
     "results_table",
     "sentences",
-    "summary",
     "write_results",
 ]

@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 from fourierkd.analysis import figures, report_tables, tuning
 from fourierkd.analysis.curves import mean_curves, scalar_curves
+from fourierkd.analysis.headline import headline
 from fourierkd.analysis.report_tables import most_common
 from fourierkd.analysis.results import metric_values
-from fourierkd.analysis.selection import chosen_row
+from fourierkd.analysis.selection import candidates, chosen_row, sentence, tuned_method
 from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.stats import compare, sentences
 from fourierkd.errors import DataError
@@ -78,7 +79,10 @@ def write_report(
         order = list(comparison["method"])
     palette = figures.colours(order, baseline)
     split = most_common(finals["split"]) or most_common(shown["split"]) or "val"
+    found = candidates(table, metric=metric, direction=direction)
+    tuned = tuned_method(table, metric=metric, direction=direction)
     page = {
+        "headline": headline(table, metric=metric, direction=direction, baseline=baseline),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
         "subtitle": report_tables.subtitle(table, metric),
         "verdicts": sentences(comparison, metric) if len(comparison) else [],
@@ -90,7 +94,7 @@ def write_report(
         "label": f"{metric} ({split})",
         "baseline": baseline,
         "no_comparison": report_tables.no_comparison(finals, baseline),
-        "comparison": report_tables.comparison_rows(comparison, palette),
+        "comparison": report_tables.comparison_rows(comparison, palette, tuned),
         "matrix": report_tables.pair_rows(table, comparison, metric, direction),
         "plots": _plots(shown, comparison, work_dir, metric, palette),
         "curves_note": _shown_note(
@@ -99,6 +103,8 @@ def write_report(
         "spectra": _spectra(shown, work_dir, palette),
         "spectra_note": _shown_note(shown, "Log amplitude at the newest validation with spectra")
         + " Profiles and pictures: lowest seed of each method; gap: mean over seeds.",
+        "choice": sentence(found, metric),
+        "candidates": report_tables.candidate_rows(found),
         "tuning": _tuning(study, table, metric, direction),
         "runs": report_tables.run_rows(table, chosen),
         "phases": report_tables.phase_rows(table),

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fourierkd.analysis.results import parameters
+from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
 from fourierkd.analysis.stats import cells_of, compare, decimals
 from fourierkd.analysis.tuning import short
 
@@ -62,14 +63,15 @@ def no_comparison(finals: pd.DataFrame, baseline: str) -> str:
 
 
 def comparison_rows(
-    comparison: pd.DataFrame, palette: Mapping[str, str]
+    comparison: pd.DataFrame, palette: Mapping[str, str], tuned: str | None
 ) -> list[dict[str, object]]:
-    """One row per method of ``stats.compare``."""
+    """One row per method of ``stats.compare``; ``tuned``: the method that the search chose."""
     rows = comparison.to_dict("records")
     digits = decimals(comparison["mean"]) if rows else 0
     return [
         {
             "method": row["method"],
+            "chosen": row["method"] == tuned != TUNED,
             "colour": palette[row["method"]],
             "cells": cells_of(row, digits),
             "verdict": row["verdict"],
@@ -105,6 +107,33 @@ def pair_rows(
     return rows
 
 
+def candidate_rows(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per candidate of ``selection.candidates``.
+
+    ``cells`` are its values at the search's seed, on the rung and of its final runs, with the
+    number of runs that the last two are means of.
+    """
+    digits = decimals(found["search"]) if len(found) else 2
+
+    def mean(value: float, runs: int) -> str:
+        return f"{_number(value, digits)} (n={runs})" if runs else "–"
+
+    return [
+        {
+            "trial": str(row["trial"]),
+            "origin": row["origin"],
+            "parameters": _parameters(row),
+            "cells": [
+                _number(row["search"], digits),
+                mean(row["rung"], row["rung_runs"]),
+                mean(row["final"], row["final_runs"]),
+            ],
+            "chosen": row["chosen"],
+        }
+        for row in found.to_dict("records")
+    ]
+
+
 def run_rows(table: pd.DataFrame, chosen: Hashable | None) -> list[dict[str, object]]:
     """Every run with state, value, parameters and reason, in the order a study makes them."""
     order = table["phase"].map({phase: i for i, phase in enumerate(_PHASES)})
@@ -112,7 +141,7 @@ def run_rows(table: pd.DataFrame, chosen: Hashable | None) -> list[dict[str, obj
     digits = decimals(table["value"]) if len(table) else 2
     rows = []
     for index, run in zip(table.index, table.to_dict("records"), strict=True):
-        chosen = ", ".join(f"{name}={short(value)}" for name, value in parameters(run).items())
+        searched = pd.notna(run["trial"]) and run["phase"] in TRIAL_PHASES
         rows.append(
             {
                 **{
@@ -122,7 +151,8 @@ def run_rows(table: pd.DataFrame, chosen: Hashable | None) -> list[dict[str, obj
                 **{k: _number(run[k], 0) for k in ("trial", "seed", "iters")},
                 "value": _number(run["value"], digits),
                 "seconds": _number(run["seconds"], 1),
-                "parameters": chosen,
+                "parameters": _parameters(run),
+                "by_hand": searched and origin(run).startswith(START_POINT),
                 "chosen": index == chosen,
             }
         )
@@ -163,6 +193,10 @@ def time_rows(time: Mapping[str, float]) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _parameters(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={short(value)}" for name, value in parameters(row).items())
 
 
 def _every(column: pd.Series) -> str:

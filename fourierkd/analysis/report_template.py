@@ -22,6 +22,7 @@ h3 { font-size: 14px; margin: 18px 0 4px; }
 p { margin: 6px 0; }
 .soft, .note { color: var(--soft); }
 .note { font-size: 12.5px; max-width: 95ch; }
+.headline { font-size: 16.5px; margin: 10px 0; max-width: 100ch; }
 .verdicts { margin: 16px 0 14px; padding: 10px 16px; list-style: none; background: var(--tint);
   border: 1px solid var(--line); border-left: 4px solid #0072b2; border-radius: 4px; }
 .verdicts li { font-size: 15.5px; margin: 3px 0; }
@@ -45,7 +46,7 @@ table.runs td.folder { overflow-wrap: anywhere; min-width: 265px; }
   background: #eef2f7; white-space: nowrap; }
 .better, .complete { background: #dcf5e7; color: #0b5c34; }
 .worse, .failed { background: #fde3e0; color: #8f1d12; }
-.tie, .pruned { background: #fdf1cf; color: #6f4d00; }
+.not-better, .pruned { background: #fdf1cf; color: #6f4d00; }
 .running, .stopped { background: #e0edfb; color: #12487f; }
 .chosen td { background: #f0f7fc; }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 20px; align-items: start; }
@@ -79,6 +80,8 @@ figcaption { font-size: 12.5px; margin-bottom: 4px; }
 <body>
 <main>
 <h1>{{ title }}</h1>
+{% if headline %}<p class="headline">{{ headline }}</p>
+{% endif %}
 <p class="soft">{{ subtitle }}</p>
 {% if verdicts %}<ul class="verdicts">{% for line in verdicts %}<li>{{ line }}</li>{% endfor %}</ul>
 {% endif %}
@@ -96,9 +99,10 @@ figcaption { font-size: 12.5px; margin-bottom: 4px; }
 <th class="n">95 % interval</th><th class="n">paired seeds</th><th>verdict</th></tr></thead>
 <tbody>
 {% for row in comparison %}<tr><td><span class="swatch" style="background:{{ row.colour }}"></span>
-{{- row.method }}{% if row.missing %}<br><span class="note">missing seeds: {{ row.missing }}</span>
+{{- row.method }}{% if row.chosen %} <span class="tag">= tuned</span>{% endif %}
+{%- if row.missing %}<br><span class="note">missing seeds: {{ row.missing }}</span>
 {% endif %}</td>{% for cell in row.cells %}<td class="n">{{ cell }}</td>{% endfor %}
-<td><span class="tag {{ row.verdict }}">{{ row.verdict }}</span></td></tr>
+<td><span class="tag {{ row.verdict|replace(' ', '-') }}">{{ row.verdict }}</span></td></tr>
 {% endfor %}</tbody></table>
 <div class="plot">{{ plots.result }}</div>
 <p class="note">Diamonds: mean with Student's t interval. White dots: one seed each, joined across
@@ -110,7 +114,7 @@ paired by seed. Each verdict stands alone, with no correction for the number of 
 <thead><tr><th></th>{% for name in matrix[0].names %}<th class="n">{{ name }}</th>{% endfor %}</tr>
 </thead><tbody>
 {% for row in matrix %}<tr><td>{{ row.method }}</td>{% for cell in row.cells %}<td class="n">
-{%- if cell %}<span class="tag {{ cell.verdict }}">{{ cell.mean }}</span>
+{%- if cell %}<span class="tag {{ cell.verdict|replace(' ', '-') }}">{{ cell.mean }}</span>
 <span class="soft">{{ cell.limits }}</span>{% else %}<span class="soft">–</span>{% endif %}</td>
 {%- endfor %}</tr>
 {% endfor %}</tbody></table>
@@ -145,6 +149,17 @@ paired by seed. Each verdict stands alone, with no correction for the number of 
 <h2>Tuning</h2>
 {% if tuning %}
 <p>{{ tuning.sentence }}</p>
+<h3>Choice of the trial</h3>
+<p>{{ choice }}</p>
+{% if candidates %}<table>
+<thead><tr><th class="n">trial</th><th>origin</th><th>parameters</th>
+<th class="n">{{ metric }} (val) at the search's seed</th><th class="n">mean on the rung</th>
+<th class="n">mean on the final seeds</th></tr></thead><tbody>
+{% for row in candidates %}<tr{% if row.chosen %} class="chosen"{% endif %}>
+<td class="n">{{ row.trial }}</td><td>{{ row.origin }}</td><td>{{ row.parameters }}</td>
+{% for cell in row.cells %}<td class="n">{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table>
+{% endif %}
 <div class="two">
 <div><h3>History</h3>{% if tuning.history %}<div class="plot">{{ tuning.history }}</div>
 {% else %}<p class="soft">No trial is complete yet.</p>{% endif %}</div>
@@ -167,7 +182,9 @@ differs.</p>{% endif %}
 <th>split</th><th class="n">value</th><th class="n">iterations</th><th class="n">seconds</th>
 <th>parameters</th><th>folder, reason</th></tr></thead><tbody>
 {% for run in runs %}<tr{% if run.chosen %} class="chosen"{% endif %}><td>{{ run.phase }}</td>
-<td>{{ run.method }}</td><td class="n">{{ run.trial }}</td><td class="n">{{ run.seed }}</td>
+<td>{{ run.method }}
+{%- if run.by_hand %} <span class="tag">set by hand</span>{% endif %}</td>
+<td class="n">{{ run.trial }}</td><td class="n">{{ run.seed }}</td>
 <td><span class="tag {{ run.state }}">{{ run.state }}</span></td><td>{{ run.split }}</td>
 <td class="n">{{ run.value }}</td><td class="n">{{ run.iters }}</td>
 <td class="n">{{ run.seconds }}</td>

@@ -18,6 +18,7 @@ from fourierkd.analysis.results import PARAM, metric_values, parameters
 
 TUNED = "tuned"  # the chosen trial among the methods of the final runs, where no arm equals it
 SAMPLED = "trial"  # method of a trial that the sampler proposed
+ARM, START_POINT = "arm", "start point"  # origins of trials that the sampler did not propose
 TRIAL_PHASES = ("baseline", "trial")
 
 
@@ -136,8 +137,25 @@ def tuned_method(
 def origin(row: Mapping[str, Any] | pd.Series) -> str:
     """Where a trial came from: ``sampled``, ``arm <name>`` or ``start point <name>``."""
     if row["phase"] == "baseline":
-        return f"arm {row['method']}"
-    return "sampled" if row["method"] == SAMPLED else f"start point {row['method']}"
+        return f"{ARM} {row['method']}"
+    return "sampled" if row["method"] == SAMPLED else f"{START_POINT} {row['method']}"
+
+
+def sentence(found: pd.DataFrame, metric: str) -> str:
+    """What the choice cost the chosen trial's value (``found``: of ``candidates``)."""
+    if found.empty:
+        return "No trial has a value, so none was chosen."
+    row = found.iloc[0]
+    values = [f"{row['search']:.4g} at the search's seed"]
+    for name, seeds in (("rung", "seeds of the rung"), ("final", "final seeds")):
+        if row[f"{name}_runs"]:
+            values.append(f"{row[name]:.4g} over {row[f'{name}_runs']} {seeds}")
+    how = "the best mean over the rung's fresh seeds" if row["rung_runs"] else "its one value"
+    return (
+        f"Trial {row['trial']} ({row['origin']}) was chosen by {how}: {metric} "
+        f"{', '.join(values)}, all on val. The first value is the best of many, so it is too high "
+        "on average."
+    )
 
 
 def _method_of(table: pd.DataFrame, trial: pd.Series) -> str | None:

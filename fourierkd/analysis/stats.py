@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,8 @@ import pandas as pd
 from fourierkd.analysis.results import metric_values
 from fourierkd.errors import ConfigError, DataError, StudyError, near
 
-if TYPE_CHECKING:
-    import rich.table
-
 LEVEL = 0.95
-TOO_FEW = "n<2"
+NOT_BETTER, TOO_FEW = "not better", "n<2"
 
 
 class Interval(NamedTuple):
@@ -118,9 +115,9 @@ def compare(
     Returns:
         One row per method, the baseline first, the others by their mean, best first: ``method, n,
         mean, low, high, difference, diff_low, diff_high, pairs, verdict, missing``. Verdicts:
-        ``better`` or ``worse`` where the paired interval excludes 0, else ``tie``; ``n<2`` with
-        fewer than two shared seeds; ``baseline``. ``missing`` names the seeds that other methods
-        have and this one lacks.
+        ``better`` or ``worse`` where the paired interval excludes 0, else ``not better``, which
+        is no claim that the two are equal; ``n<2`` with fewer than two shared seeds;
+        ``baseline``. ``missing`` names the seeds that other methods have and this one lacks.
 
     Raises:
         StudyError: the baseline is not among the methods, or a method has two complete runs of a
@@ -167,64 +164,23 @@ def compare(
 
 
 def sentences(comparison: pd.DataFrame, metric: str) -> list[str]:
-    """The verdicts in plain words: ``tuned beats student_alone by 5.1 mIoU [3.0, 7.2] (...)``."""
+    """The verdicts in plain words: ``tuned is better than published: +5.1 mIoU [...] (...)``."""
     baseline = str(comparison.loc[comparison["verdict"] == "baseline", "method"].iloc[0])
     digits = decimals(comparison["mean"])
     lines = []
     for row in comparison[comparison["verdict"] != "baseline"].to_dict("records"):
-        name, pairs, gain = row["method"], row["pairs"], row["difference"]
-        limits = f"[{row['diff_low']:.{digits}f}, {row['diff_high']:.{digits}f}]"
+        pairs = row["pairs"]
+        known, limits = cells_of(row, digits)[3:5]
+        gain = f": {known} {metric}" if pairs else ""
+        gain += f" {limits}" if row["verdict"] != TOO_FEW else ""
         tail = f"({pairs} paired seed{'' if pairs == 1 else 's'})"
-        if row["verdict"] == TOO_FEW:
-            known = f"{gain:+.{digits}f} {metric}, " if pairs else ""
-            lines.append(
-                f"{name} against {baseline}: {known}no verdict from fewer than 2 seeds {tail}"
-            )
-        elif row["verdict"] == "tie":
-            lines.append(
-                f"{name} ties with {baseline}: {gain:+.{digits}f} {metric} {limits} {tail}"
-            )
-        else:
-            verb = "beats" if row["verdict"] == "better" else "loses to"
-            size = f"{abs(gain):.{digits}f}"
-            limits = limits if gain > 0 else _flipped(row, digits)
-            lines.append(f"{name} {verb} {baseline} by {size} {metric} {limits} {tail}")
+        lines.append(f"{row['method']} {claim(row['verdict'])} {baseline}{gain} {tail}")
     return lines
 
 
-def summary(
-    table: pd.DataFrame, *, baseline: str, metric: str, direction: str = "maximize"
-) -> rich.table.Table:
-    """The final comparison as a table for the terminal (see ``compare`` for what it raises)."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
-    split = table.loc[table["phase"] == "final", "split"].iloc[0]
-    view = Table(
-        title=f"{metric} on {split}, 95 % intervals, paired by seed",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    view.add_column("method", no_wrap=True)
-    view.add_column("n", justify="right")
-    view.add_column("mean", justify="right")
-    view.add_column(f"minus {baseline}", justify="right")
-    view.add_column("verdict", no_wrap=True)
-    style = {"better": "bold green", "worse": "bold red", "tie": "yellow", "baseline": "dim"}
-    digits = decimals(comparison["mean"])
-    for row in comparison.to_dict("records"):
-        n, mean, limits, gain, gain_limits, pairs = cells_of(row, digits)
-        paired = "" if pairs in (n, "–") else f", {pairs} pairs"
-        verdict = Text(row["verdict"] + paired, style=style.get(row["verdict"], ""))
-        difference = "–" if gain == "–" else f"{gain} {gain_limits}"
-        view.add_row(row["method"], n, f"{mean} {limits}", difference, verdict)
-    lacking = comparison[comparison["missing"] != ""]
-    view.caption = (
-        "\n".join(f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()) or None
-    )
-    return view
+def claim(verdict: str) -> str:
+    """A verdict of ``compare`` as the words between two methods."""
+    return "has no verdict against" if verdict == TOO_FEW else f"is {verdict} than"
 
 
 def cells_of(row: Mapping[str, object], digits: int) -> list[str]:
@@ -270,7 +226,7 @@ def _verdict(gain: Interval, direction: str) -> str:
     if gain.n < 2:
         return TOO_FEW
     if gain.low <= 0 <= gain.high:
-        return "tie"
+        return NOT_BETTER
     return "better" if (gain.mean > 0) == (direction == "maximize") else "worse"
 
 
@@ -286,8 +242,3 @@ def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:
         state = row["state"] if row["state"] != "complete" else "complete without this metric"
         names.append(f"{seed} ({state}{': ' + why if why else ''})")
     return ", ".join(names)
-
-
-def _flipped(row: Mapping[str, float], digits: int) -> str:
-    """The limits of a negative difference, as limits of its size."""
-    return f"[{-row['diff_high']:.{digits}f}, {-row['diff_low']:.{digits}f}]"

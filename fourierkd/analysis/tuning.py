@@ -13,7 +13,7 @@ import pandas as pd
 
 from fourierkd.analysis.figures import PALETTE, blank_figure, layout
 from fourierkd.analysis.results import PARAM, parameters
-from fourierkd.analysis.selection import origin
+from fourierkd.analysis.selection import ARM, START_POINT, origin
 from fourierkd.analysis.selection import trials as searched
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def short(value: object) -> str:
 def _named(row: dict[str, Any]) -> dict[str, str]:
     """User attributes of an arm or a start point; none of a sampled trial."""
     kind, _, name = origin(row).rpartition(" ")
-    return {{"arm": "arm", "start point": "start"}[kind]: name} if kind else {}
+    return {{ARM: "arm", START_POINT: "start"}[kind]: name} if kind else {}
 
 
 def _distribution(values: pd.Series) -> BaseDistribution:

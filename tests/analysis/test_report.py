@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -45,8 +46,12 @@ def text_of(page: str) -> str:
 def test_head_and_verdicts(page: str) -> None:
     text = text_of(page)
     assert "25 runs: 21 complete, 2 failed, 2 pruned; metric mIoU" in text
-    assert "tuned beats student_alone by 5.10 mIoU [4.20, 6.00] (3 paired seeds)" in text
-    assert "published ties with student_alone: +0.43 mIoU [-1.22, 2.09] (3 paired seeds)" in text
+    first = "fake Best method by mean: tuned with 31.27 mIoU on test (3 seeds); it is better than "
+    assert first in text  # right below the title
+    assert "tuned is better than student_alone: +5.10 mIoU [+4.20, +6.00] (3 paired seeds)" in text
+    words = "published is not better than student_alone: +0.43 mIoU [-1.22, +2.09] (3 paired seeds)"
+    assert words in text
+    assert '<span class="tag not-better">not better</span>' in page
     assert "config configs/studies/shapes_seg.py" in text
     assert "versions torch 2.13.0, mmseg 1.4.2, optuna 5.0.0" in text
     assert "commit 0123456789abcdef0123456789abcdef01234567" in text
@@ -64,6 +69,36 @@ def test_tables(page: str) -> None:
     assert "training 90.0 s 45.0 %" in text
     assert "total 200.0 s 100.0 %" in text
     assert "teacher 300.0 s apart" in text
+
+
+def test_the_choice_and_where_its_trials_came_from(build_run: Build, tmp_path: Path) -> None:
+    searched = (("baseline", "pkd", 60.0), ("trial", "by_hand", 62.5), ("trial", "trial", 61.0))
+    runs = [
+        build_run(f"t{i}", phase=phase, method=method, trial=i, value=v, parameters={"w": v})
+        for i, (phase, method, v) in enumerate(searched)
+    ]
+    known: dict[str, Any] = {"phase": "rung", "method": "rung"}
+    for trial, values in enumerate(((60.5, 61.5), (50.0, 51.0), (55.0, 57.0))):
+        runs += [
+            build_run(f"r{trial}_{i}", trial=trial, seed=1900 + i, value=v, **known)
+            for i, v in enumerate(values)
+        ]
+    for seed in (0, 1):
+        final = {"phase": "final", "seed": seed}
+        runs.append(build_run(f"s{seed}", method="student_alone", test=20.0, **final))
+        known = {"value": 60.0, "test": 50.0 + seed, "parameters": {"w": 60.0}}
+        runs.append(build_run(f"f{seed}", method="pkd", **known, **final))
+    text = text_of(page := page_of(write_report(tmp_path, results_table(runs))))
+    assert "Trial 0 (arm pkd) was chosen by the best mean over the rung's fresh seeds: " in text
+    assert "60 at the search's seed, 61 over 2 seeds of the rung, 60 over 2 final seeds" in text
+    assert "0 arm pkd w=60 60.00 61.00 (n=2) 60.00 (n=2)" in text
+    assert "2 sampled w=61 61.00 56.00 (n=2) –" in text
+    assert "1 start point by_hand w=62.5 62.50 50.50 (n=2) –" in text
+    assert page.count('<span class="tag">set by hand</span>') == 1
+    assert "pkd = tuned 2 50.50" in text
+    assert "the search chose pkd itself, so tuned is not better than pkd" in text
+    assert "3 trials (3 complete)" in text
+    assert page.count('class="chosen"') == 2  # among the candidates and among the runs
 
 
 def test_figures_and_pictures(page: str, study_dir: Path) -> None:
@@ -189,7 +224,7 @@ def test_all_final_runs_failed(build_run: Build, tmp_path: Path) -> None:
         for m in ("student_alone", "tuned")
     ]
     text = text_of(page_of(write_report(tmp_path, results_table(runs), None, {"metric": "mIoU"})))
-    assert "tuned against student_alone: no verdict from fewer than 2 seeds" in text
+    assert "tuned has no verdict against student_alone (0 paired seeds)" in text
     assert "missing seeds: 0 (failed: disk full)" in text
     assert "nan" not in text
 

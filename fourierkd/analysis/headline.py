@@ -1,0 +1,109 @@
+"""The first sentence of a study's end: a results table flows in, one sentence flows out.
+
+It names the best method, whichever that is, and says how the tuned one compares with the published
+settings, with the best simple baseline and with the student alone, in the words of the comparison's
+verdicts.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from fourierkd.analysis.selection import TUNED, trials, tuned_method
+from fourierkd.analysis.stats import TOO_FEW, cells_of, claim, compare, decimals
+
+PUBLISHED = "published"  # also what names of its other forms begin with
+
+
+def headline(
+    table: pd.DataFrame,
+    *,
+    metric: str,
+    direction: str = "maximize",
+    baseline: str = "student_alone",
+) -> str:
+    """Best method of the final runs, and the tuned one against the others, paired by seed.
+
+    A simple baseline is every method of the final runs but the tuned one, ``baseline`` and those
+    whose names begin with ``published``; the best of them is the one with the best mean.
+
+    Args:
+        table: a results table.
+        metric: what the final runs are compared by.
+        direction: ``maximize`` or ``minimize``.
+        baseline: the student alone.
+
+    Returns:
+        One sentence; an empty text where there is no final run.
+
+    Raises:
+        DataError: the final runs were scored on different splits.
+    """
+    finals = table[table["phase"] == "final"].dropna(subset=["method"])
+    if finals.empty:
+        return ""
+    first = str(finals["method"].iloc[0])
+    found = compare(table, baseline=first, metric=metric, direction=direction).set_index("method")
+    means = found["mean"].dropna().sort_values(ascending=direction == "minimize")
+    if means.empty:
+        return "No method is best: no final run has a value."
+    best, digits = str(means.index[0]), decimals(means)
+    seeds = _count(int(found.loc[best, "n"]), "seed")
+    text = (
+        f"Best method by mean: {best} with {means[best]:.{digits}f} {metric} on "
+        f"{finals['split'].iloc[0]} ({seeds})"
+    )
+    tuned = tuned_method(table, metric=metric, direction=direction)
+    if tuned is None:
+        return text + ("; nothing is tuned: no trial was chosen." if len(trials(table)) else ".")
+    if tuned != TUNED:
+        text += f"; the search chose {tuned} itself, so {TUNED} is not better than {tuned}"
+    if tuned not in means:
+        return f"{text}; no final run of {tuned} has a value."
+    claims, pairs = [], set()
+    for other, name in _others(list(means.index), best, tuned, baseline).items():
+        row = compare(table, baseline=other, metric=metric, direction=direction)
+        (own,) = row[row["method"] == tuned].to_dict("records")
+        claims.append(f"{claim(own['verdict'])} {name}{_gain(own, digits)}")
+        pairs.add(int(own["pairs"]))
+    if not claims:
+        return f"{text}; it is compared with nothing."
+    subject = "it" if tuned == best else tuned
+    fewest = "" if len(pairs) == 1 else f"{min(pairs)} to "
+    paired = f"{fewest}{_count(max(pairs), 'paired seed')}"
+    return f"{text}; {subject} {_listed(claims)} (95 % intervals, {paired})."
+
+
+def _others(means: list[str], best: str, tuned: str, baseline: str) -> dict[str, str]:
+    """Method -> what it is called, of those that the tuned one is compared with.
+
+    Args:
+        means: methods with a mean, best first.
+    """
+    given = [name for name in means if name not in (tuned, baseline)]
+    simple = [name for name in given if not name.startswith(PUBLISHED)]
+    others = {PUBLISHED: PUBLISHED} if PUBLISHED in given else {}
+    if simple:
+        others[simple[0]] = f"the best simple baseline {simple[0]}"
+    if baseline in means and baseline != tuned:
+        others[baseline] = baseline
+    if best != tuned and best not in others:
+        others = {best: best, **others}
+    return others
+
+
+def _gain(row: dict[str, object], digits: int) -> str:
+    gain, limits = cells_of(row, digits)[3:5]
+    if row["verdict"] == TOO_FEW:
+        return f" ({gain})" if row["pairs"] else ""
+    return f" ({gain} {limits})"
+
+
+def _listed(words: list[str]) -> str:
+    if all(word.startswith("is ") for word in words):
+        words = [words[0], *(word.removeprefix("is ") for word in words[1:])]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,74 @@
+"""What a study's end shows in the terminal: a results table flows in, rich tables flow out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from fourierkd.analysis.report_tables import candidate_rows
+from fourierkd.analysis.selection import TUNED, candidates, tuned_method
+from fourierkd.analysis.stats import NOT_BETTER, cells_of, compare, decimals
+
+if TYPE_CHECKING:
+    import rich.table
+
+_STYLE = {"better": "bold green", "worse": "bold red", NOT_BETTER: "yellow", "baseline": "dim"}
+
+
+def summary(
+    table: pd.DataFrame, *, baseline: str, metric: str, direction: str = "maximize"
+) -> rich.table.Table:
+    """The comparison of the final runs (see ``stats.compare`` for what it raises)."""
+    from rich.text import Text
+
+    comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
+    tuned = tuned_method(table, metric=metric, direction=direction)
+    split = table.loc[table["phase"] == "final", "split"].iloc[0]
+    view = _table(f"{metric} on {split}, 95 % intervals, paired by seed")
+    view.add_column("method", no_wrap=True)
+    view.add_column("n", justify="right")
+    view.add_column("mean", justify="right")
+    view.add_column(f"minus {baseline}", justify="right")
+    view.add_column("verdict", no_wrap=True)
+    digits = decimals(comparison["mean"])
+    for row in comparison.to_dict("records"):
+        n, mean, limits, gain, gain_limits, pairs = cells_of(row, digits)
+        paired = "" if pairs in (n, "–") else f", {pairs} pairs"
+        verdict = Text(row["verdict"] + paired, style=_STYLE.get(row["verdict"], ""))
+        difference = "–" if gain == "–" else f"{gain} {gain_limits}"
+        method = row["method"]
+        chosen = f" (= {TUNED})" if method == tuned != TUNED else ""
+        view.add_row(f"{method}{chosen}", n, f"{mean} {limits}", difference, verdict)
+    lacking = comparison[comparison["missing"] != ""]
+    view.caption = (
+        "\n".join(f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()) or None
+    )
+    return view
+
+
+def choice(
+    table: pd.DataFrame, *, metric: str, direction: str = "maximize"
+) -> rich.table.Table | None:
+    """Values of the candidates at the search's seed, on the rung and of the chosen one's final
+    runs, all on val; None where no trial has a value.
+    """
+    rows = candidate_rows(candidates(table, metric=metric, direction=direction))
+    if not rows:
+        return None
+    view = _table(f"choice of the trial, {metric} on val")
+    view.add_column("trial", justify="right")
+    view.add_column("origin")
+    for name in ("search's seed", "rung", "final seeds"):
+        view.add_column(name, justify="right")
+    for row in rows:
+        style = "bold" if row["chosen"] else ""
+        view.add_row(row["trial"], row["origin"], *row["cells"], style=style)
+    return view
+
+
+def _table(title: str) -> rich.table.Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)

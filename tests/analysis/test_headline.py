@@ -1,0 +1,150 @@
+"""The first sentence by cases: who is best, what was chosen, what the intervals allow to say."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from fourierkd.analysis.headline import headline
+from fourierkd.analysis.stats import compare
+
+TRIAL = {
+    "phase": "trial",
+    "method": "trial",
+    "trial": 0,
+    "seed": 0,
+    "value": 90.0,
+    "split": "val",
+    "param.w": 4.0,
+}
+ALONE = {0: 35.0, 1: 36.0, 2: 37.0}
+LOW = {0: 50.1, 1: 49.9, 2: 52.3}
+MIDDLE = {0: 60.0, 1: 62.0, 2: 61.0}
+HIGH = {0: 70.2, 1: 71.1, 2: 72.0}
+CLOSE = {0: 69.0, 1: 72.5, 2: 71.5}  # as good as HIGH, within the seeds' noise
+
+
+def table_of(
+    scores: dict[str, dict[int, float]],
+    chosen: dict[str, float] | None = None,
+    search: tuple[dict[str, object], ...] = (TRIAL,),
+) -> pd.DataFrame:
+    """Final runs, method -> seed -> score, and a search; ``chosen``: method -> its ``param.w``."""
+    finals = [
+        {"phase": "final", "method": method, "seed": seed, "value": value, "split": "test"}
+        | {"param.w": (chosen or {}).get(method)}
+        for method, by_seed in scores.items()
+        for seed, value in by_seed.items()
+    ]
+    table = pd.DataFrame([*search, *finals]).reindex(columns=[*TRIAL]).astype({"trial": "Int64"})
+    return table.assign(state="complete", metric="mIoU", reason=None, run_dir="runs/x")
+
+
+def say(table: pd.DataFrame, direction: str = "maximize") -> str:
+    return headline(table, metric="mIoU", direction=direction)
+
+
+def test_tuned_is_the_best() -> None:
+    scores = {"student_alone": ALONE, "published": LOW, "feature_l2": LOW, "pkd": MIDDLE}
+    assert say(table_of({"tuned": HIGH, **scores})) == (
+        "Best method by mean: tuned with 71.10 mIoU on test (3 seeds); it is better than published "
+        "(+20.33 [+18.40, +22.26]), better than the best simple baseline pkd "
+        "(+10.10 [+7.73, +12.47]) and better than student_alone (+35.10 [+34.85, +35.35]) "
+        "(95 % intervals, 3 paired seeds)."
+    )
+
+
+def test_an_interval_around_zero_is_not_better() -> None:
+    text = say(table_of({"student_alone": ALONE, "published": LOW, "pkd": CLOSE, "tuned": HIGH}))
+    assert text.startswith("Best method by mean: tuned with 71.10 mIoU on test (3 seeds); ")
+    assert "it is better than published (" in text
+    assert "), not better than the best simple baseline pkd (+0.10 [-3.24, +3.44]) and" in text
+
+
+def test_a_simple_baseline_is_the_best() -> None:
+    text = say(table_of({"student_alone": ALONE, "published": LOW, "pkd": HIGH, "tuned": MIDDLE}))
+    assert text.startswith("Best method by mean: pkd with 71.10 mIoU on test (3 seeds); tuned is ")
+    assert "), worse than the best simple baseline pkd (-10.10 [-12.47, -7.73])" in text
+    assert "and better than student_alone" in text
+
+
+@pytest.mark.parametrize("better", [MIDDLE, HIGH, CLOSE])
+def test_the_words_are_those_of_the_table(better: dict[int, float]) -> None:
+    table = table_of({"student_alone": ALONE, "pkd": better, "tuned": MIDDLE, "published": CLOSE})
+    for other, name in (
+        ("student_alone", "student_alone"),
+        ("pkd", "the best simple baseline pkd"),
+        ("published", "published"),
+    ):
+        row = compare(table, baseline=other).set_index("method").loc["tuned"]
+        assert f" {row['verdict']} than {name} ({row['difference']:+.2f} [" in say(table)
+
+
+def test_the_best_of_several_simple_baselines_is_named() -> None:
+    scores = {"student_alone": ALONE, "feature_l2": MIDDLE, "pkd": LOW, "tuned": HIGH}
+    text = say(table_of(scores))
+    assert "the best simple baseline feature_l2 (" in text
+    assert "pkd" not in text
+
+
+def test_another_form_of_the_published_settings_is_no_simple_baseline() -> None:
+    scores = {"student_alone": ALONE, "published": LOW, "published_mended": HIGH, "tuned": MIDDLE}
+    text = say(table_of(scores))
+    assert "simple baseline" not in text
+    # but the best method is compared with, whatever it is
+    assert text.startswith("Best method by mean: published_mended with 71.10")
+    assert "tuned is worse than published_mended (" in text
+
+
+def test_the_search_chose_an_arm() -> None:
+    scores = {"student_alone": ALONE, "pkd": HIGH, "feature_l2": MIDDLE, "published": LOW}
+    text = say(table_of(scores, chosen={"pkd": 4.0, "published": 41.0}))
+    assert text.startswith(
+        "Best method by mean: pkd with 71.10 mIoU on test (3 seeds); the search chose pkd itself, "
+        "so tuned is not better than pkd; it is better than published (+20.33 ["
+    )
+    assert "the best simple baseline feature_l2 (" in text
+    text = say(table_of(scores, chosen={"published": 4.0}))
+    assert "the search chose published itself, so tuned is not better than published;" in text
+    assert "; published is worse than the best simple baseline pkd (" in text
+
+
+def test_nothing_was_chosen() -> None:
+    scores = {"student_alone": ALONE, "pkd": HIGH}
+    text = say(table_of(scores, search=({**TRIAL, "value": None},)))
+    assert text == (
+        "Best method by mean: pkd with 71.10 mIoU on test (3 seeds); nothing is tuned: no trial "
+        "was chosen."
+    )
+    assert say(table_of(scores, search=())) == (
+        "Best method by mean: pkd with 71.10 mIoU on test (3 seeds)."
+    )
+
+
+def test_few_seeds_give_no_verdict() -> None:
+    scores = {"student_alone": {0: 35.0}, "published": {1: 3.0}, "tuned": {0: 70.0}}
+    assert say(table_of(scores)) == (
+        "Best method by mean: tuned with 70.00 mIoU on test (1 seed); it has no verdict against "
+        "published and has no verdict against student_alone (+35.00) (95 % intervals, 0 to 1 "
+        "paired seed)."
+    )
+
+
+def test_a_lower_metric_can_be_better() -> None:
+    scores = {"student_alone": HIGH, "published": MIDDLE, "pkd": LOW, "tuned": ALONE}
+    text = say(table_of(scores), "minimize")
+    assert text.startswith("Best method by mean: tuned with 36.00 mIoU")
+    assert " better than the best simple baseline pkd (-14.77 [" in text
+    assert "best simple" not in say(table_of(scores), "maximize").split(";")[0]
+
+
+def test_no_value_and_no_final_run() -> None:
+    table = table_of({"student_alone": ALONE, "tuned": HIGH})
+    lost = table.assign(state="failed")
+    assert say(lost) == "No method is best: no final run has a value."
+    only = table.assign(state=["complete"] * 4 + ["failed"] * 3)
+    assert say(only).endswith("student_alone with 36.00 mIoU on test (3 seeds); no final run of "
+                              "tuned has a value.")  # fmt: skip
+    assert say(table[table["phase"] != "final"]) == ""
+    alone = table_of({"tuned": HIGH})
+    assert say(alone).endswith("(3 seeds); it is compared with nothing.")
