@@ -75,7 +75,7 @@ def _check_study(outputs: list[Any]) -> None:
     assert "bar" in kinds  # importance
     assert "heatmap" in kinds  # a spectrum
     titles = [figure["layout"].get("xaxis", {}).get("title", {}).get("text") for figure in shown]
-    assert "frequency (cycles per pixel)" in titles
+    assert "frequency (fraction of Nyquist)" in titles
 
 
 def _is_figure(output: Any) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BASELINE_COLOUR = "#6b7280"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 TEACHER_COLOUR = "#111827"
+FREQUENCY = "frequency (fraction of Nyquist)"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 GRID = "#e5e7eb"
 SEED_LINE = {"color": "#cbd5e1", "width": 1}
@@ -120,6 +121,8 @@ def curves_figure(
 def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
     """Gap between teacher and student over training: one panel per band, one line per method.
 
+    Above 0 the student has less energy than the teacher in the band, below 0 it has more.
+
     Args:
         curves: what ``curves.mean_curves`` returns for ``spectra/<loss>/gap_<band>`` of one loss.
         palette: method -> colour.
@@ -127,7 +130,7 @@ def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
     from plotly.subplots import make_subplots
 
     names = list(dict.fromkeys(curves["name"]))
-    titles = [f"band {name.rsplit('/gap_', 1)[-1]}" for name in names]
+    titles = [f"{name.rsplit('/gap_', 1)[-1]} Nyquist" for name in names]
     figure = make_subplots(
         1, len(names), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.02
     )
@@ -151,7 +154,8 @@ def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
     figure.update_xaxes(gridcolor=GRID, zeroline=False, nticks=4)
     figure.update_yaxes(gridcolor=GRID, zeroline=False)
     figure.update_xaxes(title="iteration", col=(len(names) + 1) // 2)
-    return figure.update_yaxes(title="gap, teacher to student", col=1)
+    figure.add_hline(y=0, line={"color": "#94a3b8", "width": 1})
+    return figure.update_yaxes(title="gap (above 0: student lacks energy)", col=1)
 
 
 def profile_figure(
@@ -159,26 +163,30 @@ def profile_figure(
 ) -> Figure:
     """Radial power over frequency: the student of every method, the teacher in black.
 
+    Dotted lines are the inner edges of the bands, on the axis of the profiles.
+
     Args:
         profiles: method -> arrays of ``spectra.Spectrum.arrays`` of one loss and level.
         palette: method -> colour.
     """
     figure = blank_figure(height=330)
     for i, (method, arrays) in enumerate(profiles.items()):
-        x = arrays["frequency"]
+        x = arrays["radius"]
         if i == 0:
             _line(figure, x, arrays["teacher_profile"], "teacher", TEACHER_COLOUR, dash="dash")
         _line(figure, x, arrays["student_profile"], method, palette[method])
     first = next(iter(profiles.values()))
     for edge in first.get("band_edges", np.zeros(0))[1:-1]:
         figure.add_vline(x=float(edge), line={"color": "#cbd5e1", "width": 1, "dash": "dot"})
-    figure.update_xaxes(title="frequency (cycles per pixel)")
+    figure.update_xaxes(title=FREQUENCY, range=[0, 1])
     figure.update_yaxes(title="radial power", type="log", exponentformat="power", dtick=1)
     return _titled(figure, title)
 
 
 def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
     """Log amplitude of teacher and student on one colour scale, and their difference.
+
+    Axes are fractions of Nyquist, DC in the middle.
 
     Args:
         arrays: what ``spectra.Spectrum.arrays`` returns; its ``mask`` is drawn as a line at 0.5.
@@ -195,10 +203,13 @@ def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Fig
     names = ("teacher", "student", "student minus teacher")
     figure = make_subplots(1, 3, subplot_titles=names, horizontal_spacing=0.05)
     shared = {"zmin": low, "zmax": high, "colorscale": "Viridis", "showscale": False}
-    figure.add_heatmap(z=teacher, row=1, col=1, **shared)
-    figure.add_heatmap(z=student, row=1, col=2, **shared)
+    height, width = teacher.shape
+    axes = {"x": centred_frequencies(width), "y": centred_frequencies(height)}
+    figure.add_heatmap(z=teacher, row=1, col=1, **axes, **shared)
+    figure.add_heatmap(z=student, row=1, col=2, **axes, **shared)
     figure.add_heatmap(
         z=student - teacher,
+        **axes,
         row=1,
         col=3,
         zmin=-limit,
@@ -211,6 +222,7 @@ def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Fig
         for column in (1, 2, 3):
             figure.add_contour(
                 z=arrays["mask"],
+                **axes,
                 row=1,
                 col=column,
                 showscale=False,
@@ -218,10 +230,21 @@ def spectrum_figure(arrays: Mapping[str, np.ndarray], *, title: str = "") -> Fig
                 contours={"start": middle, "end": middle, "coloring": "none"},
                 line={"color": "white" if column < 3 else "black", "width": 1.5, "dash": "dot"},
             )
-    figure.update_xaxes(visible=False).update_yaxes(visible=False, autorange="reversed")
+    ticks = {"tickvals": [-1, 0, 1], "showgrid": False, "zeroline": False}
+    figure.update_xaxes(**ticks).update_yaxes(**ticks, autorange="reversed")
+    figure.update_xaxes(title=FREQUENCY, row=1, col=2)
     for column in (1, 2, 3):
         figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
     return _titled(figure.update_layout(**layout(300)), title)
+
+
+def centred_frequencies(size: int) -> np.ndarray:
+    """Frequencies of an axis with DC in the middle, in fractions of Nyquist, (size,).
+
+    >>> centred_frequencies(4).tolist()
+    [-1.0, -0.5, 0.0, 0.5]
+    """
+    return 2 * np.fft.fftshift(np.fft.fftfreq(size))
 
 
 def layout(height: int) -> dict[str, object]:

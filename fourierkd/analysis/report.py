@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 REPORT_NAME = "report.html"
 BASELINE = "student_alone"
+SPECTRA_NOTE = (
+    "Frequencies are fractions of the Nyquist frequency of the layer's own map. Radial power: the "
+    "mean of |F|² in rings of equal width; dotted lines are the edges of the bands. Gap of a band: "
+    "(E_T - E_S) / (E_T + E_S) of the energies of teacher and student; 0, equal energy, is best; "
+    "above 0 the student lacks energy there, at 1 it has none, below 0 it has more than the "
+    "teacher. Profiles and pictures: newest validation with spectra, lowest seed of each method; "
+    "gap: mean over the seeds and over the levels of a loss"
+)
 # The named buttons only: plotly's default bar has one that sends the data to its makers.
 PLOT_CONFIG = {
     "displaylogo": False,
@@ -101,8 +109,7 @@ def write_report(
             shown, "Mean on val over the seeds, with the 95 % t interval as band"
         ),
         "spectra": _spectra(shown, work_dir, palette),
-        "spectra_note": _shown_note(shown, "Log amplitude at the newest validation with spectra")
-        + " Profiles and pictures: lowest seed of each method; gap: mean over seeds.",
+        "spectra_note": _shown_note(shown, SPECTRA_NOTE),
         "choice": sentence(found, metric),
         "candidates": report_tables.candidate_rows(found),
         "tuning": _tuning(study, table, metric, direction),
@@ -186,6 +193,10 @@ def _spectra(
             except DataError as error:
                 problems.append(f"{method}: {error}")
         profile = figures.profile_figure(arrays, palette=palette) if arrays else None
+        captions: dict[str, list[str]] = {}
+        for method, own in arrays.items():
+            if "caption" in own:
+                captions.setdefault(str(own["caption"]), []).append(method)
         pictures = [
             {
                 "method": method,
@@ -199,6 +210,7 @@ def _spectra(
         parts.append(
             {
                 "name": name,
+                "captions": [f"{', '.join(methods)}: {text}" for text, methods in captions.items()],
                 "profile": _html(profile, f"profile-{len(parts)}") if profile else Markup(),
                 "gap": Markup(),
                 "pictures": pictures,
@@ -212,7 +224,7 @@ def _spectra(
         if same:
             same[0]["gap"] = gap
         else:
-            empty = {"profile": Markup(), "pictures": [], "problems": []}
+            empty = {"captions": [], "profile": Markup(), "pictures": [], "problems": []}
             parts.append({"name": loss, "gap": gap, **empty})
     return parts
 

@@ -132,7 +132,8 @@ paired by seed. Each verdict stands alone, with no correction for the number of 
 {% if spectra %}
 <p class="note">{{ spectra_note }}</p>
 {% for part in spectra %}<h3>{{ part.name }}</h3>
-{% if part.profile and part.gap %}<div class="two uneven">
+{% for caption in part.captions %}<p class="note">{{ caption }}</p>
+{% endfor %}{% if part.profile and part.gap %}<div class="two uneven">
 <div class="plot">{{ part.profile }}</div><div class="plot">{{ part.gap }}</div></div>
 {% else %}<div class="plot">{{ part.profile }}{{ part.gap }}</div>{% endif %}
 {% for problem in part.problems %}<p class="note">No profile of {{ problem }}</p>

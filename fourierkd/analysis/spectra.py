@@ -11,7 +11,7 @@ import numpy as np
 from fourierkd.errors import DataError
 from fourierkd.run_dir import RunDir
 
-PROFILE_ARRAYS = ("frequency", "student_profile", "teacher_profile")
+PROFILE_ARRAYS = ("radius", "student_profile", "teacher_profile")
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Spectrum:
         """The arrays behind the picture; empty where there is no ``.npz``.
 
         Returns:
-            ``frequency`` (bins,) in cycles per pixel, ``student_profile`` and ``teacher_profile``
-            (bins,) radial power, ``band_edges`` and ``gap`` (bands,), ``student_log_amplitude`` and
-            ``teacher_log_amplitude`` (H, W), optionally ``mask`` (H, W).
+            ``radius`` (bins,) and ``band_edges`` (bands + 1,) in fractions of Nyquist,
+            ``student_profile`` and ``teacher_profile`` (bins,) mean power, ``gap`` (bands,),
+            ``student_log_amplitude`` and ``teacher_log_amplitude`` (H, W), ``caption`` (), a text
+            that says which layers these are, optionally ``mask`` (H, W).
 
         Raises:
             DataError: the file is damaged or lacks a profile.

@@ -67,6 +67,17 @@ def build_connector(
     return module.train()
 
 
+def in_words(layers: tuple[str, str], connector: nn.Module) -> str:
+    """What a level compares: ``student layer4 after 1x1 convolution, teacher layer4``."""
+    student, teacher = layers
+    step = f" after {type(connector).__name__}"
+    if isinstance(connector, nn.Identity):
+        step = ""
+    elif type(connector) is nn.Conv2d and connector.kernel_size == (1, 1):
+        step = " after 1x1 convolution"
+    return f"student {student}{step}, teacher {teacher}"
+
+
 def composes(loss: nn.Module, connector: nn.Module) -> bool:
     """Whether ``loss`` can take its first convolution and ``connector`` together, as one."""
     return (

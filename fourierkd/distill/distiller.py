@@ -15,7 +15,7 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from fourierkd.distill.connectors import composes
+from fourierkd.distill.connectors import composes, in_words
 from fourierkd.distill.heads import Call, head_samples, observe, pair_heads
 from fourierkd.distill.inherit import Inherited, copy_modules, describe, match_modules
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model, to_plain
@@ -65,6 +65,8 @@ class Distiller(BaseModel):
 
     Attributes:
         teacher: a ``FrozenTeacher`` or None; not a submodule, but it moves with ``to``.
+        compared: name -> per level what is compared, in words: ``student backbone.layer4 after
+            1x1 convolution, teacher backbone.layer4``; only of losses that compare maps.
         left_out: name -> levels that only one side has at their stride, such as
             ``"teacher neck stride 4"``; a loss without any is not in it.
         inherited: module path -> what ``inherit`` copied and what it skipped; empty until
@@ -113,6 +115,7 @@ class Distiller(BaseModel):
         self._indices: dict[str, list[tuple[int, int]]] = {}
         heads = [term.heads for term in self._terms.values() if term.heads is not None]
         self._heads = tuple(dict.fromkeys(student_head for student_head, _ in heads))
+        self.compared: dict[str, list[str]] = {}
         self.left_out: dict[str, list[str]] = {}
         self._matches: dict[str, Inherited] = {}
         self.inherited: dict[str, dict[str, Any]] = {}
@@ -150,6 +153,10 @@ class Distiller(BaseModel):
                 self.connectors[name], self.losses[name] = build_loss(
                     name, losses[name], pairing.pairs
                 )
+                levels = zip(
+                    pairing.layers, cast(nn.ModuleList, self.connectors[name]), strict=True
+                )
+                self.compared[name] = [in_words(names, connector) for names, connector in levels]
 
     def _keep_pairing(self, name: str, indices: list[tuple[int, int]], left_out: list[str]) -> None:
         self._indices[name] = indices

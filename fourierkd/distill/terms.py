@@ -38,6 +38,7 @@ class Pairing(NamedTuple):
 
     pairs: list[tuple[Level, Level]]
     indices: list[tuple[int, int]]  # among the student's and the teacher's maps, tap after tap
+    layers: list[tuple[str, str]]  # their names, such as "neck, stride 8"
     left_out: list[str]  # levels without a partner, such as "teacher neck stride 4"
 
 
@@ -153,7 +154,7 @@ def pair_levels(
         ConfigError: no stride in common, several levels of one stride, or the student is frozen up
             to its tap.
     """
-    pairing = Pairing([], [], [])
+    pairing = Pairing([], [], [], [])
     starts = [0, 0]
     for student_tap, teacher_tap in zip(term.student_taps, term.teacher_taps, strict=True):
         student, teacher = ours[student_tap], theirs[teacher_tap]
@@ -168,6 +169,8 @@ def pair_levels(
         for i, j in matches:
             pairing.pairs.append((student[i], teacher[j]))
             pairing.indices.append((starts[0] + i, starts[1] + j))
+            layers = _layer(student_tap, student, i), _layer(teacher_tap, teacher, j)
+            pairing.layers.append(layers)
         sides = (("student", student_tap, student), ("teacher", teacher_tap, teacher))
         for side, (role, tap, levels) in enumerate(sides):
             kept = {match[side] for match in matches}
@@ -178,6 +181,10 @@ def pair_levels(
             )
             starts[side] += len(levels)
     return pairing
+
+
+def _layer(tap: str, levels: list[Level], index: int) -> str:
+    return tap if len(levels) == 1 else f"{tap}, stride {levels[index].stride}"
 
 
 def _match(where: str, student: list[int], teacher: list[int]) -> list[tuple[int, int]]:

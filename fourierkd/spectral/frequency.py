@@ -1,9 +1,9 @@
 """Frequencies and where the power lies: in flow feature maps, out flow profiles over radius and
 energies per band.
 
-Frequencies are in cycles per pixel with Nyquist at 0.5; band edges are fractions of Nyquist, so
-maps of different size can be compared. Bands are [low, high), but the last one has an open top: the
-corners of the spectrum, up to sqrt(2) times Nyquist, belong to it.
+Radii of rings and edges of bands are fractions of Nyquist (0.5 cycles per pixel), as those of the
+masks are, so maps of different size can be compared. Bands are [low, high), but the last one has an
+open top: the corners of the spectrum, up to sqrt(2) times Nyquist, belong to it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ BANDS = (0.0, 0.125, 0.25, 0.5, 1.0)
 
 
 class RadialProfile(NamedTuple):
-    """Power over radius, both (bins,): ring centres in cycles per pixel, and the power there."""
+    """Power over radius, both (bins,): ring centres as fractions of Nyquist, the power there."""
 
-    frequency: Tensor
+    radius: Tensor
     power: Tensor
 
 
@@ -67,9 +67,9 @@ def radial_profile(feature: Tensor, *, bins: int = 16) -> RadialProfile:
         bins: number of rings.
 
     Returns:
-        Ring centres in cycles per pixel, and the mean of |F|^2 over images, channels and the ring's
-        frequencies (orthonormal transform); nan for a ring that holds no frequency of so small a
-        map.
+        Ring centres as fractions of Nyquist, and the mean of |F|^2 over images, channels and the
+        ring's frequencies (orthonormal transform); nan for a ring that holds no frequency of so
+        small a map.
 
     Raises:
         ConfigError: not a map, or bins < 1.
@@ -79,9 +79,7 @@ def radial_profile(feature: Tensor, *, bins: int = 16) -> RadialProfile:
     power = power_spectrum(feature)
     edges = [i / bins for i in range(bins + 1)]
     total, count = _sum_bands(power, feature.shape[-1], edges)
-    centres = (
-        torch.arange(bins, device=power.device, dtype=power.dtype).add(0.5).mul(NYQUIST / bins)
-    )
+    centres = torch.arange(bins, device=power.device, dtype=power.dtype).add(0.5).div(bins)
     return RadialProfile(centres, total / count)
 
 

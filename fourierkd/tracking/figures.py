@@ -7,6 +7,7 @@ In flow centred log amplitudes, out flow RGB arrays.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -16,6 +17,8 @@ from fourierkd.errors import ConfigError
 
 SMALLEST_PANEL, LARGEST_PANEL = 176, 352  # px of a panel's longer side
 MARGIN, GAP = 14, 18
+CAPTION = 16  # px a line
+SIGN = "difference: red, the student has more; blue, less"
 INK, PALE = (38, 38, 38), (110, 110, 110)
 # Blue to white to red, even steps on both sides: ColorBrewer's RdBu (C. Brewer, 2003), reversed.
 DIVERGING_ANCHORS = (
@@ -25,7 +28,11 @@ DIVERGING_ANCHORS = (
 
 
 def spectra_picture(
-    student: np.ndarray, teacher: np.ndarray, mask: np.ndarray | None, title: str
+    student: np.ndarray,
+    teacher: np.ndarray,
+    mask: np.ndarray | None,
+    title: str,
+    caption: Sequence[str] = (),
 ) -> np.ndarray:
     """Draw teacher, student and their difference side by side, the mask's contour over them.
 
@@ -38,6 +45,8 @@ def spectra_picture(
         teacher: (H, W), the same.
         mask: (H, W), weight per frequency, DC in the middle; constant or None: no contour.
         title: One line above the panels.
+        caption: Lines below them; the last one goes on with what the colours of the difference
+            mean.
 
     Returns:
         (h, w, 3), uint8, RGB.
@@ -81,7 +90,9 @@ def spectra_picture(
         if line is not None:
             _draw(picture, line, light=colours is _sequential())
         panels.append((name, picture, bottom, top, colours, unit))
-    return _page(panels, centre, title, "line: mask at half level" if line is not None else "")
+    note = "line: mask at half level" if line is not None else ""
+    lines = [*caption[:-1], f"{caption[-1]}; {SIGN}"] if caption else []
+    return _page(panels, centre, title, note, lines)
 
 
 def _page(
@@ -89,16 +100,24 @@ def _page(
     centre: float,
     title: str,
     note: str,
+    caption: Sequence[str],
 ) -> np.ndarray:
-    """Panels in a row on white: names above, frequency ticks and colour bars below."""
+    """Panels in a row on white: names above, frequency ticks, colour bars and caption below."""
     height, width = panels[0][1].shape[:2]
     column = max(width, 150)
     top = 50
+    bottom = top + height + 54
     page = np.full(
-        (top + height + 54, 2 * MARGIN + len(panels) * column + (len(panels) - 1) * GAP, 3),
+        (
+            bottom + CAPTION * len(caption),
+            2 * MARGIN + len(panels) * column + (len(panels) - 1) * GAP,
+            3,
+        ),
         255,
         np.uint8,
     )
+    for row, text in enumerate(caption):
+        _text(page, MARGIN, bottom + CAPTION * row + 4, text, 11, PALE, "left")
     _text(page, MARGIN, 16, title, 15, INK, "left")
     _text(page, page.shape[1] - MARGIN, 16, note, 11, PALE, "right")
     for k, (name, picture, low, high, colours, unit) in enumerate(panels):
@@ -124,12 +143,12 @@ def _page(
 
 
 def profiles_picture(
-    frequencies: np.ndarray, student: np.ndarray, teacher: np.ndarray, title: str
+    radius: np.ndarray, student: np.ndarray, teacher: np.ndarray, title: str
 ) -> np.ndarray:
     """Draw the radial profiles of teacher and student, and their ratio below.
 
     Args:
-        frequencies: (B,), bin centres in cycles per pixel, 0 to 0.5.
+        radius: (B,), ring centres in fractions of Nyquist, 0 to 1.
         student: (B,), mean power per bin, positive.
         teacher: (B,), the same.
         title: One line above.
@@ -140,10 +159,10 @@ def profiles_picture(
     Raises:
         ConfigError: the lengths differ.
     """
-    if not len(frequencies) == len(student) == len(teacher):
+    if not len(radius) == len(student) == len(teacher):
         raise ConfigError(
             "a profile has one value per frequency",
-            value=(len(frequencies), len(student), len(teacher)),
+            value=(len(radius), len(student), len(teacher)),
         )
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -153,13 +172,13 @@ def profiles_picture(
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     tiny = np.finfo(float).tiny
     student, teacher = np.maximum(student, tiny), np.maximum(teacher, tiny)
-    upper.semilogy(frequencies, teacher, color="#262626", label="teacher")
-    upper.semilogy(frequencies, student, color="#b2182b", label="student")
+    upper.semilogy(radius, teacher, color="#262626", label="teacher")
+    upper.semilogy(radius, student, color="#b2182b", label="student")
     upper.set(ylabel="mean power", title=title)
     upper.legend(frameon=False)
     lower.axhline(0.0, color="#999999", linewidth=0.8)
-    lower.plot(frequencies, np.log10(student) - np.log10(teacher), color="#b2182b")
-    lower.set(xlabel="spatial frequency (cycles per pixel)", ylabel="log10 ratio", xlim=(0, 0.5))
+    lower.plot(radius, np.log10(student) - np.log10(teacher), color="#b2182b")
+    lower.set(xlabel="frequency (fraction of Nyquist)", ylabel="log10 ratio", xlim=(0, 1))
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
     canvas.draw()

@@ -88,12 +88,13 @@ def add_spectra(run: RunDir, iteration: int, *, tilt: float, name: str = "fourie
     radius = np.hypot(x, y)
     teacher = -2.0 * np.log(radius + 0.05) + 0.1 * generator.standard_normal((16, 16))
     student = teacher - tilt * radius
-    frequency = np.linspace(0.02, 0.5, 16)
+    ring = (np.arange(8) + 0.5) / 8
     arrays = {
-        "frequency": frequency,
-        "teacher_profile": 0.01 * (frequency + 0.05) ** -2.0,
-        "student_profile": 0.01 * (frequency + 0.05) ** -2.0 * np.exp(-tilt * frequency),
-        "band_edges": np.array([0.0, 0.125, 0.25, 0.5]),
+        "radius": ring,
+        "teacher_profile": 0.01 * (ring / 2 + 0.05) ** -2.0,
+        "student_profile": 0.01 * (ring / 2 + 0.05) ** -2.0 * np.exp(-tilt * ring / 2),
+        "band_edges": np.array([0.0, 0.25, 0.5, 1.0]),
+        "caption": np.array("student layer4, teacher layer4; mean over 4 training images"),
         "gap": np.array([0.1, 0.3, 0.9]) * tilt,
         "student_log_amplitude": student,
         "teacher_log_amplitude": teacher,

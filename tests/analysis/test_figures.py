@@ -68,7 +68,7 @@ def test_result_shows_every_seed_and_the_interval(study_runs: list[RunDir]) -> N
 
 def test_profiles_share_one_teacher() -> None:
     arrays = {
-        "frequency": np.array([0.1, 0.2]),
+        "radius": np.array([0.1, 0.2]),
         "teacher_profile": np.array([2.0, 1.0]),
         "student_profile": np.array([1.0, 0.5]),
         "band_edges": np.array([0.0, 0.2, 0.5]),
@@ -78,12 +78,13 @@ def test_profiles_share_one_teacher() -> None:
     assert [t.name for t in figure.data] == ["teacher", "a", "b"]
     assert list(figure.data[2].y) == [1.5, 0.7]
     assert [s.x0 for s in figure.layout.shapes] == [0.2]
+    assert figure.layout.xaxis.title.text == "frequency (fraction of Nyquist)"
 
 
 def test_gap_has_one_panel_per_band() -> None:
     table = pd.concat([curves(name="spectra/f/gap_low"), curves(name="spectra/f/gap_high")])
     figure = figures.gap_figure(table.sort_values("iter", kind="stable"), palette=PALETTE)
-    assert [a.text for a in figure.layout.annotations] == ["band low", "band high"]
+    assert [a.text for a in figure.layout.annotations] == ["low Nyquist", "high Nyquist"]
     assert len(figure.data) == 4
     assert list(figure.data[0].x) == [10, 20]
     assert [t.showlegend for t in figure.data] == [True, True, False, False]
@@ -100,3 +101,6 @@ def test_spectrum_shares_one_scale_and_draws_the_mask(masked: bool) -> None:
     assert [(t.zmin, t.zmax) for t in heat] == [(-2, 11), (-2, 11), (-2, 2)]
     assert (heat[2].z == -2).all()
     assert sum(t.type == "contour" for t in figure.data) == (3 if masked else 0)
+    for trace in figure.data:  # 4 columns and 3 rows, DC in the middle
+        assert list(trace.x) == [-1, -0.5, 0, 0.5]
+        assert list(trace.y) == pytest.approx([-2 / 3, 0, 2 / 3])

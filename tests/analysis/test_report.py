@@ -111,6 +111,17 @@ def test_figures_and_pictures(page: str, study_dir: Path) -> None:
     assert base64.b64decode(pictures[0]) == newest.read_bytes()
 
 
+def test_spectra_say_what_they_are(page: str) -> None:
+    text = text_of(page)
+    layers = "student layer4, teacher layer4; mean over 4 training images"
+    (caption,) = re.findall(rf"fourier_0 (.+?): {layers}", text)  # one for all, as it is the same
+    assert set(caption.split(", ")) == {"tuned", "published", "feature_l2"}
+    assert "fractions of the Nyquist frequency" in text
+    assert "(E_T - E_S) / (E_T + E_S)" in text
+    assert "above 0 the student lacks energy" in text
+    assert "cycles per pixel" not in page
+
+
 def test_nothing_is_loaded_or_sent(page: str) -> None:
     assert "://" not in page
     assert not re.search(r"<(link|iframe|object|embed|form|img src=\"[^d])", page)

@@ -27,7 +27,7 @@ def test_newest_of_every_loss_and_level(build_run: Build, draw_spectra: Draw) ->
     assert second.png == run.picture(200, "fourier_0")
     assert second.npz == run.picture(200, "fourier_0", ".npz")
     arrays = second.arrays()
-    assert arrays["frequency"].shape == arrays["student_profile"].shape == (16,)
+    assert arrays["radius"].shape == arrays["student_profile"].shape == (8,)
     assert (arrays["student_profile"] < arrays["teacher_profile"]).all()
 
 
@@ -51,7 +51,7 @@ def test_damaged_and_foreign_arrays_are_refused(build_run: Build, draw_spectra: 
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match=r"spectra_000040_fourier_0\.npz is not a readable"):
         last_spectra(run)[0].arrays()
-    np.savez(path, frequency=np.zeros(3))
+    np.savez(path, radius=np.zeros(3))
     with pytest.raises(DataError, match="lacks the arrays student_profile, teacher_profile"):
         last_spectra(run)[0].arrays()
     np.savez(path, frequency=np.array([print], dtype=object))

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from fourierkd.analysis.figures import profile_figure, spectrum_figure
 from fourierkd.engine.hooks.spectra import centred, log_amplitude, spectra
 from fourierkd.engine.run import run
 from fourierkd.losses.fourier import FourierLoss
+from fourierkd.spectral.frequency import BANDS
 from fourierkd.spectral.half import half_spectrum
 from tests.engine.conftest import TEACHER
 
@@ -43,11 +45,33 @@ def test_spectra_of_a_student_that_lacks_the_high_band():
     loss = FourierLoss(3, mask={"type": "HighPass", "cutoff": 0.5})
     arrays = spectra(student, teacher, loss, [0.0, 0.25, 0.5, 1.0])
     assert arrays["gap"][0] < 0.3 < 0.6 < arrays["gap"][2]
-    assert arrays["frequency"].shape == arrays["student_profile"].shape == (8,)
+    assert arrays["radius"].shape == arrays["student_profile"].shape == (8,)
     assert arrays["mask"].shape == arrays["student_log_amplitude"].shape == (16, 16)
     assert arrays["mask"][8, 8] == 0  # DC in the middle, stopped by a high-pass
     small = spectra(student[..., ::2, ::2], teacher, loss, [0.0, 1.0])
     assert small["student_log_amplitude"].shape == (16, 16)
+
+
+@pytest.mark.parametrize("cycles", [1, 3, 6, 7])
+def test_what_is_drawn_stands_at_its_frequency(cycles):
+    """A wave that only the teacher has: profile, band lines, gap and heat map agree on where."""
+    x = torch.arange(16, dtype=torch.float64)
+    wave = torch.cos(2 * torch.pi * cycles * x / 16).expand(1, 1, 16, 16)
+    student = torch.randn(1, 1, 16, 16, generator=torch.manual_seed(0), dtype=torch.float64)
+    arrays = spectra(student, student + 5 * wave, FourierLoss(1), list(BANDS))
+    true = cycles / 8  # of Nyquist, which is 8 cycles in 16 pixels
+    profile = profile_figure({"a": arrays}, palette={"a": "#0072b2"})
+    teacher, ours = profile.data
+    peak = teacher.x[np.nanargmax(np.log(teacher.y) - np.log(ours.y))]
+    assert abs(peak - true) <= 1 / 16 + 1e-6  # half a ring of 8
+    lines = [0.0, *(line.x0 for line in profile.layout.shapes), 1.0]
+    assert lines == list(BANDS)
+    band = int(np.argmax(arrays["gap"]))
+    assert lines[band] <= true < lines[band + 1]
+    assert lines[band] <= peak < lines[band + 1]
+    heat = spectrum_figure(arrays).data[2]  # student minus teacher
+    row, column = np.unravel_index(np.argmin(heat.z), heat.z.shape)
+    assert (abs(heat.x[column]), heat.y[row]) == (true, 0)
 
 
 def test_rows_pictures_and_arrays_of_a_run(make_run):
@@ -66,6 +90,10 @@ def test_rows_pictures_and_arrays_of_a_run(make_run):
     ]
     arrays = np.load(run_dir.picture(20, "l2_0", ".npz"))
     assert arrays["teacher_log_amplitude"].shape == (12, 12)
+    layers = "student features after 1x1 convolution, teacher features"
+    assert (
+        str(arrays["caption"]) == f"{layers}; mean over 3 training images and 6 channels of 12x12"
+    )
     assert arrays["gap"][-1] == pytest.approx(rows[-1]["spectra/l2/gap_0.5-1"])
     picture = cv2.imread(str(run_dir.picture(20, "l2_0")))
     assert picture is not None

@@ -64,7 +64,7 @@ def test_gap_shows_only_in_the_band_that_lacks_energy():
 def test_radial_profile_of_white_noise_is_flat_and_of_a_wave_a_peak():
     torch.manual_seed(0)
     profile = radial_profile(torch.randn(8, 16, 32, 32), bins=8)
-    torch.testing.assert_close(profile.frequency, (torch.arange(8) + 0.5) / 16)
+    torch.testing.assert_close(profile.radius, (torch.arange(8) + 0.5) / 8)
     torch.testing.assert_close(profile.power, torch.ones(8), rtol=0.1, atol=0)
     peak = radial_profile(wave(32, 32, 0, 6), bins=8).power
     assert peak.argmax().item() == 3

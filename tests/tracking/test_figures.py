@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fourierkd.errors import ConfigError
-from fourierkd.tracking.figures import LARGEST_PANEL, profiles_picture, spectra_picture
+from fourierkd.tracking.figures import CAPTION, LARGEST_PANEL, profiles_picture, spectra_picture
 
 TOP, MARGIN = 50, 14
 
@@ -103,6 +103,16 @@ def test_title_and_ranges_are_written() -> None:
     scaled = spectra_picture(3 * a, 3 * b, None, "layer4")
     assert (scaled[50:226] == one[50:226]).mean() > 0.98  # the same picture
     assert (scaled[-24:] != one[-24:]).any()  # with other numbers below
+
+
+def test_a_caption_is_below_and_says_what_the_colours_mean() -> None:
+    a, b = spectrum(16), spectrum(16, seed=1)
+    plain = spectra_picture(a, b, None, "t")
+    picture = spectra_picture(a, b, None, "t", ("student layer4, teacher layer4", "mean over 4"))
+    assert len(picture) == len(plain) + 2 * CAPTION
+    assert (picture[: len(plain) - CAPTION] == plain[:-CAPTION]).all()
+    lines = picture[len(plain) - CAPTION // 2 :].min(axis=(1, 2)) < 255
+    assert np.count_nonzero(np.diff(lines.astype(int)) == 1) >= 2  # two lines of ink
 
 
 def test_a_mismatch_is_named() -> None:

@@ -38,10 +38,10 @@ class SpectraHook(Hook):
 
     Rows: ``spectra/<loss>/gap_<low>-<high>``, (E_T - E_S) / (E_T + E_S) of the energies in the
     band, the mean over levels. Files: ``spectra_<iter>_<loss>_<level>.png`` and ``.npz`` with
-    ``frequency`` (cycles per pixel), ``student_profile``, ``teacher_profile`` (mean power),
-    ``band_edges`` (fractions of Nyquist), ``gap``, ``student_log_amplitude``,
-    ``teacher_log_amplitude`` (log10, DC in the middle) and ``mask`` (weights, where the loss has
-    one that is not all-pass).
+    ``radius`` and ``band_edges`` (fractions of Nyquist), ``student_profile``, ``teacher_profile``
+    (mean power), ``gap``, ``student_log_amplitude``, ``teacher_log_amplitude`` (log10, DC in the
+    middle), ``mask`` (weights, where the loss has one that is not all-pass) and ``caption`` (which
+    layers, which connector, averaged over what).
 
     Args:
         every: draw at every so many validations; 0 for the end alone.
@@ -86,6 +86,13 @@ class SpectraHook(Hook):
             levels = []
             for level, (student, teacher) in enumerate(pairs):
                 arrays = spectra(student, teacher, model.losses[name][level], self.edges)
+                images, channels, height, width = teacher.shape
+                caption = (
+                    model.compared[name][level],
+                    f"mean over {images} training images and {channels} channels of "
+                    f"{height}x{width}",
+                )
+                arrays["caption"] = np.array("; ".join(caption))
                 levels.append(arrays["gap"])
                 if draw:
                     label = f"{name}.{level}" if len(pairs) > 1 else name
@@ -94,6 +101,7 @@ class SpectraHook(Hook):
                         arrays["teacher_log_amplitude"],
                         arrays.get("mask"),
                         f"{label}, iteration {iteration}",
+                        caption,
                     )
                     self._write(runner, iteration, f"{name}_{level}", arrays, picture)
                     pictures.append((f"spectra/{label}", picture))
@@ -128,7 +136,7 @@ class SpectraHook(Hook):
 def spectra(
     student: Tensor, teacher: Tensor, loss: nn.Module, edges: list[float]
 ) -> dict[str, np.ndarray]:
-    """The arrays of one level, as named in ``SpectraHook``.
+    """The arrays of one level, as named in ``SpectraHook``, without the caption.
 
     Args:
         student: (N, C, H, W) after its connector.
@@ -145,7 +153,7 @@ def spectra(
     bins = max(1, min(MOST_BINS, min(height, width) // 2))
     ours, theirs = radial_profile(student, bins=bins), radial_profile(teacher, bins=bins)
     arrays = {
-        "frequency": theirs.frequency,
+        "radius": theirs.radius,
         "student_profile": ours.power,
         "teacher_profile": theirs.power,
         "band_edges": torch.tensor(edges),
