@@ -142,7 +142,7 @@ def origin(row: Mapping[str, Any] | pd.Series) -> str:
 
 
 def sentence(found: pd.DataFrame, metric: str) -> str:
-    """What the choice cost the chosen trial's value (``found``: of ``candidates``)."""
+    """How the trial was chosen, with its value at each stage (``found``: of ``candidates``)."""
     if found.empty:
         return "No trial has a value, so none was chosen."
     row = found.iloc[0]
@@ -153,8 +153,8 @@ def sentence(found: pd.DataFrame, metric: str) -> str:
     how = "the best mean over the rung's fresh seeds" if row["rung_runs"] else "its one value"
     return (
         f"Trial {row['trial']} ({row['origin']}) was chosen by {how}: {metric} "
-        f"{', '.join(values)}, all on val. The first value is the best of many, so it is too high "
-        "on average."
+        f"{', '.join(values)}, all on val. The first value is one of the best of many, and so too "
+        "good on average."
     )
 
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fourierkd.analysis.results import load_results, results_table, write_results
-from fourierkd.analysis.selection import candidates, choose, shortlist, trials, tuned_method
+from fourierkd.analysis.selection import (
+    candidates,
+    choose,
+    sentence,
+    shortlist,
+    trials,
+    tuned_method,
+)
 from fourierkd.run_dir import RunDir
 
 
@@ -131,6 +139,36 @@ def test_values_of_the_final_runs_are_shown_of_the_chosen_trial_on_val() -> None
     assert list(found["final"])[:1] == [67.0]
     assert list(found["final_runs"]) == [2, 0]
     assert found["final"].isna().tolist() == [False, True]
+
+
+def test_the_rung_halves_what_luck_costs() -> None:
+    """Simulated searches of 12 trials: truths of deviation 10, seeds of deviation 8."""
+    generator = np.random.default_rng(0)
+    lost = {"search": 0.0, "rung": 0.0}
+    studies = 50
+    for _ in range(studies):
+        truth = generator.normal(60, 10, 12)
+        first = table_of(*searched(*(truth + generator.normal(0, 8, 12))))
+        again = [rung(t, *(truth[t] + generator.normal(0, 8, 2))) for t in shortlist(first, 3)]
+        both = pd.concat([first, table_of(*(row for own in again for row in own))])
+        for name, table in (("search", first), ("rung", both)):
+            chosen = choose(table)
+            assert chosen is not None
+            lost[name] += (truth.max() - truth[chosen]) / studies
+    # 3.6 and 1.8 in 20000 studies; the difference over 50 has a standard error of about 0.7
+    assert lost["rung"] < 0.8 * lost["search"]
+
+
+def test_the_sentence_names_every_stage() -> None:
+    table = table_of(*searched(71.8, 70.0), *rung(0, 52, 54), *rung(1, 69, 70))
+    assert sentence(candidates(table), "mIoU") == (
+        "Trial 1 (sampled) was chosen by the best mean over the rung's fresh seeds: mIoU 70 at the "
+        "search's seed, 69.5 over 2 seeds of the rung, all on val. The first value is one of the "
+        "best of many, and so too good on average."
+    )
+    alone = sentence(candidates(table_of(*searched(71.8))), "mIoU")
+    assert alone.startswith("Trial 0 (sampled) was chosen by its one value: mIoU 71.8 at the")
+    assert sentence(candidates(table_of(*searched(None))), "mIoU").startswith("No trial has")
 
 
 def test_an_arm_that_is_chosen_stands_for_tuned() -> None:

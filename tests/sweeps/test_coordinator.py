@@ -298,6 +298,63 @@ def test_killed_at_many_writes_a_study_ends_as_if_it_was_not(straight, study_fil
         assert rows == list(range(1, 11)), name
 
 
+KILLER_OF_RUNS = """
+import os, signal, sys
+from fourierkd.errors import exit_on_error
+from sweeps.driver import Driver
+from sweeps.run import main
+
+at, name, how = int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv.pop(1)
+calls, method = [0], getattr(Driver, name)
+
+def killed(self, *arguments, **options):
+    calls[0] += 1
+    if calls[0] == at and how == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    method(self, *arguments, **options)
+    if calls[0] == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(Driver, name, killed)
+exit_on_error("run.py", lambda: main(sys.argv[1:], worker=%r))
+"""
+
+
+def test_killed_around_many_runs_rung_and_finals_are_as_if_it_was_not(
+    run_tiny, study_file, tmp_path
+):
+    """The coordinator dies before or after a run is begun or ended, from the rung on again."""
+    keys = ["trials=4", "final_seeds=1", "options.fake.lucky=41.0"]
+    expected = run_dirs(run_tiny("straight", trials=4, final_seeds=1, **LUCKY))
+    command = [sys.executable, "-c", KILLER_OF_RUNS % (FAKE,)]
+    arguments = ["study", str(study_file), "--work-dir", "work", "--set", *keys]
+    ways = [(n, how) for n in ("_begin", "_finish") for how in ("before", "after")]
+    deaths = 0
+    for attempt in range(20):
+        at = 6 if attempt == 0 else 3  # first within the rung, then every third run
+        done = subprocess.run(
+            [*command, str(at), *ways[attempt % 4], *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        deaths += 1
+    assert deaths >= 3
+    runs = run_dirs(tmp_path / "work")
+    assert list(runs) == list(expected)
+    assert sum(name.startswith("rung_") for name in runs) == 6
+    for name, run in runs.items():
+        assert sorted(set(executed(run))) == list(range(1, 11)), name
+        assert run.read_result()["best"] == expected[name].read_result()["best"], name
+    tables = [load_results(tmp_path / folder) for folder in ("work", "straight")]
+    assert choose(tables[0]) == choose(tables[1]) != 0  # not the lucky one
+
+
 @pytest.mark.parametrize("where", ["trial_002", "rung_t001_seed1901", "final_published_seed1000"])
 def test_killed_within_a_run_it_goes_on_from_the_checkpoint(start_cli, straight, tmp_path, where):
     slow = ("--set", "final_seeds=1", "trials=4", "options.fake.sleep=0.02")
