@@ -5,9 +5,21 @@ from torch.nn import functional as F
 
 
 def full_spectrum_loss(
-    student, teacher, loss, *, shift_all_axes=False, mask=None, noise=None, radius=1.0
+    student,
+    teacher,
+    loss,
+    *,
+    shift_all_axes=False,
+    mask=None,
+    noise=None,
+    radius=1.0,
+    rounded=lambda x: x,
 ):
-    """``loss``: a FourierLoss, for its parameters; mask: (H, W), in fftfreq order."""
+    """``loss``: a FourierLoss, for its parameters; mask: (H, W), in fftfreq order.
+
+    ``rounded`` is applied to every (N, C, H, W) whose rounding errors a later step can magnify:
+    maps before the transform, the fused amplitude, coordinates before the normalisation.
+    """
     n, c = student.shape[:2]
     tokens = 1 - F.cosine_similarity(student.flatten(2), teacher.flatten(2), dim=2)
 
@@ -17,16 +29,17 @@ def full_spectrum_loss(
             spectrum = torch.fft.fftshift(spectrum)
         return spectrum.abs(), spectrum.angle()
 
-    amplitude_s, phase_s = polar(loss.predictor(student))
-    amplitude_t, phase_t = polar(teacher)
+    amplitude_s, phase_s = polar(rounded(loss.predictor(student)))
+    amplitude_t, phase_t = polar(rounded(teacher))
     a = loss.atfm.mix_logit.sigmoid().view(1, c, 1, 1)
     fused = a * loss.atfm.student_conv(amplitude_s) + (1 - a) * loss.atfm.teacher_conv(amplitude_t)
+    fused = rounded(fused)
     if noise is not None:
         fused = fused * noise
 
     def sphere(x):
         power = x.real**2 + x.imag**2
-        return [y / (power + 1) for y in (2 * x.real, 2 * x.imag, power - 1)]
+        return [rounded(y / (power + 1)) for y in (2 * x.real, 2 * x.imag, power - 1)]
 
     total = 0.0
     for r_s, r_t in zip(
