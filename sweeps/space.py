@@ -233,6 +233,33 @@ def match(space: Space, options: Mapping[str, Any]) -> tuple[dict[str, Any] | No
     return parameters, ""
 
 
+def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Parameters of trials that together take every option of every choice once.
+
+    A sampler that starts by drawing at random leaves a rare branch (a mask of one kind in a loss of
+    one kind) out of a small study more often than not. What is no choice is left to it.
+
+    Args:
+        tried: parameters of trials that are there anyway; what they take is not taken again.
+
+    Example:
+        >>> mask = suggest.choice(low=dict(cutoff=suggest.float(0.1, 1)), high=dict(cutoff=0.5))
+        >>> space = {"loss": suggest.choice(plain=0, masked=dict(mask=mask))}
+        >>> [branch.get("loss.masked.mask") for branch in branches(space)]
+        [None, 'low', 'high']
+        >>> branches(space, tried=[{"loss": "plain"}])[0]
+        {'loss': 'masked', 'loss.masked.mask': 'low'}
+    """
+    short = short_names(space)
+    covered = {pair for parameters in tried for pair in parameters.items()}
+    found = []
+    for branch in _side_by_side([_branches(v, short.get(k, k)) for k, v in space.items()]):
+        if not covered.issuperset(branch.items()):
+            covered.update(branch.items())
+            found.append(branch)
+    return found
+
+
 def describe(value: Any) -> Any:
     """The space in JSON's types, each node as ``{"suggest": kind, ...}``: it identifies a study."""
     if isinstance(value, Choice):
@@ -280,6 +307,26 @@ def _names(value: Any, name: str) -> list[str]:
     own = [name] if isinstance(value, _NODES) else []
     items = value.values if isinstance(value, Choice) else value
     return own + [n for part, item in _items(items) for n in _names(item, f"{name}.{part}")]
+
+
+def _branches(value: Any, name: str) -> list[dict[str, Any]]:
+    """One dict for each leaf of the tree of choices in ``value``; none where it holds no choice."""
+    if isinstance(value, Choice):
+        return [
+            {name: key, **inner}
+            for key, item in value.values.items()
+            for inner in _branches(item, f"{name}.{key}") or [{}]
+        ]
+    return _side_by_side([_branches(item, f"{name}.{part}") for part, item in _items(value)])
+
+
+def _side_by_side(lists: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The i-th of all together; a shorter list starts again."""
+    lists = [some for some in lists if some]
+    return [
+        {name: value for some in lists for name, value in some[i % len(some)].items()}
+        for i in range(max(map(len, lists), default=0))
+    ]
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:

@@ -8,8 +8,8 @@ _base_ = [
 ]
 
 model = dict(type="Distiller", student={{_base_._student}})
-_iters = 480  # many small steps: with 300 of batch 8 some seeds of a distilled run were late
+_iters = 640
 
 train_dataloader = dict(batch_size=4, dataset=dict(indices=60))
-train_cfg = dict(max_iters=_iters, val_interval=96)
+train_cfg = dict(max_iters=_iters, val_interval=128)
 param_scheduler = dict(total_steps=_iters)

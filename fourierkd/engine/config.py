@@ -89,7 +89,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     Args:
         path: an MMEngine text config.
         options: dotted key -> value, such as ``{"model.losses.fourier.loss.loss_weight": 2.0}``;
-            a list index is a key too.
+            a list index is a key too, and ``{"model.losses.iou": None}`` leaves that loss out.
 
     Raises:
         ConfigError: no such file, a syntax error, an unknown key or option.
@@ -108,6 +108,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     if values.get("student_norm") is not None and "student" in (values.get("model") or {}):
         student = resolve_model(values["model"]["student"])
         values["model"]["student"] = with_student_norm(student, values["student_norm"])
+    losses = (values.get("model") or {}).get("losses")
+    if isinstance(losses, dict):
+        values["model"]["losses"] = {k: v for k, v in losses.items() if v is not None}
     hooks = values.get("default_hooks") or {}
     for part in (values.get("visualizer"), *hooks.values(), *(values.get("custom_hooks") or ())):
         if isinstance(part, dict) and part.get("type") in PACKAGE_TYPES:

@@ -177,3 +177,11 @@ def test_parse_cfg_options():
     }
     with pytest.raises(ConfigError, match="KEY=VALUE, got 'nonsense'"):
         parse_cfg_options(["nonsense"])
+
+
+def test_a_loss_of_none_is_left_out(write):
+    entry = '"{0}": dict(student_tap="a", teacher_tap="a", loss=dict(type="FeatureL2"))'
+    losses = ", ".join(entry.format(name) for name in ("fourier", "iou"))
+    path = write(SMALL + f"model['losses'] = {{{losses}}}\n")
+    assert list(load_config(path).model.losses) == ["fourier", "iou"]
+    assert list(load_config(path, {"model.losses.iou": None}).model.losses) == ["fourier"]

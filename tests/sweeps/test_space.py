@@ -3,6 +3,7 @@ import pytest
 
 from fourierkd.errors import ConfigError
 from sweeps.space import (
+    branches,
     check_space,
     describe,
     match,
@@ -174,3 +175,32 @@ def test_describe_tells_spaces_apart():
     assert describe(first) == {
         "lr": {"suggest": "float", "low": 0.1, "high": 1.0, "log": False, "step": None}
     }
+
+
+def test_branches_take_every_option_of_every_choice():
+    masks = suggest.choice(
+        all_pass="a", low=dict(cutoff=suggest.float(0, 1)), high=dict(cutoff=suggest.float(0, 1))
+    )
+    space = {
+        "model.loss": suggest.choice(
+            plain=dict(weight=suggest.float(0, 1)),
+            masked=dict(mask=masks, sphere=suggest.choice(none=None, on=suggest.float(1, 2))),
+        ),
+        "model.connector": suggest.choice(conv="auto", relu=dict(type="ConvModule")),
+        "model.noise": suggest.categorical([True, False]),
+    }
+    masked = {"loss": "masked", "loss.masked.mask": "all_pass", "loss.masked.sphere": "none"}
+    assert branches(space) == [
+        {"loss": "plain", "connector": "conv"},
+        {**masked, "connector": "relu"},
+        {**masked, "loss.masked.mask": "low", "loss.masked.sphere": "on", "connector": "conv"},
+        {**masked, "loss.masked.mask": "high", "connector": "relu"},
+    ]
+    tried = [{"loss": "plain", "loss.plain.weight": 0.5, "connector": "conv"}]
+    assert branches(space, tried) == branches(space)[1:]
+    for branch in branches(space):  # a sampler may fill the rest in
+        study = optuna.create_study()
+        study.enqueue_trial(branch)
+        _, parameters = resolve(space, study.ask())
+        assert branch.items() <= parameters.items()
+    assert branches({"x": suggest.float(0, 1)}) == []

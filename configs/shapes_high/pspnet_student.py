@@ -1,0 +1,14 @@
+# The student alone; the distilled runs start from this file, so that only the distillation differs.
+# It learns from 30 labelled images with six or seven small objects each, the teacher from all 400.
+_base_ = [
+    "../_base_/shapes_small_seg.py",
+    "../_base_/shapes_small_pspnets.py",
+    "../_base_/schedule.py",
+]
+
+model = dict(type="Distiller", student={{_base_._student}})
+_iters = 640
+
+train_dataloader = dict(batch_size=4, dataset=dict(indices=30))
+train_cfg = dict(max_iters=_iters, val_interval=128)
+param_scheduler = dict(total_steps=_iters)
