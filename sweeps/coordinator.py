@@ -24,7 +24,7 @@ from sweeps.choice import Method, final_methods, rung_methods
 from sweeps.driver import Driver, Interrupted, Run, check_same
 from sweeps.executor import WORKER, LocalExecutor
 from sweeps.progress import Display, share_done
-from sweeps.space import match, resolve
+from sweeps.space import branches, match, resolve
 from sweeps.storage import (
     RUNS_NAME,
     claim,
@@ -198,7 +198,11 @@ class Coordinator:
         import optuna
 
         with self.account.part("optuna"):
-            for key, points in (("arm", self.arm_parameters), ("start", self._start_points)):
+            for key, points in (
+                ("arm", self.arm_parameters),
+                ("start", self._start_points),
+                ("branch", self._branches()),
+            ):
                 known = {trial.user_attrs.get(key) for trial in self._all_trials()}
                 for name, parameters in points.items():
                     if parameters is not None and name not in known:
@@ -228,6 +232,12 @@ class Coordinator:
                 return self._trial(self.study.ask())
 
         self.driver.drive(next_run, self.config.trial_jobs)
+
+    def _branches(self) -> dict[str, dict[str, Any]]:
+        """Choices that the first sampled trials take, so that none of the space is left out."""
+        given = [*self.arm_parameters.values(), *self._start_points.values()]
+        found = branches(self.config.space, [p for p in given if p is not None])
+        return {str(number): parameters for number, parameters in enumerate(found)}
 
     def _trial(self, trial: optuna.Trial) -> Run:
         import optuna

@@ -1,6 +1,6 @@
-# FourierKD with the published settings against a teacher whose map has a nuisance below a quarter of
-# its Nyquist frequency, at three times the map's own deviation: what helps a student lies above, by
-# construction (docs/method.md).
+# FourierKD with the published settings against a teacher whose map has a nuisance below a quarter
+# of its Nyquist frequency, at three times the map's own deviation: what helps a student lies above,
+# by construction (docs/method.md).
 _base_ = ["pspnet_student.py", "../_base_/fourier_seg.py"]
 
 model = dict(

@@ -18,6 +18,7 @@ from fourierkd.errors import ConfigError, near
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.spatial import FeatureL2
+from fourierkd.losses.spectral_l2 import SpectralL2
 
 TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance")
 LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
@@ -259,5 +260,5 @@ def build_head_loss(entry: Mapping[str, Any]) -> nn.ModuleList:
     return nn.ModuleList([MODELS.get(config.pop("type"))(**config)])
 
 
-for _loss in (FourierLoss, FeatureL2, IoUAwareLoss):
+for _loss in (FourierLoss, FeatureL2, SpectralL2, IoUAwareLoss):
     MODELS.register_module(module=_loss)

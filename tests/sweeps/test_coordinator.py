@@ -17,7 +17,9 @@ from fourierkd.analysis.selection import choose, tuned_method
 from fourierkd.analysis.tuning import study_from_table
 from fourierkd.errors import ConfigError, StudyError
 from fourierkd.run_dir import RunDir
+from sweeps.coordinator import run_study
 from sweeps.space import suggest
+from sweeps.study import load_study
 
 STATES = optuna.trial.TrialState
 LOSS = "model.losses.fourier.loss"
@@ -590,3 +592,36 @@ def test_a_start_point_outside_of_the_space_is_left_out_and_said(run_tiny):
         "The start point by_hand lies outside of the search space"
         in (work_dir / "report.html").read_text()
     )
+
+
+BRANCHES = """
+study["arms"] = dict(student_alone={"model.teacher": None, "model.losses": {}})
+study["start_points"] = {}
+study["space"] = {
+    "loss": suggest.choice(
+        plain=dict(weight=suggest.float(0, 1)),
+        masked=dict(mask=suggest.choice(low=1, high=2), weight=suggest.float(0, 1)),
+    )
+}
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_branch_of_the_space_is_tried_first(study_file, tmp_path, seed):
+    study_file.write_text(study_file.read_text() + BRANCHES)
+    study = load_study(study_file, {"trials": 6, "final_seeds": 0, "seed": seed})
+    for _ in range(2):  # a study that goes on enqueues nothing again
+        run_study(study, tmp_path / "work", worker=FAKE)
+        trials = trials_of(tmp_path / "work")
+        assert len(trials) == 5
+        taken = [(t.params["loss"], t.params.get("loss.masked.mask")) for t in trials[:3]]
+        assert taken == [("plain", None), ("masked", "low"), ("masked", "high")]
+        assert (
+            len(
+                {
+                    t.params[f"loss.{loss}.weight"]
+                    for t, (loss, _) in zip(trials, taken, strict=False)
+                }
+            )
+            == 3
+        )
