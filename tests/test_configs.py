@@ -84,6 +84,13 @@ def make_bccd(root: Path) -> None:
         (root / f"{split}.json").write_text(json.dumps(content))
 
 
+def beside(name: str, role: str) -> str:
+    """The config of the student alone or of the teacher that belongs to a distilled one."""
+    kind, _, stem = name.partition("/")
+    stem = f"{stem.partition('_')[0]}_{role}"
+    return f"{kind}/{stem}" if f"{kind}/{stem}" in RUNS else f"{kind.partition('_')[0]}/{stem}"
+
+
 class Tiny:
     """Tiny data and what was trained on it; each config is trained once."""
 
@@ -95,7 +102,7 @@ class Tiny:
         """Options that bring a config of configs/<kind> to the tiny data."""
         root = self.folder / "data" / kind
         options = {**SHORT, "data_root": str(root)}
-        if kind == "shapes":
+        if kind.startswith("shapes"):
             sizes = {"size": 8, "val_size": 2, "test_size": 2}
             return options | {f"prepare_data.{key}": value for key, value in sizes.items()}
         if not root.exists():
@@ -105,10 +112,10 @@ class Tiny:
     def train(self, name: str) -> RunDir:
         """Train a config, its teacher before it."""
         if name not in self.done:
-            kind, _, stem = name.partition("/")
-            config, options = CONFIGS / f"{name}.py", self.options(kind)
+            config = CONFIGS / f"{name}.py"
+            options = self.options(name.partition("/")[0])
             if load_config(config).model.get("teacher"):
-                teacher = self.train(f"{kind}/{stem.partition('_')[0]}_teacher")
+                teacher = self.train(beside(name, "teacher"))
                 options["model.teacher.checkpoint"] = str(teacher.best_checkpoint())
             run_dir = train(config, options, self.folder / "runs" / name, test_split="test")
             self.done[name] = run_dir
@@ -164,7 +171,7 @@ def test_a_run_config_trains_validates_and_scores(tiny, name):
 @pytest.mark.parametrize("name", [name for name in RUNS if name.endswith("_fourier")])
 def test_only_the_distillation_differs_from_the_student_alone(name):
     fourier = load_config(CONFIGS / f"{name}.py").to_dict()
-    alone = load_config(CONFIGS / f"{name.removesuffix('_fourier')}_student.py").to_dict()
+    alone = load_config(CONFIGS / f"{beside(name, 'student')}.py").to_dict()
     for config in (fourier, alone):
         for key in ("teacher", "losses"):
             config["model"].pop(key, None)
@@ -260,7 +267,7 @@ def test_a_study_resolves_to_runs_that_can_be_built(name):
             assert len(model.losses) == 0
             assert model.teacher is None
         else:
-            assert list(model.losses) == ["fourier"]
+            assert "fourier" in model.losses
 
 
 @pytest.mark.parametrize(

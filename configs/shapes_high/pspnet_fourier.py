@@ -1,5 +1,5 @@
 # FourierKD with the published settings against a teacher whose map has a nuisance below a quarter
-# of its Nyquist frequency, at three times the map's own deviation: what helps a student lies above,
+# of its Nyquist frequency, at five times the map's own deviation: what helps a student lies above,
 # by construction (docs/method.md).
 _base_ = ["pspnet_student.py", "../_base_/fourier_seg.py"]
 
@@ -7,7 +7,7 @@ model = dict(
     teacher=dict(
         model={{_base_._teacher}},
         checkpoint=None,  # a study fills it in
-        nuisance=dict(mask=dict(type="LowPass", cutoff=0.25), scale=3.0),
+        nuisance=dict(mask=dict(type="LowPass", cutoff=0.25), scale=5.0),
     ),
     losses=dict(fourier={{_base_._fourier}}),
 )
