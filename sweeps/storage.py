@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -129,13 +130,17 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
             return optuna.load_study(
                 study_name=config.name, storage=storage, sampler=sampler, pruner=pruner
             )
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=config.name,
             storage=storage,
             sampler=sampler,
             pruner=pruner,
             direction="minimize" if config.direction == "minimize" else "maximize",
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([config.metric])  # for Optuna's dashboard
+        return study
     except OSError as error:
         raise not_writable(path, error) from error
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,29 @@ def test_the_set_up_steps_install_the_declared_versions() -> None:
     declared = {Requirement(line).name: line for line in PROJECT["dependencies"]}
     assert f"pip install {declared['torch']})" in (ROOT / "Makefile").read_text()
     assert declared["onedl-mmcv"] == f"{build_ops.DISTRIBUTION}=={build_ops.VERSION}"
+
+
+def test_what_is_installed_fits_together() -> None:
+    """``pip check`` finds only what the head of constraints.txt leaves out on purpose."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
+    )
+    left_out = r"opencv-python|imagecorruptions-imaug|opencv-python-headless<"
+    found = [line for line in run.stdout.splitlines() if "requires" in line or "has req" in line]
+    assert [line for line in found if not re.search(rf" ({left_out})", line)] == []
+    assert len(found) >= 3  # it looked
+
+
+def test_every_program_of_the_readme_is_installed() -> None:
+    """What the README types after ``source .venv/bin/activate``, but for the desktop's opener."""
+    commands = (ROOT / "README.md").read_text().split("source .venv/bin/activate")[1]
+    block = commands.split("```sh\n")[1].split("```")[0]
+    lines = [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    words = [[w for w in shlex.split(line, comments=True) if "=" not in w] for line in lines]
+    programs = {w[0] if w[0] != "jupyter" else f"jupyter-{w[1]}" for w in words if w}
+    assert programs >= {"fourierkd", "python", "wandb", "optuna-dashboard", "jupyter-lab"}
+    bin_folder = Path(sys.executable).parent
+    assert {p for p in programs - {"xdg-open"} if not (bin_folder / p).exists()} == set()
 
 
 def test_no_index_address_is_written_down() -> None:

@@ -22,6 +22,12 @@ def test_a_torn_journal_is_repaired(study_file, tmp_path):
     assert [t.value for t in open_study(config, tmp_path).trials] == [1.0, 2.0]
 
 
+def test_optunas_dashboard_names_the_metric(study_file, tmp_path):
+    config = load_study(study_file)
+    for _ in range(2):  # made, then opened again
+        assert open_study(config, tmp_path).metric_names == [config.metric]
+
+
 def test_a_damaged_journal_is_an_error(study_file, tmp_path):
     config = load_study(study_file)
     open_study(config, tmp_path)
