@@ -66,6 +66,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise RunError(f"{path} must be a JSON object ({error})", fix="delete it") from error
 
 
+def picture_label(loss: str, level: int, levels: int) -> str:
+    """What a picture of spectra is called: ``fourier``, or ``fourier.1`` of several levels."""
+    return f"{loss}.{level}" if levels > 1 else loss
+
+
 def cache_root() -> Path:
     """``$FOURIERKD_CACHE``, else ``$XDG_CACHE_HOME/fourierkd``, else ``~/.cache/fourierkd``."""
     own = os.environ.get("FOURIERKD_CACHE")
@@ -248,6 +253,23 @@ class RunDir:
     def picture(self, iteration: int, name: str, suffix: str = ".png") -> Path:
         """Path of a picture or its data: ``spectra_<iter>_<name><suffix>``."""
         return self.pictures / f"spectra_{iteration:06d}_{name}{suffix}"
+
+    def saved_pictures(self) -> dict[int, dict[str, Path]]:
+        """Iteration -> label (see ``picture_label``) -> picture, in order."""
+        found: dict[int, dict[str, list[Path]]] = {}
+        for path in sorted(self.pictures.glob("spectra_*.png")):
+            match = _PICTURE.fullmatch(path.name)
+            if match:
+                loss = match["name"].rpartition("_")[0]
+                found.setdefault(int(match["iter"]), {}).setdefault(loss, []).append(path)
+        return {
+            iteration: {
+                picture_label(loss, level, len(paths)): path
+                for loss, paths in losses.items()
+                for level, path in enumerate(paths)
+            }
+            for iteration, losses in found.items()
+        }
 
     def newest_pictures(self) -> dict[str, int]:
         """Name -> iteration of the newest picture or data saved under that name, by name."""

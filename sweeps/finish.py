@@ -50,9 +50,8 @@ def finish(coordinator: Coordinator, command: str) -> None:
     seconds = account.save(work_dir)
     display.say(f"results: {work_dir / 'results.csv'}")
     display.say(f"report:  {report}")
-    sync = _sync_line(coordinator)
-    if sync:
-        display.say(f"W&B:     {sync}")
+    for line in _tracking_lines(coordinator):
+        display.say(f"W&B:     {line}")
     display.say(sentence(seconds))
 
 
@@ -96,7 +95,7 @@ def _log_table(coordinator: Coordinator, table: pd.DataFrame) -> None:
     config = coordinator.config
     if not _tracked(coordinator):
         return
-    from fourierkd.tracking.wandb_backend import log_study_table
+    from fourierkd.tracking.study_table import log_study_table
 
     tables = {"results": table}
     try:
@@ -116,9 +115,12 @@ def _log_table(coordinator: Coordinator, table: pd.DataFrame) -> None:
     )
 
 
-def _sync_line(coordinator: Coordinator) -> str:
+def _tracking_lines(coordinator: Coordinator) -> list[str]:
+    """How much of the runs W&B has, and the command that uploads what is held back."""
     if not _tracked(coordinator):
-        return ""
-    from fourierkd.tracking.wandb_backend import sync_command
+        return []
+    from fourierkd.tracking.record import sync_command, tracking_line
 
-    return sync_command([*(run.path for run in coordinator.run_dirs()), coordinator.work_dir])
+    runs = coordinator.run_dirs()
+    sync = sync_command([*(run.path for run in runs), coordinator.work_dir])
+    return [tracking_line(runs), *([sync] if sync else [])]

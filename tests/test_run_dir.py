@@ -181,3 +181,19 @@ def test_a_file_is_not_written_onto_a_folder_or_below_a_file(tmp_path):
     with pytest.raises(NotADirectoryError):
         write_atomic(tmp_path / "file" / "x.json", "x")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_pictures_are_found_by_iteration_and_label(run_dir):
+    for iteration, name in ((5, "l2_0"), (10, "l2_0"), (10, "a_0_1"), (10, "a_0_0")):
+        for suffix in (".png", ".npz"):
+            path = run_dir.picture(iteration, name, suffix)
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    assert run_dir.saved_pictures() == {
+        5: {"l2": run_dir.picture(5, "l2_0")},
+        10: {
+            "a_0.0": run_dir.picture(10, "a_0_0"),
+            "a_0.1": run_dir.picture(10, "a_0_1"),
+            "l2": run_dir.picture(10, "l2_0"),
+        },
+    }

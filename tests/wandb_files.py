@@ -1,11 +1,15 @@
-"""What W&B's own files hold of a run, read by W&B's own reader."""
+"""What W&B's own files hold of a run, read by W&B's own reader, and the way to a server."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+
+from tests.tracking.wandb_loopback import FAKE_KEY
 
 
 def segments(wandb: Path) -> list[Path]:
@@ -38,3 +42,21 @@ def summary(segment: Path) -> dict[str, Any]:
         if record["type"] == "summary":
             merged.update(record["summary"]["update"])
     return merged
+
+
+def sync(command: str, url: str) -> str:
+    """Run the printed line as a user would, logged in to ``url``."""
+    environment = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}
+    environment |= {"WANDB_BASE_URL": url, "WANDB_API_KEY": FAKE_KEY}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr

@@ -100,10 +100,10 @@ class _Job:
         if leads():
             self.held.enter_context(prepared_data(config, reader=str(run_dir.path)))
             self._write_facts(config)
-            self.tracker = self._tracker(config)
             if resume:
                 iteration = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
                 run_dir.append({"event": "resume", "iter": iteration})
+            self.tracker = self._tracker(config)  # it sends the curve so far
         wait()
         register_all()
         self.runner = KDRunner(

@@ -1,57 +1,44 @@
 """Weights & Biases for one run: in flow rows, pictures and tables, out flows a W&B run.
 
-The run folder stays the truth: whatever goes wrong inside W&B is one warning line, after which
-tracking is off and the run goes on. Everything W&B writes lies in ``RunDir.wandb``; the run's id is
-kept there too, so a resumed run continues the same W&B run. Nobody logged in, or no server: the run
-is kept offline, and ``sync_command`` gives the line that uploads it later.
+The run folder stays the truth, and whatever goes wrong inside W&B leaves the run alone: what W&B
+does not take costs itself and a warning, and all that follows is sent. Everything W&B writes lies
+in ``RunDir.wandb``. A resumed run continues the same W&B run in a new segment (W&B's folder of one
+process). Where a server does not surely have all of the earlier ones (they are offline, or a kill
+cut them anywhere), the new one starts with the curve and the pictures so far, and once it is closed
+the earlier ones go; of what a killed run had uploaded the server then has some rows twice. Nobody
+logged in, or no server: the run is kept offline, and ``record.sync_command`` gives the line that
+uploads it later.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 import logging
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fourierkd.errors import ConfigError, RunError
-from fourierkd.run_dir import Row, RunDir, read_json, write_atomic
+from fourierkd.run_dir import Row, RunDir
 from fourierkd.tracking.login import choose_mode
+from fourierkd.tracking.record import Tally, held, read_record, uploaded, write_record
 from fourierkd.tracking.wandb_values import cell, loggable, run_config, tags
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger("fourierkd.tracking")
-_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 15.0
 GROUPS = ("train", "val", "test", "time", "distill", "spectra")
-RECORD = "fourierkd.json"  # inside RunDir.wandb: {"id": str, "segments": {folder: delivered}}
-
-
-def _guarded(method: _Method) -> _Method:
-    """Turn tracking off, with one line, where W&B raises."""
-
-    @functools.wraps(method)
-    def call(self: WandbBackend, *args: Any, **kwargs: Any) -> Any:
-        if self._run is None:
-            return None
-        try:
-            with _folders(self._dir):
-                return method(self, *args, **kwargs)
-        except Exception as error:
-            self._off(error)
-            return None
-
-    return call  # type: ignore[return-value]
 
 
 class WandbBackend:
@@ -71,33 +58,39 @@ class WandbBackend:
     """
 
     def __init__(self, run_dir: RunDir, request: dict[str, Any], config: dict[str, Any]) -> None:
-        self._dir = run_dir
+        self._dir, self._request, self._config = run_dir, request, config
         self._run: Any = None
-        self._kept: dict[str, Any] = {}  # what RECORD holds
+        self._record: dict[str, Any] = {}
         self._segment = ""  # folder of this process's part of the run
+        self._replaced: set[str] = set()  # segments whose content this one has too
+        self._tally = Tally()
         self.mode = "disabled"
-        wandb_request = request.get("wandb") or {}
-        requested = wandb_request.get("mode")
         try:
             with _folders(run_dir):
-                self.mode, reason = choose_mode(requested)
+                self.mode, reason = choose_mode((request.get("wandb") or {}).get("mode"))
                 if reason:
                     _log.warning("W&B: %s; this run is kept offline in %s", reason, run_dir.wandb)
                 if self.mode != "disabled":
-                    self._start(wandb_request, request, config)
+                    self._start()
         except ConfigError:
             raise
         except Exception as error:
             self._off(error)
 
-    def _start(
-        self, wandb_request: dict[str, Any], request: dict[str, Any], config: dict[str, Any]
-    ) -> None:
-        self._kept = read_json(self._dir.wandb / RECORD) or {"id": _new_id(), "segments": {}}
+    def _start(self) -> None:
+        """Begin a segment, and send what earlier ones of the run were sent."""
+        request, config = self._request, self._config
+        wandb_request = request.get("wandb") or {}
+        kept = read_record(self._dir) or {"id": _new_id(), "segments": {}}
+        anew = not uploaded(self._dir)
+        # A process that was killed before it wrote the record left a folder, too.
+        here = (path.name for path in self._dir.wandb.glob(f"*run-*-{kept['id']}*"))
+        earlier = {*kept["segments"], *here}
+        self._replaced = earlier if anew else set()
+        self._record = {**kept, "tracked": None, "reason": None}
         arguments = {
-            "id": self._kept["id"],
-            # A first segment is uploaded from row 0 on, so that syncing it twice is harmless.
-            "resume": "allow" if self._kept["segments"] else None,
+            "id": kept["id"],
+            "resume": "allow" if earlier else None,
             "config": run_config(self._dir, request, config),
             "project": wandb_request.get("project") or "fourierkd",
             "entity": wandb_request.get("entity"),
@@ -107,6 +100,7 @@ class WandbBackend:
             "tags": list(wandb_request.get("tags") or tags(request)),
             "notes": wandb_request.get("notes"),
         }
+        write_record(self._dir, self._record)
         try:
             self._run = self._init(arguments)
         except Exception as error:
@@ -114,15 +108,30 @@ class WandbBackend:
                 raise
             _log.warning("W&B: %s; this run is kept offline in %s", _line(error), self._dir.wandb)
             self.mode = "offline"
-            self._kept["id"] = _new_id()  # W&B's service holds on to the failed one
-            self._run = self._init({**arguments, "id": self._kept["id"], "resume": None})
+            self._record["id"] = _new_id()  # W&B's service holds on to the failed one
+            anew = True
+            self._run = self._init({**arguments, "id": self._record["id"], "resume": None})
         self._segment = Path(self._run.settings.sync_dir).name
-        self._record(delivered=False)
+        self._record["segments"][self._segment] = False
+        write_record(self._dir, self._record)
         self._run.define_metric("iter", hidden=True)
         for group in GROUPS:
             self._run.define_metric(f"{group}/*", step_metric="iter")
         if metric := config.get("metric"):
             self._run.define_metric(f"val/{metric}", step_metric="iter", summary="max")
+        if anew:
+            self._replay()
+        else:
+            self._tally = Tally(held(self._dir))
+
+    def _replay(self) -> None:
+        """Send the curve and the pictures that the run folder holds already."""
+        pictures = self._dir.saved_pictures()
+        for iteration, rows in groupby(self._dir.rows(), key=itemgetter("iter")):
+            for row in rows:
+                self.log(row)
+            for label, path in pictures.get(iteration, {}).items():
+                self.image(f"spectra/{label}", path, row)
 
     def _init(self, arguments: dict[str, Any]) -> Any:
         import wandb
@@ -160,44 +169,66 @@ class WandbBackend:
         """Address of the run's page; None offline."""
         return getattr(self._run, "url", None) if self.mode == "online" else None
 
-    @_guarded
     def log(self, row: Row) -> None:
         """Log one scalars row (``iter``, ``epoch``, ``group/name``).
 
         Events are skipped, and so are numbers that are not finite: one NaN would be the summary's
         maximum for ever. scalars.jsonl has them as null.
         """
-        if "event" not in row:
-            self._run.log({key: value for key, value in row.items() if loggable(value)})
+        if "event" in row:
+            return
+        values = {key: value for key, value in row.items() if loggable(value)}
+        self._send("rows", f"a row of iteration {row.get('iter')}", lambda: self._run.log(values))
 
-    @_guarded
-    def image(self, key: str, picture: np.ndarray, row: Row) -> None:
+    def image(self, key: str, picture: np.ndarray | Path, row: Row) -> None:
         """Log a picture.
 
         Args:
             key: Name of the panel, such as ``spectra/fourier``.
-            picture: (H, W, 3), uint8, RGB.
+            picture: (H, W, 3), uint8, RGB; or a file of it.
             row: The scalars row it belongs to; its ``iter`` and ``epoch`` are logged beside it.
         """
-        import wandb
 
-        # JPEG takes 0.6 to 2 ms where PNG takes 5 to 140, at equal size or less; the lossless
-        # picture is the run folder's own.
-        image = wandb.Image(picture, file_type="jpg")
-        self._run.log({key: image, "iter": row["iter"], "epoch": row["epoch"]})
+        def send() -> None:
+            import wandb
 
-    @_guarded
+            pixels = _pixels(picture) if isinstance(picture, Path) else picture
+            # JPEG takes 0.6 to 2 ms where PNG takes 5 to 140, at equal size or less; the lossless
+            # picture is the run folder's own.
+            image = wandb.Image(pixels, file_type="jpg")
+            self._run.log({key: image, "iter": row["iter"], "epoch": row["epoch"]})
+
+        self._send("pictures", f"{key} of iteration {row.get('iter')}", send)
+
     def table(self, key: str, frame: pd.DataFrame) -> None:
         """Log a data frame as a W&B table; what is no number, bool or text becomes text."""
-        import wandb
 
-        rows = [
-            [cell(value) for value in values] for values in frame.itertuples(index=False, name=None)
-        ]
-        columns = [str(column) for column in frame.columns]
-        self._run.log({key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
+        def send() -> None:
+            import wandb
 
-    @_guarded
+            rows = [
+                [cell(value) for value in values]
+                for values in frame.itertuples(index=False, name=None)
+            ]
+            columns = [str(column) for column in frame.columns]
+            self._run.log({key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
+
+        self._send("tables", f"the table {key}", send)
+
+    def _send(self, kind: str, what: str, send: Callable[[], None]) -> None:
+        """Count what W&B takes and what it does not; a warning names the latter (the first row)."""
+        if self._run is None:
+            return
+        try:
+            with _folders(self._dir):
+                send()
+        except Exception as error:
+            self._tally.lost[kind] += 1
+            if kind != "rows" or self._tally.lost[kind] == 1:
+                _log.warning("W&B: %s is missing there: %s", what, _line(error))
+        else:
+            self._tally.sent[kind] += 1
+
     def close(self, state: str, metrics: Mapping[str, float] | None = None) -> None:
         """End the W&B run; waits at most FINISH_SECONDS for an upload.
 
@@ -206,106 +237,65 @@ class WandbBackend:
             metrics: The result's metrics: in the run's summary ``test/mIoU`` keeps its name and
                 ``val/mIoU``, of the best checkpoint, becomes ``best/mIoU``.
         """
-        run, self._run = self._run, None
+        if self._run is None:
+            return
         # `val/` keys are the curve's own summary; these are of the best checkpoint.
-        final = {key.replace("val/", "best/", 1): value for key, value in (metrics or {}).items()}
-        run.summary.update({"state": state, **final})
+        final: dict[str, Any] = {"state": state}
+        final |= {key.replace("val/", "best/", 1): value for key, value in (metrics or {}).items()}
+        with _folders(self._dir):
+            try:
+                try:
+                    delivered = self._end(final)
+                except Exception as error:  # W&B's service died: everything again, to a new one
+                    _log.warning("W&B: %s; the run is sent once more", _line(error))
+                    self._restart()
+                    delivered = self._end(final)
+                self._keep(delivered=delivered, tracked=self._tally.counts(held(self._dir), final))
+                self._run = None
+            except Exception as error:
+                self._off(error)
+
+    def _end(self, final: Mapping[str, Any]) -> bool:
+        """Send the summary, and wait for the upload; True where all of it arrived."""
+        self._run.summary.update(final)
         try:
-            run.finish(exit_code=1 if state == "failed" else 0)
+            self._run.finish(exit_code=1 if final["state"] == "failed" else 0)
         except TimeoutError:
-            folder = self._dir.wandb / self._segment
             _log.warning(
                 "W&B: the upload did not end in %g s; later: wandb sync --include-online %s",
                 FINISH_SECONDS,
-                shlex.quote(str(folder)),
+                shlex.quote(str(self._dir.wandb / self._segment)),
             )
-        else:
-            self._record(delivered=self.mode == "online")
+            return False
+        return self.mode == "online"
 
-    def _record(self, *, delivered: bool) -> None:
-        self._kept["segments"][self._segment] = delivered
-        write_atomic(self._dir.wandb / RECORD, json.dumps(self._kept) + "\n")
+    def _restart(self) -> None:
+        import wandb
+
+        with suppress(Exception, SystemExit):
+            wandb.teardown()  # it raises what killed the service, and forgets it
+        self._tally = Tally()
+        self._start()
+
+    def _keep(self, *, delivered: bool, tracked: dict[str, list[int]]) -> None:
+        """Record the end; segments whose content this one has too go."""
+        segments = self._record["segments"]
+        for name in self._replaced:
+            shutil.rmtree(self._dir.wandb / name, ignore_errors=True)
+            segments.pop(name, None)
+        segments[self._segment] = delivered
+        self._record["tracked"] = tracked
+        write_record(self._dir, self._record)
 
     def _off(self, error: Exception) -> None:
         self._run = None
         self.mode = "disabled"
-        _log.warning("W&B: %s; tracking is off, the run goes on", _line(error))
-
-
-def log_study_table(
-    folder: str | os.PathLike[str],
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    study: str,
-    metric: str | None = None,
-    wandb: Mapping[str, Any] | None = None,
-) -> str | None:
-    """Log a study's final tables as one W&B run with job type ``report`` in the study's group.
-
-    Args:
-        folder: The study's work dir; W&B's files go to its ``wandb`` folder.
-        tables: Panel name -> data frame, such as ``{"results": ..., "comparison": ...}``.
-        study: Name of the study, and of the W&B group.
-        metric: The study's metric, for the run's config.
-        wandb: As ``request["wandb"]``: project, entity, mode.
-
-    Returns:
-        Address of the run's page, or None offline.
-    """
-    request = {
-        "study": study,
-        "phase": "report",
-        "method": "report",
-        "wandb": {"name": f"{study} report", "group": study, **(wandb or {}), "job_type": "report"},
-    }
-    backend = WandbBackend(RunDir(folder), request, {"metric": metric} if metric else {})
-    for key, frame in tables.items():
-        backend.table(key, frame)
-    url = backend.url
-    backend.close("complete")
-    return url
-
-
-def sync_command(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """The command that uploads what the runs in these folders hold back; empty for nothing.
-
-    Args:
-        paths: Run folders, and the study's work dir where it holds the report run.
-    """
-    offline: dict[Path, list[Path]] = {}  # parent of the run folders -> their W&B folders
-    online: list[Path] = []
-    exact: list[Path] = []
-    for path in paths:
-        run_dir = RunDir(path)
-        try:
-            record = read_json(run_dir.wandb / RECORD) or {"segments": {}}
-        except RunError as error:
-            _log.warning("W&B: %s", error)
-            continue
-        for name, delivered in record["segments"].items():
-            folder = run_dir.wandb / name
-            if delivered or any(folder.glob("*.wandb.synced")) or not any(folder.glob("*.wandb")):
-                continue
-            exact.append(folder)
-            if name.startswith("offline-"):
-                parent = offline.setdefault(run_dir.path.parent, [])
-                if run_dir.wandb not in parent:
-                    parent.append(run_dir.wandb)
-            else:
-                online.append(folder)
-    if not exact:
-        return ""
-    if online:
-        return "wandb sync --include-online " + " ".join(
-            shlex.quote(str(folder)) for folder in exact
-        )
-    words = [
-        f"{shlex.quote(str(parent))}/*/{folders[0].name}"
-        if len(folders) > 1
-        else shlex.quote(str(folders[0]))
-        for parent, folders in offline.items()
-    ]
-    return "wandb sync " + " ".join(words)
+        _log.warning("W&B: %s; this run is not tracked", _line(error))
+        if isinstance(error, ImportError):  # nobody installed it
+            return
+        with suppress(OSError, RunError):
+            kept = read_record(self._dir) or {"id": _new_id(), "segments": {}}
+            write_record(self._dir, {**kept, "tracked": None, "reason": _line(error)})
 
 
 @contextmanager
@@ -330,6 +320,13 @@ def _folders(run_dir: RunDir) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """(H, W, 3), uint8, RGB."""
+    from PIL import Image
+
+    return np.asarray(Image.open(path).convert("RGB"))
 
 
 def _new_id() -> str:

@@ -100,6 +100,16 @@ def test_rows_pictures_and_arrays_of_a_run(make_run):
     assert picture.std() > 10
 
 
+def test_a_resumed_run_draws_where_the_whole_one_does(make_run):
+    hooks = {"spectra": {"type": "SpectraHook", "every": 3}}
+    stop = [{"type": "StopAt", "at": 10}]
+    run_dir = make_run(options={**FOURIER, "default_hooks": hooks, "custom_hooks": stop})
+    run(run_dir, resume=False)
+    assert not run_dir.pictures.exists()
+    run(run_dir, resume=True)
+    assert list(run_dir.saved_pictures()) == [15, 20]
+
+
 def test_student_alone_has_no_spectra(make_run):
     run_dir = make_run()
     run(run_dir, resume=False)

@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
+from PIL import Image
 from wandb_loopback import FAKE_KEY, LoopbackServer
 
 from fourierkd.errors import ConfigError
 from fourierkd.run_dir import RunDir
 from fourierkd.tracking import wandb_backend
-from fourierkd.tracking.wandb_backend import WandbBackend, log_study_table, sync_command
-from tests.wandb_files import history, inspect, segments, summary
+from fourierkd.tracking.record import missing, sync_command
+from fourierkd.tracking.wandb_backend import WandbBackend
+from tests.wandb_files import history, inspect, segments, summary, sync
 
 REQUEST: dict[str, Any] = {
     "config": "/c.py",
@@ -49,24 +52,6 @@ REPOSITORY = Path(__file__).parents[2]
 
 def request(**wandb: Any) -> dict[str, Any]:
     return {**REQUEST, "wandb": {**REQUEST["wandb"], **wandb}}
-
-
-def sync(command: str, url: str) -> str:
-    """Run the printed line as a user would, logged in to ``url``."""
-    environment = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}
-    environment |= {"WANDB_BASE_URL": url, "WANDB_API_KEY": FAKE_KEY}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        command,
-        shell=True,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Path) -> None:
@@ -175,37 +160,104 @@ def test_no_file_holds_the_key(server: LoopbackServer, tmp_path: Path) -> None:
     assert FAKE_KEY not in json.dumps([run.config for run in server.runs.values()])
 
 
-def test_a_resumed_run_continues_the_same_wandb_run(server: LoopbackServer, tmp_path: Path) -> None:
-    run_dir = RunDir(tmp_path / "run")
-    for start in (0, 5):
-        backend = WandbBackend(run_dir, REQUEST, CONFIG)
-        for iteration in range(start, start + 5):
-            backend.log({"iter": iteration, "epoch": 0, "train/loss": 1.0})
-        backend.close("stopped" if start == 0 else "complete")
-    (run,) = server.runs.values()
-    assert [row["iter"] for row in run.rows] == list(range(10))
-    assert "RunResumeStatus" in server.operations
-    assert sync_command([run_dir.path]) == ""
+def picture_file(run_dir: RunDir, iteration: int, name: str) -> None:
+    """A picture as the spectra hook leaves it."""
+    path = run_dir.picture(iteration, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(PICTURE).save(path)
 
 
-def test_offline_segments_of_a_resumed_run_sync_into_one_run(home: Path, tmp_path: Path) -> None:
+def train(run_dir: RunDir, *, first: int, last: int, mode: str | None = None) -> WandbBackend:
+    """What a run does from an iteration on: a row each, a picture at every fifth."""
+    if first:
+        run_dir.append({"event": "resume", "iter": first - 1})
+    backend = WandbBackend(run_dir, request(mode=mode), CONFIG)
+    for iteration in range(first, last):
+        row = {"iter": iteration, "epoch": 0, "seconds": 1.0, "val/mIoU": 10.0 - iteration}
+        run_dir.append(row)
+        backend.log(row)
+        if iteration % 5 == 4:
+            picture_file(run_dir, iteration, "fourier_0")
+            backend.image("spectra/fourier", PICTURE, row)
+    return backend
+
+
+def test_a_resumed_run_is_sent_whole_in_one_segment(home: Path, tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "a run" / "r0")  # a space: the printed line must be quoted
-    for start in (0, 5):
-        backend = WandbBackend(run_dir, REQUEST, CONFIG)
-        for iteration in range(start, start + 5):
-            backend.log({"iter": iteration, "epoch": 0, "train/loss": 1.0})
-        if start == 0:
-            backend.image("spectra/fourier", PICTURE, {"iter": 4, "epoch": 0})
-            backend.table("results", pd.DataFrame({"a": [1]}))
-        backend.close("complete")
-    assert len(segments(run_dir.wandb)) == 2
+    train(run_dir, first=0, last=7).close("stopped")
+    train(run_dir, first=5, last=10).close("complete")  # 5 and 6 are trained again
+    (segment,) = segments(run_dir.wandb)
+    rows = history(segment)
+    assert [row for row in rows if "val/mIoU" in row] == run_dir.rows()
+    assert [row["iter"] for row in rows if "val/mIoU" not in row] == [4, 9]
+    assert missing(run_dir) == ""
     with LoopbackServer() as server:
         sync(sync_command([run_dir.path]), server.url)
         (run,) = server.runs.values()
-        assert [row["iter"] for row in run.rows if "train/loss" in row] == list(range(10))
-        assert any(name.startswith("media/images/") for name in run.files)
-        assert [artifact["committed"] for artifact in server.artifacts] == [True]
+        assert [row["iter"] for row in run.rows if "val/mIoU" in row] == list(range(10))
+        assert sum(name.startswith("media/images/spectra/fourier") for name in run.files) == 2
+        assert run.summary["val/mIoU"] == {"max": 10.0}  # of the first process
     assert sync_command([run_dir.path]) == ""
+
+
+def test_a_resumed_run_is_continued_online(server: LoopbackServer, tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    train(run_dir, first=0, last=5).close("stopped")
+    train(run_dir, first=5, last=10).close("complete")
+    (run,) = server.runs.values()
+    assert [row["iter"] for row in run.rows if "val/mIoU" in row] == list(range(10))
+    assert [row["iter"] for row in run.rows if "val/mIoU" not in row] == [4, 9]
+    assert "RunResumeStatus" in server.operations
+    assert run.summary["state"] == "complete"
+    assert (missing(run_dir), sync_command([run_dir.path])) == ("", "")
+
+
+def test_a_run_begun_offline_is_whole_online(server: LoopbackServer, tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    train(run_dir, first=0, last=5, mode="offline").close("stopped")
+    train(run_dir, first=5, last=10).close("complete")
+    (run,) = server.runs.values()
+    assert [row["iter"] for row in run.rows if "val/mIoU" in row] == list(range(10))
+    assert [row["iter"] for row in run.rows if "val/mIoU" not in row] == [4, 9]
+    assert (missing(run_dir), sync_command([run_dir.path])) == ("", "")
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_killed_run_that_goes_on_is_sent_whole(
+    mode: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"""
+        import os, signal
+        from pathlib import Path
+        from fourierkd.run_dir import RunDir
+        from tests.tracking.test_wandb_backend import train
+        train(RunDir({str(tmp_path / "run")!r}), first=0, last=8)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    with LoopbackServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", FAKE_KEY)
+        monkeypatch.setenv("WANDB_MODE", mode)
+        monkeypatch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])
+        )
+        subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=60, check=False)
+        run_dir = RunDir(tmp_path / "run")
+        assert len(run_dir.rows()) == 8
+        assert missing(run_dir) == "its process died"
+        train(run_dir, first=6, last=10).close("complete", {"val/mIoU": 9.5})
+        assert missing(run_dir) == ""
+        if mode == "offline":
+            sync(sync_command([run_dir.path]), server.url)
+        assert sync_command([run_dir.path]) == ""
+        (run,) = server.runs.values()
+        iterations = [row["iter"] for row in run.rows if "val/mIoU" in row]
+        assert sorted(set(iterations)) == list(range(10))
+        if mode == "offline":
+            assert len(iterations) == 10
+        files = {name for name in run.files if name.startswith("media/images/spectra/fourier_")}
+        assert len(files) >= 2
+        assert (run.summary["state"], run.summary["best/mIoU"]) == ("complete", 9.5)
 
 
 def test_a_server_that_dies_holds_nobody_up_and_no_row_is_lost(
@@ -279,20 +331,89 @@ def test_what_fails_online_is_kept_offline_with_one_line(
     assert sync_command([run_dir.path]) == f"wandb sync {run_dir.wandb}"
 
 
-def test_an_error_inside_wandb_turns_tracking_off_once(
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "fourierkd.tracking"]
+
+
+def test_a_picture_that_cannot_be_logged_costs_itself_and_a_warning(
     home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend = WandbBackend(RunDir(tmp_path / "run"), REQUEST, CONFIG)
-    run = backend._run
-    with caplog.at_level(logging.WARNING, logger="fourierkd.tracking"):
-        backend.image("spectra/fourier", PICTURE, {"no": "iter"})
-        backend.log(ROWS[0])
-        backend.image("spectra/fourier", PICTURE, ROWS[0])
-        backend.close("complete")
-    assert backend.mode == "disabled"
-    lines = [r.getMessage() for r in caplog.records if r.name == "fourierkd.tracking"]
-    assert lines == ["W&B: 'iter'; tracking is off, the run goes on"]
-    run.finish()
+    run_dir = RunDir(tmp_path / "run")
+    backend = WandbBackend(run_dir, REQUEST, CONFIG)
+    row = {"iter": 5, "epoch": 0, "train/loss": 1.0}
+    backend.image("spectra/fourier", np.array("no picture"), row)
+    backend.log(row)
+    backend.image("spectra/fourier", PICTURE, {**row, "iter": 10})
+    backend.close("complete", {"val/mIoU": 0.7, "test/mIoU": 0.65})
+    (line,) = warnings(caplog)
+    assert line.startswith("W&B: spectra/fourier of iteration 5 is missing there: ")
+    (segment,) = segments(run_dir.wandb)
+    assert [row["iter"] for row in history(segment)] == [5, 10]
+    final = summary(segment)
+    assert (final["state"], final["best/mIoU"], final["test/mIoU"]) == ("complete", 0.7, 0.65)
+    assert missing(run_dir) == "1 of 2 pictures"
+
+
+def test_of_rows_that_wandb_refuses_the_first_is_told_and_all_are_counted(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    backend = WandbBackend(run_dir, REQUEST, CONFIG)
+    for iteration in range(4):
+        backend.log({"iter": iteration, 1 if iteration in (1, 2) else "train/loss": 1.0})
+    backend.close("complete")
+    assert len(warnings(caplog)) == 1
+    assert [row["iter"] for row in history(segments(run_dir.wandb)[0])] == [0, 3]
+    assert missing(run_dir) == "2 of 4 rows"
+
+
+def test_a_run_outlives_the_death_of_wandbs_service(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    train(run_dir, first=0, last=3).close("stopped")
+    backend = train(run_dir, first=3, last=6)
+    (service,) = [p for p in psutil.Process().children() if p.name() == "wandb-core"]
+    service.kill()
+    service.wait()
+    for iteration in (6, 7):
+        row = {"iter": iteration, "epoch": 0, "seconds": 1.0, "val/mIoU": 1.0}
+        run_dir.append(row)
+        backend.log(row)
+    picture_file(run_dir, 7, "fourier_0")
+    backend.image("spectra/fourier", PICTURE, row)
+    backend.close("complete", {"test/mIoU": 0.65})
+    row_line, picture_line, once_more = warnings(caplog)
+    assert row_line.startswith("W&B: a row of iteration 6 is missing there: ")
+    assert picture_line.startswith("W&B: spectra/fourier of iteration 7 is missing there: ")
+    assert once_more.endswith("; the run is sent once more")
+    (segment,) = segments(run_dir.wandb)
+    rows = history(segment)
+    assert [row for row in rows if "val/mIoU" in row] == run_dir.rows()
+    assert [row["iter"] for row in rows if "val/mIoU" not in row] == [4, 7]
+    assert (summary(segment)["state"], summary(segment)["test/mIoU"]) == ("complete", 0.65)
+    assert missing(run_dir) == ""
+
+
+def test_where_wandb_cannot_start_the_record_says_why(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no process can be started")
+
+    monkeypatch.setattr(WandbBackend, "_init", fail)
+    run_dir = RunDir(tmp_path / "run")
+    backend = WandbBackend(run_dir, REQUEST, CONFIG)
+    backend.log(ROWS[0])
+    backend.close("complete")
+    assert warnings(caplog) == ["W&B: no process can be started; this run is not tracked"]
+    assert missing(run_dir) == "no process can be started"
+    monkeypatch.undo()
+    train(run_dir, first=1, last=2).close("complete")
+    assert missing(run_dir) == ""
 
 
 def test_a_damaged_record_stops_no_run(
@@ -329,41 +450,6 @@ def test_the_users_own_run_is_left_alone(home: Path, tmp_path: Path) -> None:
     backend.close("complete")
     own.log({"a": 1})
     own.finish()
-
-
-def test_the_report_run_holds_the_final_table(server: LoopbackServer, tmp_path: Path) -> None:
-    frame = pd.DataFrame(
-        {
-            "method": pd.Series(["tuned", pd.NA], dtype="string"),
-            "n": np.array([3, 4]),
-            "interval": [(0.1, 0.2), None],
-            "when": pd.to_datetime(["2026-01-01", None]),
-            "tie": [True, False],
-        }
-    )
-    for _ in range(2):  # a report written again replaces the first one, in the same W&B run
-        url = log_study_table(
-            tmp_path, {"results": frame}, study="shapes", metric="mIoU", wandb={"project": "kd"}
-        )
-    assert url is not None
-    (run,) = server.runs.values()
-    assert (run.fields["jobType"], run.fields["groupName"]) == ("report", "shapes")
-    table = json.loads(next(v for k, v in run.files.items() if k.startswith("media/table/")))
-    assert table["data"][0] == ["tuned", 3, "[0.1, 0.2]", "2026-01-01 00:00:00", True]
-    assert table["data"][1] == [None, 4, None, None, False]
-
-
-def test_sync_command_is_one_short_line_for_many_runs(home: Path, tmp_path: Path) -> None:
-    paths = [tmp_path / "runs" / f"r{k}" for k in range(3)]
-    for path in paths:
-        WandbBackend(RunDir(path), REQUEST, CONFIG).close("complete")
-    log_study_table(tmp_path, {"t": pd.DataFrame({"a": [1]})}, study="shapes")
-    command = sync_command([*paths, tmp_path, tmp_path / "nothing here"])
-    assert command == f"wandb sync {tmp_path}/runs/*/wandb {tmp_path}/wandb"
-    with LoopbackServer() as server:
-        sync(command, server.url)
-        assert len(server.runs) == 4
-    assert sync_command([*paths, tmp_path]) == ""
 
 
 def test_a_killed_run_keeps_its_rows(home: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.ranks import leads
 from fourierkd.engine.runner import KDRunner
-from fourierkd.run_dir import write_atomic
+from fourierkd.run_dir import picture_label, write_atomic
 from fourierkd.spectral.frequency import (
     BANDS,
     band_gap,
@@ -58,6 +58,11 @@ class SpectraHook(Hook):
         self.every, self.edges = every, check_edges(edges)
         self.validations = 0
 
+    def before_train(self, runner: KDRunner) -> None:
+        """A resumed run draws where the whole one does."""
+        rows = runner.run_dir.rows()
+        self.validations = sum(any(key.startswith("val/") for key in row) for row in rows)
+
     def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
         """Have the maps kept where a validation follows, or the end."""
         model: Any = runner.bare_model
@@ -95,7 +100,7 @@ class SpectraHook(Hook):
                 arrays["caption"] = np.array("; ".join(caption))
                 levels.append(arrays["gap"])
                 if draw:
-                    label = f"{name}.{level}" if len(pairs) > 1 else name
+                    label = picture_label(name, level, len(pairs))
                     picture = spectra_picture(
                         arrays["student_log_amplitude"],
                         arrays["teacher_log_amplitude"],
