@@ -1,70 +1,93 @@
-"""Feature imitation within a frequency band: in flow maps, out flows a scalar."""
+"""Feature imitation within a frequency band: in flow two maps, out flows a scalar.
+
+Everything is computed on the half spectrum: by Parseval it gives the energy of the band-passed map
+without that map. One transform per map (of the difference where nothing is normalised), and one
+inverse transform in the backward pass; plain autograd would invert the full complex spectrum.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
-from fourierkd.spectral.half import half_spectrum, hermitian_weights
+from fourierkd.losses.spatial import feature_l2
+from fourierkd.spectral.distance import BN_EPS
+from fourierkd.spectral.half import half_spectrum, hermitian_weights, map_of_half_spectrum
 from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
-
-EPS = 1e-5  # of the variance, as in feature_l2
 
 
 def spectral_l2(
     student: Tensor, teacher: Tensor, *, mask: Mask | None = None, normalize: bool = False
 ) -> Tensor:
-    r"""Mean squared difference of two feature maps, weighted per frequency.
+    r"""Mean squared difference of two maps within a frequency band.
 
-    .. math:: L = \operatorname{mean}_{n,c,k} m_k \, |F_S - F_T|^2_{nck}, \quad F = \mathrm{FFT2}(f)
+    .. math::
 
-    over all H W frequencies of the orthonormal transform; by Parseval it is ``feature_l2`` where
-    every m is 1.
+        L = \operatorname{mean}_{n,c,\kappa} m_\kappa |Z_S - Z_T|^2
+          = \operatorname{mean}_{n,c,y,x} (b_S - b_T)^2, \qquad
+        b = F^{-1}(\sqrt{m} Z), \quad F = \mathrm{FFT2}(\cdot, \mathrm{ortho})
+
+    with m the mask's weights (mean 1 over the full spectrum) and Z = F(f). With ``normalize``,
+    every channel of the band-passed map b has mean 0 and variance 1 over (N, H, W):
+
+    .. math::
+
+        Z_{nc} = F(f_{nc} - \mu_c) / \sqrt{v_c + \epsilon}, \qquad
+        v_c = \operatorname{mean}_{n,\kappa} m_\kappa |F(f_{nc} - \mu_c)|^2
+
+    with \mu_c the mean of f over (N, H, W) and eps 1e-5. Mean and variance are those *within the
+    band*: the whole map's would let what the mask leaves out set the scale of what it lets pass.
+
+    Without a mask it is ``feature_l2`` (Parseval), with ``normalize`` that of PKD.
 
     Args:
-        student: (N, C, H, W), real, float32 or float64.
-        teacher: same shape; gets no gradient.
-        mask: m, brought to mean 1 (``mask_weights``); None for 1 everywhere.
-        normalize: first bring every channel of both to mean 0 and variance 1 over (N, H, W) (eps
-            1e-5) *as the mask lets it pass*: statistics of the whole map would let what the mask
-            leaves out decide the scale of what it lets pass. Without a mask this is PKD (Cao et
-            al., "PKD", NeurIPS 2022, eq. 4).
+        student: (N, C, H, W), real float32 or float64.
+        teacher: same shape and dtype; gets no gradient.
+        mask: weights on the squared error per frequency; None passes all.
+        normalize: see above.
 
     Returns:
-        Scalar, in squared units of the features (dimensionless when normalised).
+        Scalar, in squared units of the features (dimensionless when normalised). Differentiable
+        once.
 
-    >>> import torch
-    >>> spectral_l2(torch.full((1, 1, 2, 2), 3.0), torch.ones(1, 1, 2, 2)).item()
-    4.0
+    Raises:
+        ConfigError: the mask lets no frequency of a map of this size pass.
+
+    References:
+        Distance of normalised maps: Cao et al., "PKD", NeurIPS 2022, eq. 4. Imitation of low bands
+        alone: FreqKD (arXiv 2606.11572). Spectral distance and mask together are ours.
+
+    >>> from fourierkd.spectral.masks import LowPass
+    >>> stripes = torch.tensor([1.0, 3.0, 1.0, 3.0]).expand(1, 1, 4, 4)  # mean 2, Nyquist 1
+    >>> zero = torch.zeros(1, 1, 4, 4)
+    >>> spectral_l2(stripes, zero).item()
+    5.0
+    >>> spectral_l2(stripes, zero, mask=LowPass(0.4)).item()  # DC alone, with a weight of 16
+    64.0
     """
-    height, width = student.shape[2:]
-    weights = hermitian_weights(width, device=student.device, dtype=student.dtype)
-    if mask is not None and not isinstance(mask, AllPass):
-        weights = weights * mask_weights(
-            mask, height, width, device=student.device, dtype=student.dtype
-        )
-    teacher = teacher.detach()
-    if not normalize:
-        return _power(half_spectrum(student - teacher), weights).mean() / (height * width)
-    count = student.shape[0] * height * width
-    ours, theirs = (_standardise(half_spectrum(x), weights, count) for x in (student, teacher))
-    return _power(ours - theirs, weights).mean() / (height * width)
+    if mask is None or isinstance(mask, AllPass):
+        return feature_l2(student, teacher, normalize=normalize)
+    weights = mask_weights(mask, *student.shape[2:], device=student.device, dtype=student.dtype)
+    return _BandDistance.apply(student, teacher.detach(), weights, normalize)
 
 
 class SpectralL2(nn.Module):
-    """``spectral_l2`` summed over levels; called as ``FourierLoss`` is, without parameters.
+    """``spectral_l2`` summed over levels; called as ``FeatureL2`` is, without parameters.
 
     Args:
-        loss_weight: factor of the sum, finite, >= 0.
-        mask: None, a mask, or its config ``dict(type=...)``, in fractions of Nyquist.
-        normalize: see ``spectral_l2``; off by default.
+        loss_weight: factor of the sum, finite, >= 0. An error that is white over frequency has the
+            same loss with every mask, that of ``FeatureL2`` with this weight.
+        mask: None, a mask, or its config ``dict(type=...)``.
+        normalize: standardise every channel within the band first; off by default.
         resize_stu: where sizes differ, resize the student's map (bilinear), else the teacher's.
         in_channels: not used; taken so that every loss can be built alike.
 
     Raises:
-        ConfigError: an argument or a feature map breaks a rule, or the mask lets no frequency of a
-            map pass.
+        ConfigError: an argument or a feature map breaks a rule.
     """
 
     def __init__(
@@ -93,16 +116,66 @@ class SpectralL2(nn.Module):
         return f"loss_weight={self.loss_weight:g}, mask={self.mask}, normalize={self.normalize}"
 
 
-def _power(spectrum: Tensor, weights: Tensor) -> Tensor:
-    """Weighted power over the full spectrum, (N, C, H, W//2 + 1) -> (N, C)."""
-    parts = torch.view_as_real(spectrum).square().sum(-1)
-    return (parts * weights).sum((2, 3))
+class _BandDistance(torch.autograd.Function):
+    """Forward leaves the error's spectrum, half-way to the gradient; backward inverts it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, mask: Tensor, normalize: bool
+    ) -> Tensor:
+        width = student.shape[-1]
+        columns = hermitian_weights(width, device=mask.device, dtype=mask.dtype)
+        weights = _for_parts(mask * columns)  # (H, 2K): a sum over the full spectrum of m ...
+        if normalize:
+            (ours, deviation), (theirs, _) = (
+                _band_normalised(x, weights) for x in (student, teacher)
+            )
+            error = theirs.neg_().add_(ours)
+        else:
+            error = _parts(student - teacher)
+        distance = _energy(error, error, weights).sum()
+        if normalize and ctx.needs_input_grad[0]:
+            # the scale's own derivative takes off what lies along the student's map
+            count = student.numel() // student.shape[1]
+            along = _energy(error, ours, weights).sum(0)[:, None, None] / count  # (C, 1, 1)
+            error.addcmul_(ours, along, value=-1).mul_(deviation)
+        ctx.save_for_backward(error, mask)
+        ctx.width = width
+        return distance / student.numel()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        error, mask = ctx.saved_tensors
+        n, c, height, _ = error.shape
+        with torch.autocast(error.device.type, enabled=False):
+            scale = _for_parts(mask * (2 * grad / (n * c * height * ctx.width)))
+            spectrum = torch.view_as_complex((error * scale).unflatten(-1, (-1, 2)))
+            return map_of_half_spectrum(spectrum, ctx.width), None, None, None
 
 
-def _standardise(spectrum: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Mean 0 and variance 1 of each channel over its ``count`` values, as the weights pass it."""
-    mean = spectrum[:, :, :1, :1].mean(0, keepdim=True)  # the DC bin is the sum over space
-    pad = (0, spectrum.shape[3] - 1, 0, spectrum.shape[2] - 1)
-    centred = spectrum - nn.functional.pad(mean, pad)
-    variance = _power(centred, weights).sum(0) / count
-    return centred * (variance + EPS).rsqrt()[:, None, None]
+def _band_normalised(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Spectrum of a map whose channels have mean 0 and variance 1 in the band, and 1 / deviation.
+
+    (N, C, H, W) -> (N, C, H, 2K) and (C, 1, 1). The mean goes before the transform, so that the
+    rounding of a large one does not reach other frequencies.
+    """
+    spectrum = _parts(x - x.mean((0, 2, 3), keepdim=True))
+    variance = _energy(spectrum, spectrum, weights).sum(0) / (x.numel() // x.shape[1])
+    deviation = (variance + BN_EPS).rsqrt()[:, None, None]
+    return spectrum.mul_(deviation), deviation
+
+
+def _parts(x: Tensor) -> Tensor:
+    """Half spectrum as real and imaginary parts in turns: (N, C, H, W) -> (N, C, H, 2K)."""
+    return torch.view_as_real(half_spectrum(x)).flatten(-2)
+
+
+def _for_parts(weights: Tensor) -> Tensor:
+    """(H, K) -> (H, 2K): each weight for the real and the imaginary part."""
+    return weights.repeat_interleave(2, -1)
+
+
+def _energy(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """Sum of weights * a * b over frequencies, (N, C, H, 2K) twice -> (N, C)."""
+    return torch.linalg.vecdot((a * weights).flatten(2), b.flatten(2))

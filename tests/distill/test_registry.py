@@ -15,7 +15,8 @@ from fourierkd.errors import ConfigError
 def test_names_resolve_through_the_scope():
     registry.register_all(["mmseg", "mmdet"])
     registry.register_all(["mmseg"])
-    for name in ("Distiller", "FourierLoss", "FeatureL2", "ConvModule", "mmseg.EncoderDecoder"):
+    ours = ("Distiller", "FourierLoss", "FeatureL2", "SpectralL2", "IoUAwareLoss")
+    for name in (*ours, "ConvModule", "mmseg.EncoderDecoder"):
         assert registry.MODELS.get(name).__name__ == name.rpartition(".")[2]
     assert root.MODELS.get("fourierkd.Distiller") is registry.MODELS.get("Distiller")
     assert registry.HOOKS.get("CheckpointHook") is not None

@@ -1,4 +1,4 @@
-"""The Fourier loss on the full spectrum, from the paper's formulas: complex, with angles, slow."""
+"""The spectral losses on the full spectrum, from their formulas: complex, with angles, slow."""
 
 import torch
 from torch.nn import functional as F
@@ -59,3 +59,16 @@ def full_plane(half, width):
     ky, kx = torch.arange(height)[:, None], torch.arange(width)
     mirrored = kx > width // 2
     return half[..., torch.where(mirrored, -ky % height, ky), torch.where(mirrored, width - kx, kx)]
+
+
+def band_passed(feature, mask):
+    """The map that the square roots of a mask's weights, (H, W) in fftfreq order, leave of one."""
+    return torch.fft.ifft2(torch.fft.fft2(feature) * mask.sqrt()).real
+
+
+def band_distance(student, teacher, mask, *, normalize):
+    """Mean squared difference of two filtered maps, each by itself brought to mean 0 and std 1."""
+    ours, theirs = band_passed(student, mask), band_passed(teacher, mask)
+    if normalize:
+        ours, theirs = (F.batch_norm(x, None, None, training=True) for x in (ours, theirs))
+    return F.mse_loss(ours, theirs)

@@ -1,143 +1,222 @@
-"""The squared difference within a band: of the maps that a mask lets pass, by Parseval."""
+"""The distance within a band: against maps filtered on the full spectrum, and against FeatureL2."""
 
-from __future__ import annotations
+import doctest
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+import fourierkd.losses.spectral_l2 as spectral_l2_module
 from fourierkd.errors import ConfigError
-from fourierkd.losses.spatial import FeatureL2, feature_l2
+from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2, spectral_l2
-from fourierkd.spectral.masks import AllPass, BandPass, Gaussian, HighPass, LowPass
+from fourierkd.spectral.masks import (
+    AllPass,
+    BandPass,
+    Gaussian,
+    HighPass,
+    LowPass,
+    OrientationSectors,
+    RadialKnots,
+    mask_weights,
+)
 
-MASKS = [AllPass(), LowPass(0.5), HighPass(0.25), BandPass(0.2, 0.6), Gaussian(0.3, 0.2)]
-SIZES = [(8, 8), (7, 9), (6, 5), (1, 4)]
+sys.path.insert(0, str(Path(__file__).parent))
+from reference import band_distance, band_passed, full_plane
+
+SIZES = [(6, 8), (5, 7), (6, 7), (5, 8), (1, 9), (1, 8), (7, 1), (2, 2)]
+FLAT = RadialKnots((1.0,))  # all-pass weights by the way of every other mask
+SWITCH = pytest.mark.parametrize("normalize", [False, True])
 
 
-def maps(size=(8, 8), dtype=torch.float64, seed=0):
+def maps(*shape, dtype=torch.float64, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(3, 4, *size, generator=generator, dtype=dtype) * 2 + 1 for _ in range(2))
+    scale = torch.tensor([0.3, 1.0, 5.0, 2.0, 0.7], dtype=dtype)[: shape[1], None, None]
+    student = torch.randn(shape, generator=generator, dtype=dtype) * scale + 0.4
+    teacher = 0.5 * student + torch.randn(shape, generator=generator, dtype=dtype)
+    return student.requires_grad_(), teacher
 
 
-def reference(student, teacher, mask, normalize):
-    """On the full plane, with NumPy: filter both maps, standardise, compare."""
-    height, width = student.shape[2:]
-    fy = 2 * np.fft.fftfreq(height)[:, None]
-    fx = 2 * np.fft.fftfreq(width)[None]
-    raw = np.zeros((height, width))
-    for y in (fy, np.where(fy == -1, 1, fy)):  # Nyquist has two signs
-        for x in (fx, np.where(fx == -1, 1, fx)):
-            grid = np.broadcast_arrays(y, x)
-            raw += mask.raw(*(torch.tensor(np.array(g)) for g in grid)).numpy() / 4
-    weights = raw / raw.mean()
-    passed = []
-    for feature in (student, teacher):
-        spectrum = np.fft.fft2(feature.detach().numpy())
-        feature = np.fft.ifft2(spectrum * np.sqrt(weights)).real
-        if normalize:
-            mean = feature.mean((0, 2, 3), keepdims=True)
-            variance = feature.var((0, 2, 3), keepdims=True)
-            feature = (feature - mean) / np.sqrt(variance + 1e-5)
-        passed.append(feature)
-    return ((passed[0] - passed[1]) ** 2).mean()
+def value_and_gradient(loss, student, teacher):
+    value = loss(student, teacher)
+    return value.detach(), *torch.autograd.grad(value, student)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("mask", MASKS, ids=lambda mask: type(mask).__name__)
+def assert_same(ours, reference, tolerance):
+    for a, b in zip(ours, reference, strict=True):
+        scale = b.abs().max().clamp_min(1e-12)
+        assert (a - b).abs().max() <= tolerance * scale, (a.shape, (a - b).abs().max() / scale)
+
+
+@SWITCH
+@pytest.mark.parametrize("mask", [Gaussian(0.3, 0.5), OrientationSectors((0.2, 1.0, 3.0))])
 @pytest.mark.parametrize("size", SIZES)
-def test_equals_the_reference(size, mask, normalize):
-    if size == (1, 4) and isinstance(mask, BandPass):
-        mask = BandPass(0.2, 0.8)
-    student, teacher = maps(size)
-    expected = reference(student, teacher, mask, normalize)
-    value = spectral_l2(student, teacher, mask=mask, normalize=normalize)
-    assert value.item() == pytest.approx(expected, rel=1e-12)  # a few thousand additions of eps
-    single = spectral_l2(student.float(), teacher.float(), mask=mask, normalize=normalize)
-    assert single.item() == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("size", SIZES)
-def test_without_a_mask_it_is_feature_l2(size, normalize):
-    student, teacher = maps(size)
-    expected = feature_l2(student, teacher, normalize=normalize)
-    for mask in (None, AllPass()):
-        value = spectral_l2(student, teacher, mask=mask, normalize=normalize)
-        torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("mask", MASKS, ids=lambda mask: type(mask).__name__)
-def test_gradcheck_and_no_gradient_to_the_teacher(mask, normalize):
-    student, teacher = maps((4, 5))
-    student.requires_grad_()
-    teacher.requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda s: spectral_l2(s, teacher, mask=mask, normalize=normalize), student
+def test_equals_the_distance_of_filtered_maps(size, mask, normalize):
+    student, teacher = maps(3, 5, *size)
+    full = full_plane(mask_weights(mask, *size, dtype=torch.float64), size[1])
+    loss = SpectralL2(3.0, mask=mask, normalize=normalize)
+    ours = value_and_gradient(loss, student, teacher)
+    reference = value_and_gradient(
+        lambda s, t: 3 * band_distance(s, t, full, normalize=normalize), student, teacher
     )
-    SpectralL2(mask=mask, normalize=normalize)(student, teacher).backward()
+    assert_same(ours, reference, 1e-9)
+
+
+@SWITCH
+@pytest.mark.parametrize("mask", [AllPass(), FLAT, LowPass(1.0)])
+@pytest.mark.parametrize("size", SIZES)
+def test_without_a_band_it_is_feature_l2(size, mask, normalize):
+    student, teacher = maps(2, 3, *size)
+    ours = value_and_gradient(SpectralL2(7.0, mask=mask, normalize=normalize), student, teacher)
+    plain = value_and_gradient(FeatureL2(7.0, normalize=normalize), student, teacher)
+    assert_same(ours, plain, 1e-9)
+
+
+@SWITCH
+@pytest.mark.parametrize("resize_stu", [True, False])
+def test_levels_and_sizes_are_matched_as_feature_l2_does(resize_stu, normalize):
+    students, teachers = [maps(2, 3, 4, 6)[0], maps(2, 3, 2, 2)[0]], [maps(2, 3, 8, 6)[1]] * 2
+    options = {"resize_stu": resize_stu, "normalize": normalize, "in_channels": 3}
+    ours, plain = SpectralL2(2.0, mask=FLAT, **options), FeatureL2(2.0, **options)
+    torch.testing.assert_close(ours(students, teachers), plain(students, teachers))
+
+
+@SWITCH
+@pytest.mark.parametrize("size", [(4, 5), (3, 4), (1, 6)])
+def test_gradcheck_and_no_gradient_to_the_teacher(size, normalize):
+    student, teacher = maps(2, 3, *size)
+    teacher.requires_grad_()
+    loss = SpectralL2(mask=BandPass(0.1, 0.8), normalize=normalize)
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher), student)
+    loss(student, teacher).backward()
     assert teacher.grad is None
-    assert student.grad is not None
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_what_the_mask_leaves_out_changes_nothing(normalize):
-    """Nor its scale: normalising before masking would let it."""
-    teacher, other = maps((16, 16))
-    student = teacher + 0.1 * other
-    plane = torch.fft.fft2(torch.randn(3, 4, 16, 16, dtype=torch.float64))
-    fy = 2 * torch.fft.fftfreq(16)
-    outside = torch.hypot(fy[:, None], fy[None]) >= 0.5
-    high = torch.fft.ifft2(plane * outside).real * 50
-    loss = SpectralL2(mask={"type": "LowPass", "cutoff": 0.5}, normalize=normalize)
-    torch.testing.assert_close(loss(student, teacher + high), loss(student, teacher))
-    torch.testing.assert_close(loss(student + high, teacher), loss(student, teacher))
-    everything = SpectralL2(normalize=normalize)
-    assert everything(student, teacher + high) > 1.1 * everything(student, teacher)
+def test_value_by_hand():
+    # 1 x 4 maps: f = 3 + 2 cos(pi x / 2) + (-1)^x has a mean of 3, amplitude 2 at half of Nyquist
+    # and 1 at Nyquist; energies per pixel 9, 2 and 1
+    x = torch.arange(4, dtype=torch.float64)
+    student = (3 + 2 * torch.cos(torch.pi * x / 2) + (-1) ** x).view(1, 1, 1, 4)
+    zero = torch.zeros_like(student)
+    # 2 of 4 frequencies lie in [0.4, 0.9), each of them with weight 2
+    assert spectral_l2(student, zero, mask=BandPass(0.4, 0.9, 0)).item() == pytest.approx(4)
+    assert spectral_l2(student, zero, mask=HighPass(0.9)).item() == pytest.approx(4)
+    # standardised in the band: any amplitude and any mean become one cosine of power 1
+    other = 7 + 5 * torch.sin(torch.pi * x / 2).view(1, 1, 1, 4)
+    band = LowPass(0.9)
+    value = spectral_l2(student, other, mask=band, normalize=True)
+    assert value.item() == pytest.approx(2, rel=1e-4)  # a quarter turn apart: 1 + 1 - 0
+
+
+def test_complementary_bands_add_up_to_the_whole():
+    student, teacher = maps(2, 3, 8, 7)
+    parts = 0.0
+    for mask in (LowPass(0.6), HighPass(0.6)):
+        largest = mask_weights(mask, 8, 7, dtype=torch.float64).max()
+        parts = parts + SpectralL2(mask=mask)(student, teacher) / largest
+    torch.testing.assert_close(parts, FeatureL2()(student, teacher))
+
+
+@SWITCH
+def test_what_the_mask_stops_has_no_influence(normalize):
+    """Neither on the value nor, by the statistics, on the scale of what passes."""
+    student, teacher = maps(2, 3, 8, 8)
+    loss = SpectralL2(mask=LowPass(0.5), normalize=normalize)
+    stopped = full_plane(mask_weights(HighPass(0.5), 8, 8, dtype=torch.float64), 8)
+    other = 30 * band_passed(torch.randn(2, 3, 8, 8, dtype=torch.float64), stopped)
+    ours = value_and_gradient(loss, student, teacher)
+    assert_same(value_and_gradient(loss, student, teacher + other), ours, 1e-9)
+    noisy = (student + other).detach().requires_grad_()
+    assert_same(value_and_gradient(loss, noisy, teacher), ours, 1e-9)
+    everything = FeatureL2(normalize=normalize)  # a mask after the statistics would not be enough
+    assert everything(student, teacher + other) > 1.1 * everything(student, teacher)
+    gradient = ours[1]  # no learning signal outside of the band
+    assert band_passed(gradient, stopped).abs().max() <= 1e-9 * gradient.abs().max()
 
 
 def test_normalised_it_ignores_scale_and_offset_per_channel():
-    student, teacher = maps()
-    scale = torch.tensor([2.0, 5.0, 0.5, 9.0], dtype=torch.float64).view(4, 1, 1)
-    loss = SpectralL2(mask=LowPass(0.6), normalize=True)
+    student, teacher = maps(2, 3, 8, 8)
+    scale = torch.tensor([2.0, 5.0, 0.5], dtype=torch.float64).view(3, 1, 1)
+    loss = SpectralL2(mask=LowPass(0.5), normalize=True)
     torch.testing.assert_close(
-        loss(student * scale - scale, teacher), loss(student, teacher), rtol=1e-4, atol=0
-    )  # eps 1e-5 of a variance
+        loss(student * scale + 3, teacher), loss(student, teacher), rtol=1e-3, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_constant_and_zero_maps(normalize):
-    loss = SpectralL2(mask=HighPass(0.25), normalize=normalize)
-    zero = torch.zeros(2, 3, 6, 6, requires_grad=True)
-    assert loss(zero, torch.ones(2, 3, 6, 6)).item() == 0  # a constant has no high frequencies
-    value = loss(zero, torch.randn(2, 3, 6, 6))
-    value.backward()
-    assert value.isfinite()
-    assert zero.grad.isfinite().all()
+def test_float32_is_that_of_float64_also_beside_a_large_mean():
+    student, teacher = maps(2, 4, 12, 10, dtype=torch.float32)
+    student = ((student.detach() * 64).round() / 64).requires_grad_()  # so that sums are exact
+    loss = SpectralL2(mask=LowPass(0.5), normalize=True)
+    exact = [x.detach().double() for x in (student, teacher)]
+    reference = value_and_gradient(loss, exact[0].requires_grad_(), exact[1])
+    tolerance = 300 * torch.finfo(torch.float32).eps
+    assert_same(value_and_gradient(loss, student, teacher), reference, tolerance)
+    shifted = (student.detach() + 4096).requires_grad_()
+    # one rounding of a map near 4096 is 2^-12 of its deviation of about 1
+    assert_same(value_and_gradient(loss, shifted, teacher), reference, 1e-3)
 
 
-def test_levels_add_up_and_sizes_are_matched():
-    students = [torch.randn(2, 3, 4, 6), torch.randn(2, 3, 2, 2)]
-    teachers = [torch.randn(2, 3, 8, 6), torch.randn(2, 3, 2, 2)]
-    loss = SpectralL2(2.0, mask=LowPass(0.7), in_channels=3)
-    parts = sum(loss(s, t) for s, t in zip(students, teachers, strict=True))
-    torch.testing.assert_close(loss(students, teachers), parts)
-    plain, spectral = FeatureL2(2.0), SpectralL2(2.0)
-    torch.testing.assert_close(spectral(students, teachers), plain(students, teachers))
-    for module in (plain, spectral):
-        module.resize_stu = False
-    torch.testing.assert_close(spectral(students, teachers), plain(students, teachers))
+@SWITCH
+@pytest.mark.parametrize("fill", [0.0, 3.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_zero_maps_and_constant_channels_are_finite(dtype, fill, normalize):
+    student, teacher = maps(2, 3, 6, 7, dtype=dtype)
+    flat = student.detach().clone()
+    flat[:, 1] = fill
+    for mask in (LowPass(0.5), HighPass(0.3)):
+        loss = SpectralL2(mask=mask, normalize=normalize)
+        for s, t in ((flat, teacher), (teacher, flat), (flat * 0, flat * 0)):
+            s = s.clone().requires_grad_()
+            value, gradient = value_and_gradient(loss, s, t)
+            assert value.isfinite()
+            assert gradient.isfinite().all()
+            if not (s.any() or t.any()):
+                assert value == 0
+                assert gradient.abs().max() == 0
+            elif normalize:  # a channel adds at most (1 + 1)^2, a flat one at most 1
+                assert value <= 4
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_lifted(dtype):
-    student, teacher = maps(dtype=torch.float32)
-    student, teacher = student.to(dtype), teacher.to(dtype)
-    expected = 3 * spectral_l2(student.float(), teacher.float(), mask=LowPass(0.5))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = SpectralL2(3.0, mask=LowPass(0.5))(student, teacher)
-    torch.testing.assert_close(value, expected)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_and_half_precision_are_computed_in_float32(dtype):
+    student, teacher = maps(2, 3, 4, 5, dtype=torch.float32)
+    loss = SpectralL2(mask=LowPass(0.5), normalize=True)
+    low = student.detach().to(dtype).requires_grad_()
+    expected = loss(low.detach().float(), teacher.to(dtype).float())
+    with torch.autocast("cpu", dtype=dtype):
+        value = loss(low, teacher.to(dtype))
+        value.backward()
+    assert value.dtype == torch.float32
+    assert torch.equal(value, expected)
+    assert low.grad.dtype == dtype
+    assert low.grad.isfinite().all()
+
+
+@SWITCH
+def test_inputs_stay_as_they_are_in_any_memory_format(normalize):
+    student, teacher = maps(2, 3, 4, 6)
+    loss = SpectralL2(mask=LowPass(0.5), normalize=normalize)
+    copies = [x.detach().clone() for x in (student, teacher)]
+    first = value_and_gradient(loss, student, teacher)
+    assert torch.equal(student, copies[0])
+    assert torch.equal(teacher, copies[1])
+    strided = student.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert_same(value_and_gradient(loss, strided, teacher), first, 1e-12)
+    with torch.inference_mode():
+        torch.testing.assert_close(loss(student, teacher), first[0])
+    assert not loss.state_dict()
+
+
+@SWITCH
+def test_function_equals_module_and_backward_scales_with_the_weight(normalize):
+    student, teacher = maps(2, 3, 4, 6)
+    mask = Gaussian()
+    value = spectral_l2(student, teacher, mask=mask, normalize=normalize)
+    (gradient,) = torch.autograd.grad(value, student)
+    config = {"type": "Gaussian"}
+    module = value_and_gradient(SpectralL2(5.0, mask=config, normalize=normalize), student, teacher)
+    assert_same(module, [5 * value.detach(), 5 * gradient], 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +225,8 @@ def test_half_precision_is_lifted(dtype):
         ({"loss_weight": -1}, "loss_weight must be"),
         ({"resize_stu": 1}, "resize_stu must be"),
         ({"normalize": None}, "normalize must be"),
-        ({"mask": {"type": "LowPas"}}, "unknown mask type.*LowPass"),
+        ({"mask": {"type": "LowPas"}}, "did you mean 'LowPass'"),
+        ({"mask": {"type": "LowPass", "cutoff": 2}}, "cutoff must be"),
     ],
 )
 def test_bad_arguments(options, rule):
@@ -157,5 +237,9 @@ def test_bad_arguments(options, rule):
 def test_bad_features():
     with pytest.raises(ConfigError, match="agree in"):
         SpectralL2()(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, 3))
-    with pytest.raises(ConfigError, match="lets no frequency"):
-        SpectralL2(mask=HighPass(0.9))(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1))
+    with pytest.raises(ConfigError, match="no frequency of a 1 x 1 map"):
+        SpectralL2(mask=HighPass(0.5))(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1))
+
+
+def test_docstring_examples():
+    assert doctest.testmod(spectral_l2_module).failed == 0

@@ -1,0 +1,105 @@
+"""SpectralL2 beside FeatureL2 and FourierLoss: in flow shapes, out flow seconds of a step.
+
+Forward plus backward, in one process, all losses in turns, so that a busy machine slows all of
+them; the ratios are those of the medians. ``plain`` is SpectralL2's formula as plain autograd.
+
+    python benchmarks/bench_spectral_l2.py [--repeats 9] [--threads 2]
+    pytest -s benchmarks/bench_spectral_l2.py     # the same, and the bar
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as runs have it
+
+import pytest
+import torch
+from torch import Tensor
+
+from fourierkd.losses.fourier import FourierLoss
+from fourierkd.losses.spatial import FeatureL2
+from fourierkd.losses.spectral_l2 import SpectralL2
+from fourierkd.spectral.half import half_spectrum, hermitian_weights
+from fourierkd.spectral.masks import LowPass, mask_weights
+
+# the tap of the default study, an FPN level, the last stage of a ResNet-50
+SHAPES = ((4, 96, 16, 16), (2, 256, 100, 168), (2, 2048, 64, 64))
+MASK = LowPass(0.5)
+BAR = 1.0  # SpectralL2 with ``normalize`` takes at most so many times what FourierLoss takes
+
+
+def plain(student: Tensor, teacher: Tensor) -> Tensor:
+    """SpectralL2 with ``normalize`` by torch's own differentiation."""
+    height, width = student.shape[2:]
+    weights = mask_weights(MASK, height, width) * hermitian_weights(width)
+
+    def normalised(x: Tensor) -> Tensor:
+        spectrum = torch.view_as_real(half_spectrum(x - x.mean((0, 2, 3), keepdim=True)))
+        energy = (spectrum.square().sum(-1) * weights).sum((0, 2, 3))
+        scale = (energy / (len(x) * height * width) + 1e-5).rsqrt()
+        return spectrum * scale[:, None, None, None]
+
+    error = normalised(student) - normalised(teacher)
+    return (error.square().sum(-1) * weights).sum() / student.numel()
+
+
+def losses(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    return {
+        "FeatureL2": FeatureL2(),
+        "FeatureL2, normalize": FeatureL2(normalize=True),
+        "SpectralL2": SpectralL2(mask=MASK),
+        "SpectralL2, normalize": SpectralL2(mask=MASK, normalize=True),
+        "plain, normalize": plain,
+        "FourierLoss": FourierLoss(channels, mask=MASK),
+    }
+
+
+def measure(shape: tuple[int, ...], *, repeats: int, threads: int) -> dict[str, float]:
+    """Median seconds of forward plus backward, by loss, after one warm-up each."""
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(shape, generator=generator, requires_grad=True)
+    teacher = torch.randn(shape, generator=generator)
+    seconds: dict[str, list[float]] = {}
+    values = {}
+    for repeat in range(repeats + 1):
+        for name, loss in losses(shape[1]).items():
+            student.grad = None
+            start = time.perf_counter()
+            value = loss(student, teacher)
+            value.backward()
+            if repeat:
+                seconds.setdefault(name, []).append(time.perf_counter() - start)
+            values[name] = value.item()
+    ours, expected = values["SpectralL2, normalize"], values["plain, normalize"]
+    assert abs(ours - expected) <= 1e-4 * expected
+    return {name: statistics.median(all_) for name, all_ in seconds.items()}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bar(shape: tuple[int, ...]) -> None:
+    seconds = measure(shape, repeats=5, threads=2)
+    print(shape, {name: round(1e3 * value, 2) for name, value in seconds.items()}, "ms")
+    assert seconds["SpectralL2, normalize"] <= BAR * seconds["FourierLoss"]
+    assert seconds["SpectralL2"] <= seconds["SpectralL2, normalize"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    for shape in SHAPES:
+        seconds = measure(shape, repeats=arguments.repeats, threads=arguments.threads)
+        print("x".join(map(str, shape)))
+        for name, value in seconds.items():
+            print(f"  {name:<22} {1e3 * value:>9.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
