@@ -1,64 +1,109 @@
-"""What studies of one Fourier loss share: in flow its weights, out flow arms and search space.
+"""What studies of distillation losses share: in flow a task, out flow arms and search space.
 
-A study config takes these keys with ``**fourier_search(...)`` and may replace any of them.
+A study config takes these keys with ``**loss_search(...)`` and may replace any of them. Nothing in
+it was found by hand: arms are published settings, and the space holds each loss with all of its
+masks.
 """
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
-from sweeps.space import suggest
+from sweeps.space import Choice, suggest
 from sweeps.study import STUDENT_ALONE
 
 LOSS = "model.losses.fourier.loss"
+CONNECTOR = "model.losses.fourier.connector"
+IOU = "model.losses.iou"
+BASES = Path(__file__).resolve().parent.parent / "configs/_base_"
+WEIGHTS = (0.5, 100.0)
 
 
-def fourier_search(
-    *, published_weight: float, start_weight: float, weights: tuple[float, float], prune_after: int
-) -> dict[str, Any]:
-    """``arms``, ``reference_arms``, ``start_points``, ``space``, ``pruner`` of a study config.
+def published(task: str) -> dict[str, Any]:
+    """Options of the published settings, out of the file that the pairs of the paper use too.
 
     Args:
-        published_weight: loss weight of the published settings (Shi et al., 2024): 41 for
-            segmentation, 7 for detection.
-        start_weight: loss weight of the first trial that is not an arm.
-        weights: lowest and highest loss weight of the search, log scale.
-        prune_after: no trial is pruned before this iteration; late ones are often the best.
+        task: "seg" or "det".
     """
+    losses = runpy.run_path(str(BASES / f"fourier_{task}.py"))
+    options = {LOSS: losses["_fourier"]["loss"]}
+    if task == "seg":
+        return options | {CONNECTOR: losses["_fourier"]["connector"]}
+    return options | {IOU: losses["_iou"]}
+
+
+def loss_search(task: str) -> dict[str, Any]:
+    """``arms``, ``reference_arms`` and ``space`` of a study config.
+
+    The arms stand inside the space and are trials that the sampler learns from: the published
+    settings (Shi et al., 2024), PKD (Cao et al., NeurIPS 2022) and plain feature L2. The published
+    form without its defects is retrained at the end.
+
+    Args:
+        task: "seg": a run config with one loss ``fourier`` at a map whose width differs from the
+            student's. "det": one with losses ``fourier`` and ``iou``.
+    """
+    as_published = published(task)
+    plain: dict[str, Any] = {CONNECTOR: "auto"} if task == "seg" else {IOU: None}
+    loss = as_published[LOSS]
     return {
         "arms": {
             "student_alone": dict(STUDENT_ALONE),
-            "published": {
-                f"{LOSS}.loss_weight": published_weight,
-                f"{LOSS}.mask": {"type": "AllPass"},
-                f"{LOSS}.sphere_radius": 1.0,
-                f"{LOSS}.noise": True,
-                f"{LOSS}.detach_similarity": False,
-            },
+            "published": as_published,
+            "pkd": {LOSS: _feature_l2(4.0, True), **plain},
+            "feature_l2": {LOSS: _feature_l2(10.0, False), **plain},
         },
-        "reference_arms": {"feature_l2": {LOSS: {"type": "FeatureL2", "loss_weight": 10.0}}},
-        # Found by hand on the validation split of the default task (docs/results.md).
-        "start_points": {
-            "by_hand": {
-                f"{LOSS}.loss_weight": start_weight,
-                f"{LOSS}.mask": {"type": "LowPass", "cutoff": 0.55},
-                f"{LOSS}.sphere_radius": 10.0,
-                f"{LOSS}.noise": False,
-                f"{LOSS}.detach_similarity": True,
-            },
-        },
-        # Ranges out of single runs on the default task: cut-offs under 0.3 drop what the classes
-        # differ in, radii far from 10 leave the loss to a few bands (docs/method.md, fact 4).
+        "reference_arms": {"mended": {**as_published, LOSS: {**loss, "compat": "fixed"}}},
         "space": {
-            f"{LOSS}.loss_weight": suggest.float(*weights, log=True),
-            f"{LOSS}.mask": suggest.choice(
-                all_pass={"type": "AllPass"},
-                low_pass={"type": "LowPass", "cutoff": suggest.float(0.3, 0.8)},
-                high_pass={"type": "HighPass", "cutoff": suggest.float(0.05, 0.3)},
+            LOSS: suggest.choice(
+                feature_l2=_feature_l2(_weight(), suggest.categorical([True, False])),
+                spectral_l2={
+                    "type": "SpectralL2",
+                    "loss_weight": _weight(),
+                    "normalize": suggest.categorical([True, False]),
+                    "mask": _masks(),
+                },
+                published={**loss, "loss_weight": _weight()},
+                fourier={
+                    "type": "FourierLoss",
+                    "loss_weight": _weight(),
+                    "mask": _masks(all_pass={"type": "AllPass"}),
+                    "sphere_radius": suggest.float(1.0, 30.0, log=True),
+                    "noise": suggest.categorical([True, False]),
+                    "detach_similarity": suggest.categorical([True, False]),
+                },
             ),
-            f"{LOSS}.sphere_radius": suggest.float(1.0, 30.0, log=True),
-            f"{LOSS}.noise": suggest.categorical([True, False]),
-            f"{LOSS}.detach_similarity": suggest.categorical([True, False]),
+            **_seams(task, as_published),
         },
-        "pruner": {"type": "MedianPruner", "n_startup_trials": 3, "n_warmup_steps": prune_after},
     }
+
+
+def _seams(task: str, as_published: dict[str, Any]) -> dict[str, Any]:
+    """What stands beside the loss in the published settings, on or off."""
+    if task == "seg":
+        return {CONNECTOR: suggest.choice(conv="auto", conv_relu=as_published[CONNECTOR])}
+    return {IOU: suggest.choice(off=None, published=as_published[IOU])}
+
+
+def _feature_l2(loss_weight: Any, normalize: Any) -> dict[str, Any]:
+    return {"type": "FeatureL2", "loss_weight": loss_weight, "normalize": normalize}
+
+
+def _weight() -> Any:
+    return suggest.float(*WEIGHTS, log=True)
+
+
+def _masks(**more: Any) -> Choice:
+    """A mask of each kind that lets one band pass, with edges over the whole range."""
+    return suggest.choice(
+        **more,
+        low_pass={"type": "LowPass", "cutoff": suggest.float(0.2, 0.8)},
+        high_pass={"type": "HighPass", "cutoff": suggest.float(0.1, 0.7)},
+        band_pass={
+            "type": "BandPass",
+            "low": suggest.float(0.1, 0.4),
+            "high": suggest.float(0.5, 0.9),
+        },
+    )

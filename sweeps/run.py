@@ -23,7 +23,7 @@ from fourierkd.errors import ConfigError, exit_on_error  # noqa: E402
 from sweeps.executor import WORKER  # noqa: E402
 from sweeps.study import load_study, parse_overrides  # noqa: E402
 
-DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_seg.py"
+DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
 EXIT_INTERRUPTED = 130
 
 
@@ -98,7 +98,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=DEFAULT_CONFIG,
         metavar="CONFIG",
-        help="a study config (default: configs/studies/shapes_seg.py)",
+        help="a study config (default: configs/studies/shapes_low.py)",
     )
 
 

@@ -1,21 +1,19 @@
-"""Tune Fourier distillation of a small PSPNet on CamVid and compare it fairly."""
+"""Distillation of a small PSPNet on CamVid, compared fairly."""
 
-from sweeps.presets import fourier_search
+from sweeps.presets import loss_search
 
 study = dict(
     name="camvid",
     config="../camvid/pspnet_fourier.py",
     metric="mIoU",
     direction="maximize",
-    trials=8,
+    trials=16,
     seed=0,
-    final_seeds=3,
+    final_seeds=5,
     final_split="test",
-    sampler_startup=5,
+    sampler_startup=10,  # arms and one trial of each branch of the space, then TPE
     jobs=2,  # two runs at once, a core each: these small maps do not fill two cores
     trial_jobs=2,
     teacher=dict(config="../camvid/pspnet_teacher.py", seed=0, option="model.teacher.checkpoint"),
-    **fourier_search(
-        published_weight=41.0, start_weight=20.0, weights=(1.0, 100.0), prune_after=150
-    ),
+    **loss_search("seg"),
 )

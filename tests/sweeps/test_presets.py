@@ -1,33 +1,66 @@
-"""The shared search: its published arm is a point of its own space, its weights are as given."""
+"""The shared search: its arms are points of its own space, the published one is the pairs' own."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sweeps.presets import LOSS, fourier_search
-from sweeps.space import describe, match
+from fourierkd.engine.config import load_config
+from sweeps.presets import CONNECTOR, IOU, LOSS, loss_search, published
+from sweeps.space import branches, match
+from sweeps.study import load_study
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-@pytest.mark.parametrize(("weight", "weights"), [(41.0, (1.0, 100.0)), (7.0, (0.1, 50.0))])
-def test_the_published_settings_are_a_point_of_the_space(weight, weights):
-    search = fourier_search(
-        published_weight=weight, start_weight=3.0, weights=weights, prune_after=9
-    )
-    parameters, why = match(search["space"], search["arms"]["published"])
-    assert parameters is not None, why
-    assert parameters == {
-        "loss_weight": weight,
-        "mask": "all_pass",
-        "sphere_radius": 1.0,
-        "noise": True,
-        "detach_similarity": False,
-    }
-    assert match(search["space"], search["arms"]["student_alone"])[0] is None
-    start, why = match(search["space"], search["start_points"]["by_hand"])
-    assert start is not None, why
-    assert start["loss_weight"] == 3.0
-    assert start["mask.low_pass.cutoff"] == 0.55
-    assert search["pruner"]["n_warmup_steps"] == 9
-    weight_node = describe(search["space"])[f"{LOSS}.loss_weight"]
-    assert str(weights[0]) in str(weight_node)
-    assert str(weights[1]) in str(weight_node)
+@pytest.mark.parametrize("task", ["seg", "det"])
+def test_every_arm_but_the_student_alone_is_a_point_of_the_space(task):
+    search = loss_search(task)
+    found = {name: match(search["space"], arm) for name, arm in search["arms"].items()}
+    assert found.pop("student_alone")[0] is None
+    kinds = {}
+    for name, (parameters, why) in found.items():
+        assert parameters is not None, why
+        kinds[name] = parameters["loss"]
+    assert kinds == {"published": "published", "pkd": "feature_l2", "feature_l2": "feature_l2"}
+    # each loss with each of its masks, but for what an arm takes
+    tried = [parameters for parameters, _ in found.values()]
+    first = branches(search["space"], tried)
+    masks = [(b["loss"], mask) for b in first for key, mask in b.items() if key.endswith(".mask")]
+    bands = ["low_pass", "high_pass", "band_pass"]
+    assert masks == [("spectral_l2", band) for band in bands] + [
+        ("fourier", mask) for mask in ["all_pass", *bands]
+    ]
+    assert len(first) == len(masks)
+    assert "start_points" not in search  # nothing found by hand
+
+
+@pytest.mark.parametrize(
+    ("pair", "task"),
+    [
+        ("seg/fourier_pspnet_r101-d8_pspnet_r18-d8_4xb2-40k_cityscapes-512x512", "seg"),
+        ("det/fourier_fpn_retina_r101_retina_r50_2x_coco", "det"),
+    ],
+)
+def test_published_means_the_same_in_pairs_run_configs_and_studies(pair, task):
+    losses = load_config(CONFIGS / f"{pair}.py").model.losses.to_dict()
+    assert losses["fourier"]["loss"]["compat"] == "paper_code"
+    options = published(task)
+    assert options[LOSS] == losses["fourier"]["loss"]
+    if task == "seg":
+        assert options[CONNECTOR] == losses["fourier"]["connector"] == {"type": "ConvModule"}
+    else:
+        assert options[IOU] == losses["iou"]
+    studies = [load_study(path) for path in sorted(CONFIGS.glob("studies/*.py"))]
+    ours = [s for s in studies if (s.metric == "mIoU") == (task == "seg")]
+    assert len(ours) >= 2
+    for study in ours:
+        assert study.arms["published"] == options
+        plain = load_config(study.config).model.losses.to_dict()
+        assert plain == load_config(study.config, options).model.losses.to_dict() == losses
+        mended = load_config(study.config, study.reference_arms["mended"]).model.losses.to_dict()
+        assert mended["fourier"]["loss"].pop("compat") == "fixed"
+        del losses["fourier"]["loss"]["compat"]
+        assert mended == losses
+        losses["fourier"]["loss"]["compat"] = "paper_code"
