@@ -55,7 +55,7 @@ def loss_search(task: str) -> dict[str, Any]:
             "pkd": {LOSS: _feature_l2(4.0, True), **plain},
             "feature_l2": {LOSS: _feature_l2(10.0, False), **plain},
         },
-        "reference_arms": {"mended": {**as_published, LOSS: {**loss, "compat": "fixed"}}},
+        "reference_arms": {"published_mended": {**as_published, LOSS: {**loss, "compat": "fixed"}}},
         "space": {
             LOSS: suggest.choice(
                 feature_l2=_feature_l2(_weight(), suggest.categorical([True, False])),

@@ -59,7 +59,9 @@ def test_published_means_the_same_in_pairs_run_configs_and_studies(pair, task):
         assert study.arms["published"] == options
         plain = load_config(study.config).model.losses.to_dict()
         assert plain == load_config(study.config, options).model.losses.to_dict() == losses
-        mended = load_config(study.config, study.reference_arms["mended"]).model.losses.to_dict()
+        mended = load_config(
+            study.config, study.reference_arms["published_mended"]
+        ).model.losses.to_dict()
         assert mended["fourier"]["loss"].pop("compat") == "fixed"
         del losses["fourier"]["loss"]["compat"]
         assert mended == losses
