@@ -44,9 +44,9 @@ def finish(coordinator: Coordinator, command: str) -> None:
         if chosen is not None:
             display.console.print(chosen)
         report = write_report(work_dir, table, coordinator.study, _info(coordinator, command))
-    if account.runs:
+    if account.runs and _tracked(coordinator):
         with account.part("tracking"):
-            _log_table(coordinator, table)
+            _track(coordinator, table)
     seconds = account.save(work_dir)
     display.say(f"results: {work_dir / 'results.csv'}")
     display.say(f"report:  {report}")
@@ -90,13 +90,13 @@ def _tracked(coordinator: Coordinator) -> bool:
     )
 
 
-def _log_table(coordinator: Coordinator, table: pd.DataFrame) -> None:
-    """The final table as a W&B run of its own, in the study's group."""
+def _track(coordinator: Coordinator, table: pd.DataFrame) -> None:
+    """Send W&B the runs whose process died, and the final table as a run in the study's group."""
     config = coordinator.config
-    if not _tracked(coordinator):
-        return
+    from fourierkd.tracking.mend import mend
     from fourierkd.tracking.study_table import log_study_table
 
+    mend(coordinator.run_dirs())
     tables = {"results": table}
     try:
         from fourierkd.analysis.stats import compare

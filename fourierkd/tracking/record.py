@@ -102,16 +102,17 @@ def uploaded(run_dir: RunDir) -> bool:
 
 def tracking_line(runs: Sequence[RunDir]) -> str:
     """How many of the runs that want tracking are whole in W&B, and which are not and why."""
-    wanted = [run for run in runs if not _disabled(run)]
-    gaps = {run.path.name: gap for run in wanted if (gap := missing(run))}
-    line = f"{len(wanted) - len(gaps)} of {len(wanted)} runs tracked whole"
+    runs = [run for run in runs if wanted(run)]
+    gaps = {run.path.name: gap for run in runs if (gap := missing(run))}
+    line = f"{len(runs) - len(gaps)} of {len(runs)} runs tracked whole"
     if gaps:
         line += "; not " + ", ".join(f"{name} ({gap})" for name, gap in gaps.items())
     return line
 
 
-def _disabled(run_dir: RunDir) -> bool:
-    return (run_dir.read_request().get("wandb") or {}).get("mode") == "disabled"
+def wanted(run_dir: RunDir) -> bool:
+    """Whether the run's request asks for tracking."""
+    return (run_dir.read_request().get("wandb") or {}).get("mode") != "disabled"
 
 
 def _held_back(run_dir: RunDir, record: dict[str, Any]) -> list[Path]:
