@@ -26,8 +26,29 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Parse and do; returns the exit code."""
     args = build_parser().parse_args(arguments)
+    refuse_missing_files(args)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; see worker.py
     return int(args.func(args) or 0)
+
+
+def refuse_missing_files(args: argparse.Namespace) -> None:
+    """Name a mistyped path at once: the work's own imports take seconds.
+
+    Raises:
+        ConfigError: there is no such config.
+        CheckpointError: there is no such checkpoint.
+    """
+    kinds = (
+        ("config", "a config must be a file", errors.ConfigError),
+        ("checkpoint", "no such checkpoint", errors.CheckpointError),
+    )
+    for name, rule, kind in kinds:
+        given = getattr(args, name, None)
+        if given is None or "::" in given or Path(given).exists():
+            continue
+        hint = errors.near(given, map(str, Path(given).parent.glob("*.p*")))
+        fix = hint if hint.startswith("did you mean") else "check the path"
+        raise kind(rule, value=given, fix=fix)
 
 
 def build_parser() -> argparse.ArgumentParser:

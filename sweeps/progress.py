@@ -97,7 +97,7 @@ class Display:
 
     def ended(self, label: str, text: str, *, seconds: float | None, counts: bool = True) -> None:
         """A run is over; ``seconds`` of those trained in full to estimate the time left."""
-        if seconds is not None:
+        if seconds is not None and counts:
             self._seconds.append(seconds)
         self._done += counts
         if self._bars is not None and label in self._runs:
@@ -105,8 +105,10 @@ class Display:
         self._lengths.pop(label, None)
         self._values.pop(label, None)
         took = f", {duration(seconds)}" if seconds is not None else ""
-        tail = f"; {self._tail()}" if counts else ""
-        self.say(f"[{self._done}/{self._total}] {label}: {text}{took}{tail}")
+        line = f"{label}: {text}{took}"
+        if counts:
+            line = f"[{self._done}/{self._total}] {line}; {self._tail()}"
+        self.say(line)
         self._update()
 
     def _tail(self) -> str:

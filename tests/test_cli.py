@@ -163,6 +163,9 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
         (['default_hooks={"spectra": {"type": "SpectraHook", "evry": 2}}'], "mean 'every'"),
         (["model.student.widht=3"], "widht"),
         (["model=3"], "model is a dict, got 3"),
+        (["visualizer=SegLocalVisualizer"], "visualizer is a dict, got 'SegLocalVisualizer'"),
+        (["custom_hooks=3"], "custom_hooks is a list of dicts, got 3"),
+        (["default_hooks=[]"], "default_hooks is a dict, got []"),
         (["train_cfg.max_iters=-3"], "train_cfg.max_iters is a whole number from 1 on, got -3"),
         (["train_cfg.val_interval=often"], "train_cfg.val_interval is a whole number"),
         (["optim_wrapper.optimizer.lr=-1"], "AdamW refuses its values in the config (Invalid lear"),
@@ -202,11 +205,27 @@ def test_a_run_that_bad_input_ended_at_its_start_may_be_started_anew(capsys):
 
 
 def test_missing_files_are_named(capsys, tmp_path):
-    line = refused(call(capsys, "train", "no.py", "--work-dir", "run"))
-    assert f"a config must be a file, got '{tmp_path / 'no.py'}'" in line
+    Path("student.py").touch()
+    line = refused(call(capsys, "train", "studnet.py", "--work-dir", "run"))
+    assert "a config must be a file, got 'studnet.py'; did you mean 'student.py'?" in line
     assert "no such checkpoint, got 'no.pth'" in refused(call(capsys, "test", CONFIG, "no.pth"))
     line = refused(call(capsys, "export", tmp_path / "no.pth", "--out", "x.pth"))
     assert f"no such checkpoint, got '{tmp_path / 'no.pth'}'" in line
+
+
+def test_a_missing_file_is_named_before_anything_heavy_is_loaded(tmp_path):
+    code = (
+        "import sys; from fourierkd.cli import run_command; from fourierkd.errors import *\n"
+        "for line in ('train no.py', 'export no.pth --out x', 'doctor no.py', 'bench no.py'):\n"
+        "    try: run_command(line.split())\n"
+        "    except FourierKDError as error: print(error)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("got 'no.p") == 4
 
 
 def test_a_runs_checkpoint_away_from_its_run_needs_its_config(capsys, tmp_path):

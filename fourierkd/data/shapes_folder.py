@@ -103,10 +103,11 @@ def _make_whole(place: Path, spec: ShapesSpec, *, verify: bool = True, force: bo
 
 
 def _differences(place: Path, spec: ShapesSpec) -> str:
-    """``size is 400, not 60, ...``: parameters of the folder that ``spec`` has otherwise."""
+    """``size is 400, not 60, ...``: parameters that ``spec`` has otherwise, the first three."""
     there, here = _manifest(place)["parameters"], _parameters(spec)
     names = [name for name in here | there if there.get(name) != here.get(name)]
-    return ", ".join(f"{name} is {there.get(name)}, not {here.get(name)}" for name in names)
+    words = [f"{name} is {there.get(name)}, not {here.get(name)}" for name in names]
+    return ", ".join(words[:3] + ([f"and {len(words) - 3} more"] if len(words) > 3 else []))
 
 
 def _manifest(place: Path) -> Manifest:

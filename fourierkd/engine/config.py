@@ -108,11 +108,11 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     if values.get("student_norm") is not None and "student" in (values.get("model") or {}):
         student = resolve_model(values["model"]["student"])
         values["model"]["student"] = with_student_norm(student, values["student_norm"])
-    losses = (values.get("model") or {}).get("losses")
+    model = values.get("model")  # whatever a user wrote; what is wrong with it is said later
+    losses = model.get("losses") if isinstance(model, dict) else None
     if isinstance(losses, dict):
         values["model"]["losses"] = {k: v for k, v in losses.items() if v is not None}
-    hooks = values.get("default_hooks") or {}
-    for part in (values.get("visualizer"), *hooks.values(), *(values.get("custom_hooks") or ())):
+    for part in _parts(values):
         if isinstance(part, dict) and part.get("type") in PACKAGE_TYPES:
             part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
     _scope_children(values)
@@ -242,6 +242,20 @@ def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dic
                     fix=f"{near(key, KNOWN_KEYS)} (a variable of your own starts with '_')",
                 )
     return {key: value for key, value in values.items() if key in KNOWN_KEYS}
+
+
+def _parts(values: Mapping[str, Any]) -> list[Any]:
+    """The visualizer and the hooks; ConfigError where they are no such thing."""
+    for key, kind, words in (
+        ("visualizer", dict, "a dict"),
+        ("default_hooks", dict, "a dict"),
+        ("custom_hooks", list | tuple, "a list of dicts"),
+    ):
+        value = values.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{key} is {words}", value=value, fix="correct it")
+    hooks = (values.get("default_hooks") or {}).values()
+    return [values.get("visualizer"), *hooks, *(values.get("custom_hooks") or [])]
 
 
 def _fill(value: Any, data_root: str | None) -> Any:

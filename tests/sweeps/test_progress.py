@@ -9,6 +9,7 @@ from sweeps.progress import Display, length, share_done
 def test_a_log_gets_plain_lines():
     file = io.StringIO()
     with Display("mIoU", "maximize", Console(file=file, soft_wrap=True)) as display:
+        display.ended("teacher", "val mIoU 78", seconds=40.0, counts=False)
         display.plan(4, 1)
         display.started("trial_001")
         display.best(31.25, "trial_001")
@@ -16,6 +17,7 @@ def test_a_log_gets_plain_lines():
         display.ended("trial_002", "FAIL ([Errno 28] full); log: /w/run.log", seconds=30.0)
     lines = file.getvalue().splitlines()
     assert lines == [
+        "teacher: val mIoU 78, 40 s",
         "[2/4] trial_001: val mIoU 31.25, 30 s; best trial: val mIoU 31.25 (trial_001), "
         "about 1 min 00 s left",
         "[3/4] trial_002: FAIL ([Errno 28] full); log: /w/run.log, 30 s; best trial: val mIoU "
