@@ -1,0 +1,43 @@
+"""The tool that tells whether a study says the same under other conditions."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fourierkd.spectral.masks import AllPass, BandPass, HighPass, LowPass
+
+TOOL = runpy.run_path(str(Path(__file__).resolve().parents[1] / "tools/verdicts.py"))
+HIGH = HighPass(0.5)
+
+
+@pytest.mark.parametrize(
+    ("mask", "nuisance", "expected"),
+    [
+        (LowPass(0.5), HIGH, (1.0, 0.0)),
+        (LowPass(0.25), HIGH, (0.5, 0.0)),
+        (LowPass(0.75), HIGH, (1.0, 0.5)),
+        (AllPass(), HIGH, (1.0, 1.0)),
+        (BandPass(0.25, 0.75, 0.0), HIGH, (0.5, 0.5)),
+        (HighPass(0.25), LowPass(0.25), (1.0, 0.0)),
+        (LowPass(0.5), LowPass(0.25), (1 / 3, 1.0)),
+    ],
+)
+def test_what_a_mask_lets_pass(mask, nuisance, expected):
+    assert TOOL["passed"](mask, nuisance) == pytest.approx(expected, abs=0.03)  # soft edges
+
+
+def test_variables_are_set_for_a_while(monkeypatch):
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    with TOOL["changed"]({"MKL_CBWR": "COMPATIBLE"}):
+        assert os.environ["MKL_CBWR"] == "COMPATIBLE"
+    assert "MKL_CBWR" not in os.environ
+
+
+def test_markdown():
+    table = pd.DataFrame([{"a": 1, "b": "x"}, {"a": 2}])
+    assert TOOL["markdown"](table) == "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 |  |"

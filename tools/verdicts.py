@@ -1,0 +1,199 @@
+"""Does a study say the same under other conditions? In flow studies, out flow tables in Markdown.
+
+    python tools/verdicts.py configs/studies/shapes_low.py --seeds 0 1 2 3 4 --all-pass
+    python tools/verdicts.py configs/studies/shapes_low.py --conditions usual threads teacher mkl
+
+Each study is run (or continued, or read where it is finished) in a folder of its own. The first
+table has one row a study: what was chosen, how much of the nuisance's band and of the rest it lets
+pass, and the scores on fresh seeds. The second has the verdicts of every method against the student
+alone and of the tuned one against every other, with the number of studies that say each.
+``--all-pass`` also tunes PKD and plain L2 with as many trials: the tuned method has to beat the
+better of the two, paired by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))
+
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+
+from fourierkd.analysis import compare, load_results, paired_difference  # noqa: E402
+from fourierkd.analysis.results import metric_values  # noqa: E402
+from fourierkd.analysis.selection import tuned_method  # noqa: E402
+from fourierkd.engine.config import load_config  # noqa: E402
+from fourierkd.errors import exit_on_error  # noqa: E402
+from fourierkd.run_dir import RunDir  # noqa: E402
+from fourierkd.spectral.masks import Mask, build_mask, describe  # noqa: E402
+from sweeps.coordinator import run_study  # noqa: E402
+from sweeps.presets import LOSS  # noqa: E402
+from sweeps.study import StudyConfig, load_study, parse_overrides  # noqa: E402
+
+ALL_PASS = ("pkd", "feature_l2")
+# What differs from the usual study: its keys, and variables of the environment.
+CONDITIONS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "usual": ({}, {}),
+    "threads": ({"jobs": 1, "trial_jobs": 1}, {}),  # one run at once has all cores
+    "teacher": ({"teacher.seed": 1}, {}),
+    "mkl": ({}, {"MKL_CBWR": "COMPATIBLE"}),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is asked for and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path, help="a study config")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="study seeds")
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=["usual"])
+    parser.add_argument("--all-pass", action="store_true", help="tune PKD and plain L2 too")
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/verdicts"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="overrides")
+    args = parser.parse_args(arguments)
+    rows, verdicts = [], Counter[tuple[str, str, str]]()
+    for condition in args.conditions:
+        for seed in args.seeds:
+            keys, environment = CONDITIONS[condition]
+            overrides = {**parse_overrides(args.overrides), **keys, "seed": seed}
+            study = load_study(args.config, overrides)
+            folder = args.work_dir / study.name / f"{condition}_seed{seed}"
+            with changed(environment):
+                table = finished(study, folder)
+                row = {"condition": condition, "seed": seed, **chosen(study, table, folder)}
+                row |= scores(study, table)
+                if args.all_pass:
+                    row |= against_all_pass(study, table, args.config, overrides, folder)
+            rows.append(row)
+            verdicts.update(found_verdicts(study, table))
+            print(f"\n{len(rows)} studies\n\n{markdown(pd.DataFrame(rows))}\n")
+    counted = pd.DataFrame(
+        [(*key, f"{count} of {len(rows)}") for key, count in sorted(verdicts.items())],
+        columns=["method", "verdict", "against", "studies"],
+    )
+    print(markdown(counted))
+
+
+def finished(study: StudyConfig, folder: Path) -> pd.DataFrame:
+    """The results of a study, which is run where it is not finished."""
+    run_study(study, folder, command=f"tools/verdicts.py: {folder}")
+    return load_results(folder)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table with its columns in a row above."""
+    lines = [list(table.columns), ["---"] * len(table.columns)]
+    lines += [["" if pd.isna(v) else str(v) for v in row] for row in table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@contextmanager
+def changed(environment: dict[str, str]) -> Iterator[None]:
+    """Have variables set, for the training server to inherit."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """What the search chose, and the shares of the true and the nuisance's band that it passes."""
+    method = tuned_method(table, metric=study.metric, direction=study.direction)
+    finals = table[(table["phase"] == "final") & (table["method"] == method)]
+    request = RunDir(folder / finals["run_dir"].iloc[0]).read_request()
+    loss = load_config(request["config"], request["options"]).model.losses.fourier.loss
+    mask = build_mask(loss.get("mask"))
+    kind, *numbers = describe(mask).values()
+    facts = {"tuned": loss["type"], "mask": " ".join([kind, *(f"{n:.2g}" for n in numbers)])}
+    nuisance = load_config(study.config, study.options).model.teacher.get("nuisance")
+    if nuisance is None:
+        return facts
+    true, false = passed(mask, build_mask(nuisance["mask"]))
+    found = "yes" if true > 0 and false < 0.5 else "no"
+    return {**facts, "true band": f"{true:.0%}", "nuisance": f"{false:.0%}", "found": found}
+
+
+def passed(mask: Mask, nuisance: Mask) -> tuple[float, float]:
+    """Shares of the frequencies outside and inside of the nuisance's band that a mask lets pass.
+
+    Over radial frequencies from 0 to Nyquist; a weight above half its largest lets pass.
+    """
+    radius = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    open_, inside = (
+        weights > weights.max() / 2
+        for weights in (m.raw(torch.zeros_like(radius), radius) for m in (mask, nuisance))
+    )
+    return float(open_[~inside].double().mean()), float(open_[inside].double().mean())
+
+
+def scores(study: StudyConfig, table: pd.DataFrame) -> dict[str, str]:
+    """Mean and standard deviation over final seeds, by method."""
+    finals = table[table["phase"] == "final"]
+    values = metric_values(finals, study.metric).groupby(finals["method"])
+    return {
+        str(name): f"{group.mean():.3g} ± {group.std():.2g}"
+        for name, group in sorted(values, key=lambda pair: -pair[1].mean())
+    }
+
+
+def found_verdicts(study: StudyConfig, table: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """(method, verdict, against): all against the student alone, the tuned against all others."""
+    common = {"metric": study.metric, "direction": study.direction}
+    tuned = tuned_method(table, **common)
+    methods = list(table.loc[table["phase"] == "final", "method"].unique())
+    for baseline in methods:
+        for row in compare(table, baseline=baseline, **common).to_dict("records"):
+            name = "tuned" if row["method"] == tuned else row["method"]
+            if row["method"] != baseline and (baseline == study.baseline or name == "tuned"):
+                yield name, row["verdict"], baseline
+
+
+def against_all_pass(
+    study: StudyConfig,
+    table: pd.DataFrame,
+    config: Path,
+    overrides: dict[str, Any],
+    folder: Path,
+) -> dict[str, str]:
+    """The tuned method minus the better of the all-pass losses, each tuned with as many trials."""
+    results = {}
+    for name in ALL_PASS:
+        family = study.space[LOSS].values["feature_l2"]
+        normalize = study.arms[name][LOSS]["normalize"]
+        alone = {study.baseline: study.arms[study.baseline], name: study.arms[name]}
+        changes = {
+            "space": {**study.space, LOSS: {**family, "normalize": normalize}},
+            "arms": alone,
+            "reference_arms": {},
+        }
+        other = load_study(config, {**overrides, **changes})
+        results[name] = by_seed(other, finished(other, folder.with_name(f"{folder.name}_{name}")))
+    best = max(results, key=lambda name: results[name].mean())
+    gain = paired_difference(by_seed(study, table), results[best])
+    return {
+        **{f"tuned {name}": f"{v.mean():.3g} ± {v.std():.2g}" for name, v in results.items()},
+        "gain": f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]",
+    }
+
+
+def by_seed(study: StudyConfig, table: pd.DataFrame) -> pd.Series:
+    """Scores of the tuned method by final seed."""
+    method = tuned_method(table, metric=study.metric, direction=study.direction)
+    finals = table[(table["phase"] == "final") & (table["method"] == method)]
+    values: pd.Series = metric_values(finals, study.metric).set_axis(finals["seed"])
+    return values if study.direction == "maximize" else -values
+
+
+if __name__ == "__main__":
+    exit_on_error("tools/verdicts.py", main)
