@@ -110,14 +110,14 @@ methods because a seed means the same data order and initial weights in all of t
 paired by seed. Each verdict stands alone, with no correction for the number of methods.</p>
 {% if matrix %}
 <h3>Every pair: mean paired difference in {{ metric }}, row minus column</h3>
-<table>
+<div class="wrap"><table>
 <thead><tr><th></th>{% for name in matrix[0].names %}<th class="n">{{ name }}</th>{% endfor %}</tr>
 </thead><tbody>
 {% for row in matrix %}<tr><td>{{ row.method }}</td>{% for cell in row.cells %}<td class="n">
 {%- if cell %}<span class="tag {{ cell.verdict|replace(' ', '-') }}">{{ cell.mean }}</span>
 <span class="soft">{{ cell.limits }}</span>{% else %}<span class="soft">–</span>{% endif %}</td>
 {%- endfor %}</tr>
-{% endfor %}</tbody></table>
+{% endfor %}</tbody></table></div>
 {% endif %}
 {% else %}<p>{{ no_comparison }}</p>
 {% endif %}
