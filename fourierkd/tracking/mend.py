@@ -38,7 +38,11 @@ def mend(runs: Iterable[RunDir]) -> None:
 def literals(path: Path) -> dict[str, Any]:
     """A resolved config's ``key = value`` lines, not run; what is no literal is left out."""
     values = {}
-    for node in ast.parse(path.read_text()).body:
+    try:
+        lines = ast.parse(path.read_text()).body
+    except SyntaxError:  # damaged: the run is sent without it
+        return {}
+    for node in lines:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             with suppress(ValueError):
                 values[node.targets[0].id] = ast.literal_eval(node.value)

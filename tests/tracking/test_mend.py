@@ -68,3 +68,5 @@ def test_a_config_is_read_and_not_run(tmp_path: Path) -> None:
     path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\na = float('inf')\nb = (1, None)\n")
     assert literals(path) == {"b": (1, None)}
     assert not (tmp_path / "ran").exists()
+    path.write_text("a = (")
+    assert literals(path) == {}
