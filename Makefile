@@ -6,6 +6,13 @@ STAMPS := $(VENV)/stamps
 LOG    := $(VENV)/setup.log
 ARGS   ?=
 SHELL  := /bin/bash
+
+# By these the libraries add up in another order: threads, and the instructions of MKL, PyTorch and oneDNN. Commas: at once.
+OLDEST    := OMP_NUM_THREADS=3,MKL_CBWR=COMPATIBLE,ATEN_CPU_CAPABILITY=default,ONEDNN_MAX_CPU_ISA=SSE41
+VARIANTS  := OMP_NUM_THREADS=1 OMP_NUM_THREADS=2 OMP_NUM_THREADS=3 MKL_CBWR=COMPATIBLE \
+             ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(OLDEST)
+NUMERICAL := tests/test_variants.py tests/spectral tests/losses tests/distill tests/doctor \
+             $(addprefix tests/engine/test_,run.py switches.py ranks.py spectra_hook.py teacher_maps_hook.py)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # $(call step,what it does,command): one line for the reader, the rest into the log; the log's end when it fails
@@ -16,10 +23,10 @@ define step
 @touch $@
 endef
 
-.PHONY: help setup study test test-all soak lint format bench clean
+.PHONY: help setup study test test-variants test-all soak lint format bench clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMPS)/package  ## everything into .venv, mmcv's operators included (about 4 minutes the first time)
 
@@ -28,6 +35,13 @@ study: setup  ## tune the default distillation and write its report; ARGS="--tri
 
 test: setup  ## the tests, under 12 minutes on two cores; ARGS="-k fourier" passes options on
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-variants: setup  ## the numerical tests with 1 to 3 threads and as older processors compute
+	@failed=; for variant in $(VARIANTS); do \
+	  echo "variant $$variant"; \
+	  env OMP_WAIT_POLICY=PASSIVE $${variant//,/ } $(BIN)/python -m pytest $(NUMERICAL) $(ARGS) || failed="$$failed $$variant"; \
+	done; \
+	if [ "$$failed" ]; then echo "red:$$failed" >&2; exit 1; fi
 
 test-all: setup  ## the slow tests too
 	@$(BIN)/python -m pytest -m "not soak" $(ARGS)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
 @pytest.fixture
-def one_thread():
-    """Tiny tensors: threads only wait for each other, above all on a busy machine."""
+def few_threads():
+    """As OMP_NUM_THREADS says, else one: with tiny tensors they only wait for each other."""
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     yield
     torch.set_num_threads(threads)
 

@@ -45,7 +45,7 @@ TRAIN, TUNE, VAL = 3, 2, 2  # images: trained on, the last ones of train/, and i
 SUBSETS = {"train_dataloader.dataset.indices": TRAIN, "val_dataloader.dataset.indices": -TUNE}
 
 
-pytestmark = pytest.mark.usefixtures("one_thread", "own_scope")
+pytestmark = pytest.mark.usefixtures("few_threads", "own_scope")
 
 
 def make_camvid(root: Path) -> None:

@@ -62,7 +62,7 @@ SEGMENTATION = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("one_thread", "own_scope")
+pytestmark = pytest.mark.usefixtures("few_threads", "own_scope")
 
 
 def make_coco(root: Path) -> None:

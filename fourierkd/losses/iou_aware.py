@@ -41,8 +41,9 @@ def aligned_iou(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union of boxes pair by pair: (P, 4) and (P, 4) in pixels -> (P,) in [0, 1].
 
     >>> import torch
-    >>> aligned_iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 0, 3, 2]])).item()
-    0.3333333432674408
+    >>> iou = aligned_iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 0, 3, 2]]))
+    >>> f"{iou.item():.6f}"
+    '0.333333'
     """
     sides = torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])
     overlap = sides.clamp_min(0).prod(1)
@@ -111,8 +112,10 @@ def varifocal_loss(
         Zhang, Wang, Dayoub, Sünderhauf, "VarifocalNet", CVPR 2021, eq. 2.
 
     >>> import torch
-    >>> varifocal_loss(torch.zeros(1, 1), torch.tensor([0]), torch.ones(1, 1), torch.ones(1)).item()
-    0.6931471824645996
+    >>> logits, positives = torch.zeros(1, 1), torch.tensor([0])
+    >>> loss = varifocal_loss(logits, positives, torch.ones(1, 1), torch.ones(1))
+    >>> f"{loss.item():.6f}"
+    '0.693147'
     """
     target = target.detach()
     rest = weights.index_fill(0, positives, 0.0)

@@ -29,8 +29,8 @@ def riemann_sphere(
         IEEE Signal Processing Letters 2024, doi 10.1109/LSP.2024.3515795.
 
     >>> import torch
-    >>> [x.item() for x in riemann_sphere(torch.tensor(3.0), torch.tensor(0.0))]
-    [0.6000000238418579, 0.0, 0.800000011920929]
+    >>> [f"{x:.6f}" for x in riemann_sphere(torch.tensor(3.0), torch.tensor(0.0))]
+    ['0.600000', '0.000000', '0.800000']
     """
     power = real.square() + imag.square()
     inverse = 1.0 / (power + radius**2)

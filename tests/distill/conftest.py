@@ -18,8 +18,12 @@ PIXELS = {"mean": [120.0] * 3, "std": [60.0] * 3, "bgr_to_rgb": True}
 
 @pytest.fixture(autouse=True, scope="session")
 def _registered() -> None:
-    torch.set_num_threads(1)
     register_all(["mmseg", "mmdet"])
+
+
+@pytest.fixture(autouse=True)
+def _few_threads(few_threads: None) -> None:
+    """In every test of this folder."""
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ for folder in (HERE, TOY):  # configs name the toys, as they would a user's own 
 
 
 @pytest.fixture(autouse=True)
-def _own_state(one_thread, own_scope):
+def _own_state(few_threads, own_scope):
     """In every test of this folder."""
 
 

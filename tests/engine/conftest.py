@@ -24,7 +24,7 @@ TEACHER = {
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(one_thread):
+def _few_threads(few_threads):
     """In every test of this folder."""
 
 

@@ -2,5 +2,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(one_thread):
+def _few_threads(few_threads):
     """In every test of this folder."""
