@@ -82,6 +82,7 @@ def composes(loss: nn.Module, connector: nn.Module) -> bool:
     """Whether ``loss`` can take its first convolution and ``connector`` together, as one."""
     return (
         isinstance(loss, FourierLoss)
+        and loss.predictor is not None
         and type(connector) is nn.Conv2d
         and connector.kernel_size == connector.stride == (1, 1)
         and connector.padding == (0, 0)

@@ -102,7 +102,8 @@ def load_fourier_losses(model: nn.Module, state: Mapping[str, Tensor]) -> dict[s
     Raises:
         CheckpointError: no FourierLoss in ``state``, not as many as the model has, or of other
             widths.
-        ConfigError: a loss of the model is not ``compat="paper_code"``.
+        ConfigError: a loss of the model is not ``compat="paper_code"``, or lacks a part that has
+            parameters.
     """
     ours = _modules(model, "losses", FourierLoss)
     theirs = fourier_parameters(state)
@@ -118,6 +119,15 @@ def load_fourier_losses(model: nn.Module, state: Mapping[str, Tensor]) -> dict[s
                 f"official parameters need compat='paper_code' in the loss of {name}",
                 value=module.compat,
                 fix="set it, or train the default from its own start",
+            )
+        if module.predictor is None or module.atfm is None:
+            raise ConfigError(
+                f"official parameters need the predictor and the fusion in the loss of {name}",
+                value={
+                    "predictor": module.predictor is not None,
+                    "fusion": module.atfm is not None,
+                },
+                fix="set predictor=True and fusion=True",
             )
     pairs = dict(zip(theirs, ours, strict=True))
     for official, own in pairs.items():

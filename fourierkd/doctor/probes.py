@@ -152,7 +152,7 @@ def check_bands(
 
     Balanced: the bands below and above half of Nyquist contribute equally. The radius says which
     amplitudes count, and small amplitudes are those of high frequencies; so a larger radius moves
-    the loss towards low frequencies.
+    the loss towards low frequencies. A loss without a sphere has no radius to propose.
     """
     lines, facts, lopsided, proposals = [], {}, False, []
     for name, pairs in maps.items():
@@ -171,11 +171,13 @@ def check_bands(
                 "sphere_radius": module.sphere_radius,
                 "balancing_radius": radius,
             }
-            lines.append(
-                f"{key}: {' | '.join(_share(share) for share in shares)} %, "
-                f"radius {number(module.sphere_radius)}, "
-                + ("none balances" if radius is None else f"{number(radius)} balances")
-            )
+            line = f"{key}: {' | '.join(_share(share) for share in shares)} %, "
+            if module.sphere_radius is None:
+                line += "no sphere"
+            else:
+                line += f"radius {number(module.sphere_radius)}, "
+                line += "none balances" if radius is None else f"{number(radius)} balances"
+            lines.append(line)
             judged = min(own[0].shape[2:]) >= SMALLEST
             if judged and not BALANCED[0] <= low <= BALANCED[1]:
                 lopsided = True
@@ -247,23 +249,27 @@ def band_shares(
 def balancing_radius(loss: FourierLoss, pair: tuple[Tensor, Tensor], *, seed: int) -> float | None:
     """The sphere radius nearest to the present one at which low and high half are equal.
 
-    Looked for over three decades up and down; None where no such radius lies there.
+    Looked for over three decades up and down; None where no such radius lies there, or the loss has
+    no sphere.
     """
+    own = loss.sphere_radius
+    if own is None:
+        return None
 
     def excess(log_factor: float) -> float:
         trial = copy.copy(loss)
-        trial.sphere_radius = loss.sphere_radius * 10**log_factor
+        trial.sphere_radius = own * 10**log_factor
         return band_shares(trial, pair, (0.0, MIDDLE, 1.0), seed=seed)[0] - 0.5
 
     here = excess(0.0)
     if here == 0:
-        return loss.sphere_radius
+        return own
     # a larger radius favours low frequencies, as a rule: look there first
     for direction in (1, -1) if here < 0 else (-1, 1):
         for step in range(2 * DECADES):
             near, far = direction * step / 2, direction * (step + 1) / 2
             if (excess(far) < 0) != (here < 0):
-                return float(loss.sphere_radius * 10 ** _bisect(excess, near, far, below=here < 0))
+                return float(own * 10 ** _bisect(excess, near, far, below=here < 0))
     return None
 
 

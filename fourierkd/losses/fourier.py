@@ -7,29 +7,40 @@ parameters, matches levels and sizes, and calls it. The spectral part lies in
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from fourierkd.errors import ConfigError, near
 from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
 from fourierkd.spectral.distance import spectral_distance
+from fourierkd.spectral.half import half_noise
 from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
 
 COMPAT = ("fixed", "paper_code")
 Conv1x1 = tuple[Tensor, Tensor]  # weight (C, C), bias (C,)
 
 
+class Fusion(NamedTuple):
+    """Parameters of the amplitude fusion: a 1x1 convolution per side, and a logit per channel."""
+
+    student_conv: Conv1x1
+    teacher_conv: Conv1x1
+    mix_logit: Tensor  # (C,)
+
+
 def fourier_loss(
     student: Tensor,
     teacher: Tensor,
     *,
-    predictor: Conv1x1,
-    student_conv: Conv1x1,
-    teacher_conv: Conv1x1,
-    mix_logit: Tensor,
+    predictor: Conv1x1 | None,
+    fusion: Fusion | None,
     mask: Mask | None = None,
-    sphere_radius: float = 1.0,
+    sphere_radius: float | None = 1.0,
     noise: bool = True,
+    similarity: bool = True,
+    normalize: bool = True,
     compat: str = "fixed",
     detach_similarity: bool = False,
     sync_stats: bool = False,
@@ -39,41 +50,52 @@ def fourier_loss(
 
     .. math::
 
-        w_{nc} &= 1 - \cos(f_S[n,c], f_T[n,c]), \qquad f_S' = \mathrm{Conv}_{pred}(f_S) \\
+        w_{nc} &= 1 - \cos(f_S[n,c], f_T[n,c]) && \text{similarity} \\
+        f_S' &= \mathrm{Conv}_{pred}(f_S) && \text{predictor} \\
         A, P &= |F|, \arg F, \quad F = \mathrm{FFT2}(\cdot, \mathrm{ortho}) \\
-        A_f &= a\,\mathrm{Conv}_s(A_S') + (1 - a)\,\mathrm{Conv}_t(A_T), \quad a = \sigma(\ell) \\
-        X_S &= U A_f e^{i P_S'}, \qquad X_T = A_T e^{i P_T} \\
+        A_f &= a\,\mathrm{Conv}_s(A_S') + (1 - a)\,\mathrm{Conv}_t(A_T), \quad a = \sigma(\ell)
+            && \text{fusion} \\
+        X_S &= U A_f e^{i P_S'}, \qquad X_T = A_T e^{i P_T} && \text{noise} \\
+        R(X) &= (2 r \Re X, 2 r \Im X, |X|^2 - r^2) / (|X|^2 + r^2) && \text{sphere\_radius} \\
         L &= \tfrac12 \sum_k \mathrm{mean}\big(w\, m\, (BN(R^k(X_S)) - BN(R^k(X_T)))^2\big)
+            && \text{normalize}
 
-    l is ``mix_logit``, R the projection on the Riemann sphere (``riemann_sphere``), BN batch
-    normalisation per channel over (N, H, W) of the whole, unmasked spectrum (eps 1e-5, no affine,
-    no running state), m the mask. Computed on the half spectrum; U is drawn there from torch's
-    default generator of the device (fixed by the run's seed, saved with the random state of a
-    checkpoint) and equal at k and -k, so that X_S stays the spectrum of a real map. The published
-    code draws the full plane.
+    l is the fusion's ``mix_logit``, R the projection on the Riemann sphere (``riemann_sphere``), BN
+    batch normalisation per channel over (N, H, W) of the whole, unmasked spectrum (eps 1e-5, no
+    affine, no running state), m the mask. Each part can be left out by the argument named at the
+    right: w = 1; f_S' = f_S; A_f = A_S'; U = 1; R(X) = (Re X, Im X); BN(R) = R. With all of them
+    left out L is half of ``spectral_l2`` with this mask.
+
+    Computed on the half spectrum. U is drawn there from torch's default generator of the device
+    (fixed by the run's seed, saved with the random state of a checkpoint) and equal at k and -k, so
+    that X_S stays the spectrum of a real map.
 
     Args:
-        student: f_S, (N, C, H, W), real float32 or float64; N * H * W > 1.
+        student: f_S, (N, C, H, W), real float32 or float64; N * H * W > 1 where normalised.
         teacher: f_T, same shape and dtype; gets no gradient.
-        predictor: weight (C, C) and bias (C,) of Conv_pred.
-        student_conv: the same of Conv_s.
-        teacher_conv: the same of Conv_t.
-        mix_logit: (C,).
+        predictor: weight (C, C) and bias (C,) of Conv_pred; None for none.
+        fusion: Conv_s, Conv_t and l; None for none.
         mask: weights on the squared error per frequency, mean 1; None passes all.
-        sphere_radius: r > 0, in units of spectral amplitude.
+        sphere_radius: r > 0, in units of spectral amplitude; None for no sphere.
         noise: draw U uniform in [0, 1), else U = 1.
+        similarity: weight channels of images by w.
+        normalize: normalise every coordinate.
         compat: "fixed", or "paper_code": the published code shifts the spectrum by half of *every*
             axis, also of batch and channel, so that w, the convolutions and a act on the data of
-            another image and channel.
+            another image and channel; and it draws U over the full plane, (N, C, H, W), so that X_S
+            is not the spectrum of a real map. With U the statistics and time are those of the full
+            plane.
         detach_similarity: no gradient through w.
         sync_stats: BN's statistics over the batches of all ranks (``spectral_distance``), else over
             this process's own. Nothing else depends on the batch: w is per image.
         before: where f_S is itself a 1x1 convolution of a narrower map, that map (N, B, H, W) and
             the convolution, weight (C, B) and bias (C,). Two 1x1 convolutions in a row are one, so
-            the value is the same up to rounding; with B < C it takes fewer operations.
+            the value is the same up to rounding; with B < C it takes fewer operations. Of use to
+            the predictor alone.
 
     Returns:
-        Scalar, dimensionless.
+        Scalar, dimensionless where normalised or on the sphere, else in squared units of the
+        features.
 
     Raises:
         ConfigError: N * H * W is 1, so that there is no variance to normalise by.
@@ -84,55 +106,79 @@ def fourier_loss(
 
     >>> ramp = torch.arange(16.0).view(1, 1, 4, 4)
     >>> one = (torch.ones(1, 1), torch.zeros(1))
-    >>> loss = fourier_loss(ramp.mT, ramp, predictor=one, student_conv=one, teacher_conv=one,
-    ...                     mix_logit=torch.zeros(1), noise=False)
-    >>> f"{loss:.4f}"
+    >>> fusion = Fusion(one, one, mix_logit=torch.zeros(1))
+    >>> f"{fourier_loss(ramp.mT, ramp, predictor=one, fusion=fusion, noise=False):.4f}"
     '0.0432'
     """
     n, c, height, width = student.shape
-    if n * height * width < 2:
+    if normalize and n * height * width < 2:
         raise ConfigError(
             "batch statistics need more than one value per channel",
             value=tuple(student.shape),
             fix="use a larger batch or image, or leave this level out",
         )
-    tokens = cosine_distance(student, teacher)  # (N, C)
-    if detach_similarity:
-        tokens = tokens.detach()
-    predictor_weight, predictor_bias = predictor
-    student_weight, student_bias = student_conv
-    teacher_weight, teacher_bias = teacher_conv
-    a = mix_logit.sigmoid()
-    # one matrix product over the amplitudes of both: (C, 2C)
-    weight = torch.cat((a[:, None] * student_weight, (1 - a)[:, None] * teacher_weight), 1)
-    bias = a * student_bias + (1 - a) * teacher_bias
-    if compat == "paper_code":
-        # a rolled spectrum under fixed parameters is a fixed spectrum under parameters rolled back
-        weight = weight.view(c, 2, c).roll((-(c // 2), -(c // 2)), (0, 2)).view(c, 2 * c)
-        bias = bias.roll(-(c // 2))
-        tokens = tokens.roll((-(n // 2), -(c // 2)), (0, 1))
-    source = student
-    if before is not None and _composing_pays(student, before[0]):
-        source, (connector_weight, connector_bias) = before
-        predictor_bias = torch.addmv(predictor_bias, predictor_weight, connector_bias)
-        predictor_weight = predictor_weight @ connector_weight
-    predicted = torch.baddbmm(
-        predictor_bias[:, None], predictor_weight.expand(n, -1, -1), source.flatten(2)
-    ).view_as(student)
+    published = compat == "paper_code"
+    tokens = cosine_distance(student, teacher) if similarity else None  # (N, C)
+    if tokens is not None:
+        if detach_similarity:
+            tokens = tokens.detach()
+        if published:
+            tokens = tokens.roll((-(n // 2), -(c // 2)), (0, 1))
     weights = None
     if mask is not None and not isinstance(mask, AllPass):
         weights = mask_weights(mask, height, width, device=student.device, dtype=student.dtype)
     return spectral_distance(
-        predicted,
-        weight,
-        bias,
-        tokens,
+        _predict(student, predictor, before),
         teacher,
+        fusion=None if fusion is None else _fusion_product(fusion, published=published),
+        tokens=tokens,
+        noise=_draw(student, published=published) if noise else None,
         mask=weights,
         radius=sphere_radius,
-        noise=noise,
+        normalize=normalize,
         sync_stats=sync_stats,
     )
+
+
+def _predict(
+    student: Tensor, predictor: Conv1x1 | None, before: tuple[Tensor, Conv1x1] | None
+) -> Tensor:
+    """f_S', (N, C, H, W)."""
+    if predictor is None:
+        return student
+    weight, bias = predictor
+    source = student
+    if before is not None and _composing_pays(student, before[0]):
+        source, (connector_weight, connector_bias) = before
+        bias = torch.addmv(bias, weight, connector_bias)
+        weight = weight @ connector_weight
+    return torch.baddbmm(
+        bias[:, None], weight.expand(len(source), -1, -1), source.flatten(2)
+    ).view_as(student)
+
+
+def _fusion_product(fusion: Fusion, *, published: bool) -> tuple[Tensor, Tensor]:
+    """The fusion as one matrix product over the amplitudes of both sides: (C, 2C) and (C,)."""
+    student_weight, student_bias = fusion.student_conv
+    teacher_weight, teacher_bias = fusion.teacher_conv
+    a = fusion.mix_logit.sigmoid()
+    weight = torch.cat((a[:, None] * student_weight, (1 - a)[:, None] * teacher_weight), 1)
+    bias = a * student_bias + (1 - a) * teacher_bias
+    if published:
+        # a rolled spectrum under fixed parameters is a fixed spectrum under parameters rolled back
+        c = len(bias)
+        weight = weight.view(c, 2, c).roll((-(c // 2), -(c // 2)), (0, 2)).view(c, 2 * c)
+        bias = bias.roll(-(c // 2))
+    return weight, bias
+
+
+def _draw(student: Tensor, *, published: bool) -> Tensor:
+    """U: on the half spectrum, or as published on the full plane of the shifted one, put back."""
+    n, c, height, width = student.shape
+    if published:
+        drawn = torch.rand(student.shape, dtype=student.dtype, device=student.device)
+        return torch.fft.ifftshift(drawn)
+    return half_noise(student.new_empty(n, c, height, width // 2 + 1), width)
 
 
 def _composing_pays(student: Tensor, source: Tensor) -> bool:
@@ -163,6 +209,11 @@ class ATFM(nn.Module):
         self.teacher_conv = nn.Conv2d(in_channels, in_channels, 1)
         self.mix_logit = nn.Parameter(torch.zeros(in_channels))
 
+    def fusion(self, dtype: torch.dtype) -> Fusion:
+        """The parameters as ``fourier_loss`` takes them."""
+        convs = _conv1x1(self.student_conv, dtype), _conv1x1(self.teacher_conv, dtype)
+        return Fusion(*convs, self.mix_logit.to(dtype))
+
     def mix(self) -> Tensor:
         """a = sigmoid(mix_logit), (C,), detached: the student's share in the fused amplitude.
 
@@ -175,15 +226,20 @@ class FourierLoss(nn.Module):
     """``fourier_loss`` summed over levels, with one set of parameters shared by all levels.
 
     It adds 3 C (C + 1) + C parameters (197 632 more than the student at C = 256) that belong to the
-    loss and never to the exported student.
+    loss and never to the exported student: 2 C (C + 1) + C of the fusion, C (C + 1) of the
+    predictor. A part that is left out has none.
 
     Args:
         in_channels: C of every map, those of the teacher's tap.
         loss_weight: factor of the sum, finite, >= 0.
         resize_stu: where sizes differ, resize the student's map (bilinear), else the teacher's.
         mask: None, a mask, or its config ``dict(type=...)``.
-        sphere_radius: r > 0 of ``riemann_sphere``.
+        sphere_radius: r > 0 of ``riemann_sphere``; None for real and imaginary part as they are.
         noise: random amplitudes U, see ``fourier_loss``.
+        fusion: fuse the amplitudes of both sides (ATFM); else the student keeps its own.
+        predictor: a 1x1 convolution on the student's map.
+        similarity: weight channels of images by the cosine distance of the maps.
+        normalize: batch normalisation of every coordinate.
         compat: "fixed" or "paper_code".
         detach_similarity: no gradient through the weighting tokens.
         sync_stats: batch statistics over all ranks of a distributed run, as SyncBN takes them
@@ -200,8 +256,12 @@ class FourierLoss(nn.Module):
         *,
         resize_stu: bool = True,
         mask: Mask | MaskConfig | None = None,
-        sphere_radius: float = 1.0,
+        sphere_radius: float | None = 1.0,
         noise: bool = True,
+        fusion: bool = True,
+        predictor: bool = True,
+        similarity: bool = True,
+        normalize: bool = True,
         compat: str = "fixed",
         detach_similarity: bool = False,
         sync_stats: bool = False,
@@ -209,8 +269,12 @@ class FourierLoss(nn.Module):
         super().__init__()
         if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
             raise ConfigError("in_channels must be an integer >= 1", value=in_channels)
-        if check_weight(sphere_radius, "sphere_radius") == 0:
-            raise ConfigError("sphere_radius must be above 0", value=sphere_radius)
+        if sphere_radius is not None and check_weight(sphere_radius, "sphere_radius") == 0:
+            raise ConfigError(
+                "sphere_radius must be above 0",
+                value=sphere_radius,
+                fix="set sphere_radius=None for no sphere",
+            )
         if compat not in COMPAT:
             raise ConfigError(
                 f"compat must be one of {', '.join(COMPAT)}",
@@ -221,13 +285,17 @@ class FourierLoss(nn.Module):
         self.loss_weight = check_weight(loss_weight)
         self.resize_stu = check_switch(resize_stu, "resize_stu")
         self.mask = build_mask(mask)
-        self.sphere_radius = float(sphere_radius)
+        self.sphere_radius = None if sphere_radius is None else float(sphere_radius)
         self.noise = check_switch(noise, "noise")
+        self.similarity = check_switch(similarity, "similarity")
+        self.normalize = check_switch(normalize, "normalize")
         self.compat = compat
         self.detach_similarity = check_switch(detach_similarity, "detach_similarity")
         self.sync_stats = check_switch(sync_stats, "sync_stats")
-        self.predictor = nn.Conv2d(in_channels, in_channels, 1)
-        self.atfm = ATFM(in_channels)
+        self.predictor = (
+            nn.Conv2d(in_channels, in_channels, 1) if check_switch(predictor, "predictor") else None
+        )
+        self.atfm = ATFM(in_channels) if check_switch(fusion, "fusion") else None
 
     def forward(
         self, student: Maps, teacher: Maps, before: tuple[Tensor, nn.Conv2d] | None = None
@@ -252,13 +320,13 @@ class FourierLoss(nn.Module):
                 level = fourier_loss(
                     s,
                     t,
-                    predictor=_conv1x1(self.predictor, s.dtype),
-                    student_conv=_conv1x1(self.atfm.student_conv, s.dtype),
-                    teacher_conv=_conv1x1(self.atfm.teacher_conv, s.dtype),
-                    mix_logit=self.atfm.mix_logit.to(s.dtype),
+                    predictor=None if self.predictor is None else _conv1x1(self.predictor, s.dtype),
+                    fusion=None if self.atfm is None else self.atfm.fusion(s.dtype),
                     mask=self.mask,
                     sphere_radius=self.sphere_radius,
                     noise=self.noise,
+                    similarity=self.similarity,
+                    normalize=self.normalize,
                     compat=self.compat,
                     detach_similarity=self.detach_similarity,
                     sync_stats=self.sync_stats,
@@ -270,7 +338,8 @@ class FourierLoss(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"in_channels={self.in_channels}, loss_weight={self.loss_weight:g}, mask={self.mask}, "
-            f"sphere_radius={self.sphere_radius:g}, noise={self.noise}, compat={self.compat!r}"
+            f"sphere_radius={self.sphere_radius}, noise={self.noise}, "
+            f"similarity={self.similarity}, normalize={self.normalize}, compat={self.compat!r}"
         )
 
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
 from fourierkd.losses.spatial import feature_l2
-from fourierkd.spectral.distance import BN_EPS
+from fourierkd.spectral.coordinates import BN_EPS
 from fourierkd.spectral.half import half_spectrum, hermitian_weights, map_of_half_spectrum
 from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
 

@@ -1,11 +1,11 @@
 """The distance of the Fourier loss: in flow two maps and the fusion weights, out flows a scalar.
 
 One autograd function computes value and gradients together, channel block by channel block, in
-closed form and real arithmetic. Why not plain autograd: at (2, 256, 100, 168) in float32 on one
-thread, the part after the fusion took 0.60 s as whole-map autograd once the allocator was warm (1.8
-s the first time), 0.39 s as autograd on blocks that stay in cache, and 0.22 s as written here; and
-what is kept until the backward pass is four half maps and the predicted map instead of some thirty.
-Tests hold it to a full-spectrum reference.
+closed form and real arithmetic (``spectral.coordinates``). Why not plain autograd: at (2, 256, 100,
+168) in float32 on one thread, the part after the fusion took 0.60 s as whole-map autograd once the
+allocator was warm (1.8 s the first time), 0.39 s as autograd on blocks that stay in cache, and 0.22
+s in closed form; and what is kept until the backward pass is four half maps and the predicted map
+instead of some thirty. Tests hold it to a full-spectrum reference.
 """
 
 from __future__ import annotations
@@ -18,63 +18,65 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
+from fourierkd.spectral.coordinates import Rules, coordinate_distance
 from fourierkd.spectral.half import (
-    half_noise,
+    full_plane,
+    half_of_sums,
     half_spectrum,
     hermitian_weights,
     map_of_half_spectrum,
 )
-from fourierkd.spectral.sphere import riemann_sphere
 
-BN_EPS = 1e-5
 # Half-spectrum elements per block on the CPU: its temporaries then stay in cache. For (2, 256, 100,
 # 168) forward and backward took 0.76 s on one thread and 0.52 s on two with 2^20, 0.62 and 0.39 s
 # with 2^18, 0.65 and 0.56 s with 2^16.
 BLOCK_ELEMENTS = 1 << 18
 # An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
 ZERO_ROUNDINGS = 16
-# Imaginary parts cancel over conjugate pairs: the mean of this coordinate is 0.
-IMAGINARY = 1
 
 
 def spectral_distance(
     predicted: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    tokens: Tensor,
     teacher: Tensor,
     *,
+    fusion: tuple[Tensor, Tensor] | None = None,
+    tokens: Tensor | None = None,
+    noise: Tensor | None = None,
     mask: Tensor | None = None,
-    radius: float = 1.0,
-    noise: bool = False,
+    radius: float | None = 1.0,
+    normalize: bool = True,
     sync_stats: bool = False,
 ) -> Tensor:
-    r"""Token-weighted distance of two normalised spectra on the Riemann sphere.
+    r"""Distance of two spectra, coordinate by coordinate.
 
     .. math::
 
         A_f = M [A_S; A_T] + b, \quad X_S = U A_f e^{i P_S}, \quad X_T = F_T, \qquad
-        L = \tfrac12 \sum_{k=1}^{3} \operatorname{mean}_{n,c,\kappa}
+        L = \tfrac12 \sum_k \operatorname{mean}_{n,c,\kappa}
             w_{nc} \, m_\kappa \, (BN(R_S^k) - BN(R_T^k))^2
 
-    with A, P the amplitude and phase of the orthonormal spectrum F, R the Riemann sphere, BN the
-    batch normalisation of each channel over (N, H, W), biased variance, eps 1e-5, before the mask.
-    The mean is over the full spectrum, computed on the half spectrum with Hermitian weights.
+    with A, P the amplitude and phase of the orthonormal spectrum F, R the three coordinates on the
+    Riemann sphere, BN the batch normalisation of each channel over (N, H, W), biased variance, eps
+    1e-5, before the mask. The mean is over the full spectrum, computed on the half spectrum with
+    Hermitian weights. Left out: ``fusion``, A_f = A_S and so X_S = U F_S; ``radius``, R = (Re X, Im
+    X); ``normalize``, BN(R) = R. With all parts left out, L is half the mean of m |F_S - F_T|^2.
 
     The phase needs no angle: cos P = Re F / |F|, sin P = Im F / |F|. Where |F| is zero, or no
     larger than the rounding an FFT leaves of a zero (16 eps times the map's rms), P = 0 as angle(0)
     = 0, and neither amplitude nor phase passes a gradient to F. So gradients are finite at zero
-    features.
+    features. Without the fusion there is no phase: the gradient there is the usual one.
 
     Args:
         predicted: (N, C, H, W), real, the student after its predictor.
-        weight: M, (C, 2C), over the amplitudes of student and then teacher.
-        bias: b, (C,).
-        tokens: w, (N, C).
         teacher: (N, C, H, W), real; gets no gradient.
+        fusion: M, (C, 2C), over the amplitudes of student and then teacher, and b, (C,).
+        tokens: w, (N, C); None for ones.
+        noise: U, either on the half spectrum, (N, C, H, W//2 + 1), equal at k and -k so that X_S
+            stays the spectrum of a real map, or anything on the full plane, (N, C, H, W), which
+            takes nearly twice the time; None for ones.
         mask: m, (H, W//2 + 1), or None for ones.
-        radius: of the sphere, > 0, in units of spectral amplitude.
-        noise: whether U is uniform [0, 1) noise (``half_noise``) or 1.
+        radius: of the sphere, > 0, in units of spectral amplitude; None for no sphere.
+        normalize: whether every coordinate is batch-normalised.
         sync_stats: take BN's mean and variance over the batches of all ranks of torch.distributed's
             default group. Every rank must call it, with equally many channels. The gradient is then
             that of the *sum* of all ranks' distances, as each of them depends on this rank's maps;
@@ -82,276 +84,217 @@ def spectral_distance(
             the mean of the gradients: that of one process with all batches.
 
     Returns:
-        Scalar, dimensionless. Differentiable once, in the first four arguments.
+        Scalar, dimensionless where normalised or on the sphere, else in squared units of the
+        features. Differentiable once, in ``predicted``, ``fusion`` and ``tokens``.
     """
-    return _SpectralDistance.apply(
-        predicted, weight, bias, tokens, teacher, mask, radius, noise, sync_stats
-    )
+    weight, bias = (None, None) if fusion is None else fusion
+    options = (noise, mask, radius, normalize, sync_stats)
+    return _SpectralDistance.apply(predicted, weight, bias, tokens, teacher, *options)
 
 
 class _SpectralDistance(torch.autograd.Function):
-    """Forward leaves the gradients at A_f and P_S; backward takes them through fusion and FFT."""
+    """Forward leaves the gradients at A_f and P_S, or at X_S; backward takes them to the inputs."""
 
     @staticmethod
     def forward(
         ctx: Any,
         predicted: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        tokens: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        tokens: Tensor | None,
         teacher: Tensor,
+        noise: Tensor | None,
         mask: Tensor | None,
-        radius: float,
-        noise: bool,
+        radius: float | None,
+        normalize: bool,
         sync_stats: bool,
     ) -> Tensor:
         n, c, height, width = predicted.shape
         columns = width // 2 + 1
         shared = sync_stats and distributed.is_initialized() and distributed.get_world_size() > 1
         count = n * height * width
-        if shared:
+        if shared and normalize:
             total = torch.tensor(float(count), dtype=torch.float64, device=predicted.device)
             distributed.all_reduce(total)
             count = int(total)
-        amplitudes = predicted.new_empty(n, 2 * c, height, columns)  # student's, then teacher's
 
-        def transform(block: slice) -> None:
-            _write_amplitude(predicted[:, block], amplitudes[:, block])
-            _write_amplitude(teacher[:, block], amplitudes[:, _shift(block, c)])
+        amplitudes = None
+        first = predicted.new_empty(n, c, height, columns)  # A_f, then the gradient there
+        if weight is not None and bias is not None:
+            amplitudes = predicted.new_empty(n, 2 * c, height, columns)  # student's, then teacher's
+            _each(
+                lambda block: _write_amplitudes(predicted, teacher, amplitudes, block),
+                _channel_blocks(n, c, height * columns, predicted.is_cpu),
+            )
+            torch.baddbmm(
+                bias[:, None],
+                weight.expand(n, -1, -1),
+                amplitudes.flatten(2),
+                out=first.flatten(2),
+            )
+        second = torch.empty_like(first)
+        distances = predicted.new_empty(n, c)
+        scale = predicted.new_ones(n, c) if tokens is None else tokens
+        scale = scale / (2 * predicted.numel())
 
-        _each(transform, _channel_blocks(n, c, height * columns, predicted.is_cpu))
-        fused = torch.baddbmm(bias[:, None], weight.expand(n, -1, -1), amplitudes.flatten(2)).view(
-            n, c, height, columns
+        whole = noise is not None and noise.shape[-1] == width
+        rules = Rules(
+            columns=_columns(width, predicted, whole=whole),
+            mask=full_plane(mask, width) if whole and mask is not None else mask,
+            radius=radius,
+            normalize=normalize,
+            values=count,
+            hermitian=not whole,
+            shared=shared,
         )
-
-        factor = half_noise(fused, width) if noise else None
-        phase_gradient = torch.empty_like(fused)
-        distances = torch.empty_like(tokens)
-        token_scale = tokens / (2 * predicted.numel())
 
         def compare(block: slice) -> None:
             distances[:, block] = _block_distance(
-                fused[:, block],
-                phase_gradient[:, block],
-                amplitudes[:, block],
+                first[:, block],
+                second[:, block],
+                None if amplitudes is None else amplitudes[:, block],
                 predicted[:, block],
                 teacher[:, block],
-                token_scale[:, block],
-                mask,
-                radius,
-                None if factor is None else factor[:, block],
-                count,
-                shared,
+                scale[:, block],
+                None if noise is None else noise[:, block],
+                rules,
             )
 
         # ranks whose maps differ in size would cut blocks, and so collectives, of other sizes
-        blocked = predicted.is_cpu and not shared
-        _each(compare, _channel_blocks(n, c, height * columns, blocked))
-        fused_gradient = fused  # _block_distance replaced it
-        ctx.save_for_backward(
-            predicted, weight, amplitudes, fused_gradient, phase_gradient, distances
-        )
-        return (distances * token_scale).sum()
+        blocked = predicted.is_cpu and not (shared and normalize)
+        _each(compare, _channel_blocks(n, c, height * len(rules.columns), blocked))
+        ctx.save_for_backward(predicted, weight, amplitudes, first, second, distances)
+        return (distances * scale).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        predicted, weight, amplitudes, fused_gradient, phase_gradient, distances = ctx.saved_tensors
-        n, c, height, width = predicted.shape
-        columns = width // 2 + 1
-        per_output = fused_gradient.flatten(2)  # (N, C, H * columns)
+        predicted, weight, amplitudes, first, second, distances = ctx.saved_tensors
+        n, c, _, width = predicted.shape
         predicted_gradient = weight_gradient = bias_gradient = token_gradient = None
         with torch.autocast(predicted.device.type, enabled=False):
             if ctx.needs_input_grad[0]:
-                student_weight = weight[:, :c].t().expand(n, -1, -1)
-                amplitude_gradient = torch.bmm(student_weight, per_output).view_as(fused_gradient)
                 # an inverse transform counts a column as often as the full spectrum does
-                column_scale = grad / hermitian_weights(
-                    width, device=predicted.device, dtype=predicted.dtype
-                )
+                column_scale = grad / _columns(width, predicted, whole=False)
+                radial = first
+                if weight is not None:
+                    student_weight = weight[:, :c].t().expand(n, -1, -1)
+                    radial = torch.bmm(student_weight, first.flatten(2)).view_as(first)
                 predicted_gradient = torch.empty_like(predicted)
 
                 def transform(block: slice) -> None:
-                    spectrum = half_spectrum(predicted[:, block])
-                    inverse, _ = _inverse_amplitude(amplitudes[:, block], predicted[:, block])
-                    scale = inverse * column_scale
-                    # dF = F / |F| * (dA + i dP / |F|)
-                    radial = amplitude_gradient[:, block] * scale
-                    tangential = scale.mul_(inverse).mul_(phase_gradient[:, block])
-                    gradient = torch.complex(radial, tangential).mul_(spectrum)
-                    predicted_gradient[:, block] = map_of_half_spectrum(gradient, width)
+                    predicted_gradient[:, block] = _block_backward(
+                        radial[:, block],
+                        second[:, block],
+                        None if amplitudes is None else amplitudes[:, block],
+                        predicted[:, block],
+                        column_scale,
+                    )
 
-                _each(transform, _channel_blocks(n, c, height * columns, predicted.is_cpu))
+                blocks = _channel_blocks(n, c, first[0, 0].numel(), predicted.is_cpu)
+                _each(transform, blocks)
             if ctx.needs_input_grad[1]:
                 weight_gradient = torch.zeros_like(weight)
-                for output, amplitude in zip(per_output, amplitudes.flatten(2), strict=True):
+                for output, amplitude in zip(first.flatten(2), amplitudes.flatten(2), strict=True):
                     weight_gradient.addmm_(output, amplitude.t())
                 weight_gradient.mul_(grad)
             if ctx.needs_input_grad[2]:
-                bias_gradient = per_output.sum((0, 2)) * grad
+                bias_gradient = first.sum((0, 2, 3)) * grad
             if ctx.needs_input_grad[3]:
                 token_gradient = distances * (grad / (2 * predicted.numel()))
         gradients = (predicted_gradient, weight_gradient, bias_gradient, token_gradient)
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, None, None, None, None, None, None)
 
 
 def _block_distance(
-    fused: Tensor,
-    phase_gradient: Tensor,
-    amplitude: Tensor,
+    first: Tensor,
+    second: Tensor,
+    amplitude: Tensor | None,
     predicted: Tensor,
     teacher: Tensor,
-    token_scale: Tensor,
-    mask: Tensor | None,
-    radius: float,
-    factor: Tensor | None,
-    count: int,
-    shared: bool,
+    scale: Tensor,
+    noise: Tensor | None,
+    rules: Rules,
 ) -> Tensor:
     """Summed squared error per (image, channel) of one channel block, (N, c).
 
-    Overwrites ``fused`` by the gradient of ``token_scale * distance`` at A_f, and
-    ``phase_gradient`` by that at P_S. ``factor``: U, None for 1. ``count``: values of a channel in
-    the batch statistics; ``shared``: whether these are over all ranks.
+    With ``amplitude``, that of the student's map: overwrites ``first``, the fused amplitude A_f, by
+    the gradient of ``scale * distance`` there, and ``second`` by that at P_S. Without: both by the
+    gradient at real and imaginary part of the map's spectrum.
     """
     width = predicted.shape[-1]
-    columns = hermitian_weights(width, device=fused.device, dtype=fused.dtype)  # (W//2 + 1,)
-    spectrum = torch.view_as_real(half_spectrum(predicted))
-    inverse, zero = _inverse_amplitude(amplitude, predicted)
-    cosine = (spectrum[..., 0] * inverse).masked_fill_(zero, 1.0)
-    sine = spectrum[..., 1] * inverse
-
-    # The sphere in polar form: R = (k A cos P, k A sin P, k A^2 / r - 1), k = 2 r / (A^2 + r^2)
-    mixed = fused * factor if factor is not None else fused.clone()
-    k = mixed.square().add_(radius**2).reciprocal_().mul_(2 * radius)
-    across = k * mixed
-    height = mixed * across / radius  # third coordinate + 1: BN removes the constant
-    student = (across * cosine, across * sine, height.clone())
-    teacher_spectrum = torch.view_as_real(half_spectrum(teacher))
-    target = riemann_sphere(
-        teacher_spectrum[..., 0].contiguous(), teacher_spectrum[..., 1].contiguous(), radius=radius
-    )
-
-    distance = torch.zeros_like(token_scale)
-    statistics = _shared_statistics((*student, *target), columns, count) if shared else [None] * 6
-    outputs = []  # per axis: gradient at BN's output, the output, 1 / deviation
-    for axis, (ours, theirs) in enumerate(zip(student, target, strict=True)):
-        centred = axis != IMAGINARY
-        deviation = _standardise(ours, columns, count, centred, statistics[axis])
-        _standardise(theirs, columns, count, centred, statistics[3 + axis])
-        error = torch.sub(ours, theirs, out=theirs)
-        weighted = error * columns
-        if mask is not None:
-            weighted.mul_(mask)
-        distance += _dot(weighted, error)
-        outputs.append((weighted.mul_(2 * token_scale[..., None, None]), ours, deviation))
-    sums = torch.stack(  # (3, 2, c)
-        [_gradient_sums(g, y, axis != IMAGINARY) for axis, (g, y, _) in enumerate(outputs)]
-    )
-    if shared:
-        distributed.all_reduce(sums)
-    gradients = [
-        _standardise_backward(*output, columns, count, axis_sums, axis != IMAGINARY)
-        for axis, (output, axis_sums) in enumerate(zip(outputs, sums, strict=True))
-    ]
-
-    real, imag, up = gradients
-    torch.mul(imag, cosine, out=phase_gradient)
-    phase_gradient.addcmul_(real, sine, value=-1).mul_(across)
-    # d(k A)/dA = k (1 - h) and dh/dA = k (k A) for the height h = k A^2 / r
-    outward = real.mul_(cosine).addcmul_(imag, sine)
-    torch.sub(outward, height.mul_(outward), out=fused)
-    fused.addcmul_(up, across).mul_(k)
-    if factor is not None:
-        fused.mul_(factor)
+    real, imag = _parts(predicted)
+    if amplitude is not None:
+        inverse, zero = _inverse_amplitude(amplitude, predicted)
+        cosine = real.mul_(inverse).masked_fill_(zero, 1.0)
+        sine = imag.mul_(inverse)
+        real, imag = cosine * first, sine * first
+    target_real, target_imag = _parts(teacher)
+    if not rules.hermitian:
+        real, imag = full_plane(real, width), full_plane(imag, width, odd=True)
+        target_real, target_imag = (
+            full_plane(target_real, width),
+            full_plane(target_imag, width, odd=True),
+        )
+    if noise is not None:
+        real.mul_(noise)
+        imag.mul_(noise)
+    distance = coordinate_distance(real, imag, target_real, target_imag, scale, rules)
+    if noise is not None:
+        real.mul_(noise)
+        imag.mul_(noise)
+    if not rules.hermitian:
+        real, imag = half_of_sums(real), half_of_sums(imag, odd=True)
+    if amplitude is None:
+        first.copy_(real)
+        second.copy_(imag)
+    else:
+        torch.mul(imag, cosine, out=second).addcmul_(real, sine, value=-1).mul_(first)
+        torch.mul(real, cosine, out=first).addcmul_(imag, sine)
     return distance
 
 
-def _standardise(
-    x: Tensor,
-    columns: Tensor,
-    count: int,
-    centred: bool,
-    statistics: tuple[Tensor, Tensor] | None,
+def _block_backward(
+    first: Tensor,
+    second: Tensor,
+    amplitude: Tensor | None,
+    predicted: Tensor,
+    column_scale: Tensor,
 ) -> Tensor:
-    """Batch-normalise x (N, c, H, K) in place; returns 1 / sqrt(variance + eps), (c, 1, 1).
-
-    ``statistics``: mean and that inverse deviation, where they are known already.
-    """
-    if statistics is not None:
-        mean, deviation = statistics
-        x.sub_(mean)
-    else:
-        if centred:
-            x.sub_(_full_sum(x, columns).div_(count))
-        deviation = _full_sum(x.square(), columns).div_(count).add_(BN_EPS).rsqrt_()
-    x.mul_(deviation)
-    return deviation
-
-
-def _shared_statistics(
-    maps: tuple[Tensor, ...], columns: Tensor, count: int
-) -> list[tuple[Tensor, Tensor]]:
-    """Mean and 1 / sqrt(variance + eps) of each map over all ranks, (c, 1, 1) each.
-
-    Two passes, as one process takes them: two all_reduces for all maps together.
-    """
-    means = torch.stack([_full_sum(x, columns) for x in maps])  # (6, c, 1, 1)
-    distributed.all_reduce(means)
-    means.div_(count)
-    means[IMAGINARY::3] = 0.0
-    squares = torch.stack(
-        [_full_sum((x - mean).square(), columns) for x, mean in zip(maps, means, strict=True)]
-    )
-    distributed.all_reduce(squares)
-    return list(zip(means, squares.div_(count).add_(BN_EPS).rsqrt_(), strict=True))
+    """Gradient at ``predicted``, a channel block, from those at A_S and P_S, or at its spectrum."""
+    width = predicted.shape[-1]
+    if amplitude is None:
+        return map_of_half_spectrum(
+            torch.complex(first * column_scale, second * column_scale), width
+        )
+    inverse, _ = _inverse_amplitude(amplitude, predicted)
+    scale = inverse * column_scale
+    # dF = F / |F| * (dA + i dP / |F|)
+    radial = first * scale
+    tangential = scale.mul_(inverse).mul_(second)
+    gradient = torch.complex(radial, tangential).mul_(half_spectrum(predicted))
+    return map_of_half_spectrum(gradient, width)
 
 
-def _gradient_sums(gradient: Tensor, y: Tensor, centred: bool) -> Tensor:
-    """Sums over the batch of g * y and of g, (2, c): what BN's backward needs of all the batch.
-
-    The second is 0 where no mean was taken off.
-
-    ``gradient`` carries the Hermitian weights, so plain sums over it are sums over the full
-    spectrum.
-    """
-    along = _dot(gradient, y).sum(0)
-    return torch.stack((along, gradient.sum((0, 2, 3)) if centred else torch.zeros_like(along)))
+def _columns(width: int, like: Tensor, *, whole: bool) -> Tensor:
+    """How often the full spectrum has each column of the half, or of the whole plane."""
+    if whole:
+        return like.new_ones(width)
+    return hermitian_weights(width, device=like.device, dtype=like.dtype)
 
 
-def _standardise_backward(
-    gradient: Tensor,
-    y: Tensor,
-    deviation: Tensor,
-    columns: Tensor,
-    count: int,
-    sums: Tensor,
-    centred: bool,
-) -> Tensor:
-    """Gradient at the input of ``_standardise`` from that at its output y, in place.
-
-    ``sums``: ``_gradient_sums``, of all ranks where the statistics are.
-    """
-    along, mean = sums[:, :, None, None] * columns / count  # (c, 1, W//2 + 1) each
-    if centred:
-        gradient.sub_(mean)
-    return gradient.addcmul_(y, along, value=-1).mul_(deviation)
-
-
-def _full_sum(x: Tensor, columns: Tensor) -> Tensor:
-    """Sum over images and the full spectrum of x (N, c, H, W//2 + 1): (c, 1, 1)."""
-    return (x.sum((0, 2)) @ columns)[:, None, None]
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum over frequencies of a * b: (N, c, H, K), (N, c, H, K) -> (N, c)."""
-    return torch.linalg.vecdot(a.flatten(2), b.flatten(2))
-
-
-def _write_amplitude(feature: Tensor, out: Tensor) -> None:
-    """|F| of a map into ``out``; by hypot of the parts, as abs of complex takes thrice as long."""
+def _parts(feature: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of the half spectrum, each in memory of its own."""
     real, imag = torch.view_as_real(half_spectrum(feature)).unbind(-1)
-    torch.hypot(real.contiguous(), imag.contiguous(), out=out)
+    return real.contiguous(), imag.contiguous()
+
+
+def _write_amplitudes(predicted: Tensor, teacher: Tensor, out: Tensor, block: slice) -> None:
+    """|F| of both maps; by hypot of the parts, as abs of complex takes thrice as long."""
+    channels = predicted.shape[1]
+    torch.hypot(*_parts(predicted[:, block]), out=out[:, block])
+    theirs = slice(block.start + channels, block.stop + channels)
+    torch.hypot(*_parts(teacher[:, block]), out=out[:, theirs])
 
 
 def _inverse_amplitude(amplitude: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
@@ -388,7 +331,3 @@ def _each(function: Callable[[slice], None], blocks: list[slice]) -> None:
             list(pool.map(alone, blocks))
     finally:
         torch.set_num_threads(threads)  # the workers' 1 would be the default of later threads
-
-
-def _shift(block: slice, by: int) -> slice:
-    return slice(block.start + by, block.stop + by)

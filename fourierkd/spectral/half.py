@@ -49,6 +49,41 @@ def hermitian_weights(
     return weights
 
 
+def full_plane(half: Tensor, width: int, *, odd: bool = False) -> Tensor:
+    """From the half to the full spectrum, rows and columns in fftfreq order.
+
+    Args:
+        half: (..., H, W//2 + 1), real, equal at k and -k, or of the other sign there.
+        width: W of the full spectrum.
+        odd: of the other sign, as the imaginary part of a real map's spectrum is.
+
+    Returns:
+        (..., H, W).
+    """
+    mirrored = half[..., 1 : (width + 1) // 2].flip((-2, -1)).roll(1, -2)  # at (-ky, W - kx)
+    return torch.cat((half, -mirrored if odd else mirrored), -1)
+
+
+def half_of_sums(full: Tensor, *, odd: bool = False) -> Tensor:
+    """Transpose of ``full_plane``: the sum at k and -k, on the half spectrum.
+
+    Columns 0 and W/2 hold both members of a pair, so each of the two takes half of their sum: for a
+    gradient at something that is equal (or opposite) at k and -k, this is one that is so itself.
+
+    Args:
+        full: (..., H, W), real.
+        odd: the difference in place of the sum.
+
+    Returns:
+        (..., H, W//2 + 1).
+    """
+    width = full.shape[-1]
+    columns = width // 2 + 1
+    mirrored = full.flip((-2, -1)).roll((1, 1), (-2, -1))[..., :columns]
+    half = full[..., :columns] + (-mirrored if odd else mirrored)
+    return half.mul_(hermitian_weights(width, device=full.device, dtype=full.dtype) / 2)
+
+
 def half_noise(like: Tensor, width: int) -> Tensor:
     """Uniform [0, 1) noise on the half spectrum that keeps it that of a real map.
 

@@ -272,6 +272,14 @@ def test_a_fourier_loss_takes_its_predictor_and_a_plain_connector_as_one(psp, se
     assert flops[1] < flops[0]
 
 
+def test_without_a_predictor_a_connector_stays_by_itself(pair, seg_batch):
+    model = pair(loss={**FOURIER, "predictor": False, "noise": False}).train()
+    losses, _ = step(model, seg_batch())
+    losses["distill.fourier.loss"].backward()
+    assert model.connectors["fourier"][0].weight.grad.abs().sum() > 0
+    assert {name for name, _ in model.losses["fourier"][0].named_children()} == {"atfm"}
+
+
 def test_a_list_of_taps_is_summed_with_a_connector_each(psp, seg_batch):
     taps = ["backbone.layer2", "backbone.layer4"]
     losses = {"fourier": {"student_tap": taps, "teacher_tap": taps, "loss": FOURIER}}

@@ -169,6 +169,9 @@ def test_official_parameters_need_the_published_behaviour_and_equal_levels(psp):
 
     with pytest.raises(ConfigError, match=r"compat='paper_code'.*got 'fixed'"):
         load_fourier_losses(model(compat="fixed"), state(1, 64))
+    for part in ("fusion", "predictor"):
+        with pytest.raises(ConfigError, match=f"the predictor and the fusion.*'{part}': False"):
+            load_fourier_losses(model(**{part: False}), state(1, 64))
     with pytest.raises(CheckpointError, match=r"2 FourierLosses and the config 1 levels"):
         load_fourier_losses(model(), state(2, 64))
     with pytest.raises(CheckpointError, match=r"do not fit.*loss_0 -> a\.0.*\(32, 32, 1, 1\)"):

@@ -131,6 +131,19 @@ def test_lopsided_loss_is_told_the_radius():
     assert check_bands({"l2": [FeatureL2()]}, {"l2": [natural_maps()]}, seed=0).status == "skip"
 
 
+def test_a_loss_without_sphere_has_bands_and_no_radius():
+    parts = {"sphere_radius": None, "fusion": False, "predictor": False}
+    loss = FourierLoss(8, noise=False, mask=LowPass(0.4), **parts)
+    check = check_bands({"f": [loss]}, {"f": [natural_maps()]}, seed=0)
+    assert check.status == "warn"
+    assert "no sphere" in check.value
+    assert check.advice.endswith("choose a mask")
+    assert check.facts["f.0"]["balancing_radius"] is None
+    assert sum(check.facts["f.0"]["shares"]) == pytest.approx(1.0, rel=1e-4)
+    shortcut = check_shortcut({"f": [loss]}, {"f": [natural_maps()]}, steps=2, seed=0)
+    assert "no parameters of its own" in shortcut.value
+
+
 def test_maps_that_differ_in_size_are_compared_as_the_loss_does():
     student, teacher = natural_maps()
     small = nn.functional.avg_pool2d(student, 2)

@@ -35,6 +35,18 @@ def test_unused_parameters_are_named_and_the_switch_takes_them(make_run, group):
     assert run(run_dir, resume=False)["state"] == "complete"
 
 
+PARTS = {"fusion": False, "predictor": False, "similarity": False, "normalize": False}
+
+
+@pytest.mark.parametrize("parts", [{}, *({k: v} for k, v in PARTS.items()), PARTS], ids=str)
+def test_every_parameter_of_a_fourier_loss_has_a_gradient_whatever_is_left_out(
+    make_run, group, parts
+):
+    loss = {"type": "FourierLoss", "sphere_radius": None, **parts}
+    run_dir = make_run(options={**TEACHER, "model.losses.l2.loss": loss, "train_cfg.max_iters": 2})
+    assert run(run_dir, resume=False)["state"] == "complete"
+
+
 def test_nothing_of_a_distiller_is_unused_and_the_teacher_is_not_in_the_wrapper(make_run, group):
     from fourierkd.engine.config import load_config
     from fourierkd.engine.runner import KDRunner

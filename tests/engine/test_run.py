@@ -147,6 +147,18 @@ def test_training_rows_hold_losses_times_and_distillation_scalars(make_run):
     assert result["seconds"]["teacher"] > 0
 
 
+def test_a_fourier_loss_without_its_parts_trains_and_goes_on_from_its_checkpoint(make_run):
+    loss = {"type": "FourierLoss", "fusion": False, "predictor": False, "sphere_radius": None}
+    run_dir = make_run(options={**TEACHER, "model.losses.l2.loss": loss})
+    result = run(run_dir, resume=False)
+    assert result["parameters"]["losses"] == 4 * 6 + 6  # the connector
+    row = [r for r in run_dir.rows() if "train/loss" in r][-1]
+    assert {key for key in row if key.startswith("distill/")} == {"distill/l2/gradient_share"}
+    assert any("spectra/l2/gap_0-0.125" in r for r in run_dir.rows())
+    run_dir.result.unlink()
+    assert run(run_dir, resume=True)["best"] == result["best"]
+
+
 ONE_CYCLE = {
     "param_scheduler": {
         "type": "OneCycleLR",

@@ -13,41 +13,45 @@ def full_spectrum_loss(
     mask=None,
     noise=None,
     radius=1.0,
+    similarity=True,
+    normalize=True,
     rounded=lambda x: x,
 ):
-    """``loss``: a FourierLoss, for its parameters; mask: (H, W), in fftfreq order.
+    """``loss``: a FourierLoss, for the parameters that it has; mask: (H, W), in fftfreq order;
+    noise: (N, C, H, W), in the order of the (shifted) spectrum; radius: None for no sphere.
 
     ``rounded`` is applied to every (N, C, H, W) whose rounding errors a later step can magnify:
     maps before the transform, the fused amplitude, coordinates before the normalisation.
     """
     n, c = student.shape[:2]
-    tokens = 1 - F.cosine_similarity(student.flatten(2), teacher.flatten(2), dim=2)
+    tokens = torch.ones(n, c, dtype=student.dtype)
+    if similarity:
+        tokens = 1 - F.cosine_similarity(student.flatten(2), teacher.flatten(2), dim=2)
 
-    def polar(feature):
-        spectrum = torch.fft.fft2(feature, norm="ortho")
-        if shift_all_axes:
-            spectrum = torch.fft.fftshift(spectrum)
-        return spectrum.abs(), spectrum.angle()
+    def spectrum(feature):
+        transformed = torch.fft.fft2(rounded(feature), norm="ortho")
+        return torch.fft.fftshift(transformed) if shift_all_axes else transformed
 
-    amplitude_s, phase_s = polar(rounded(loss.predictor(student)))
-    amplitude_t, phase_t = polar(rounded(teacher))
-    a = loss.atfm.mix_logit.sigmoid().view(1, c, 1, 1)
-    fused = a * loss.atfm.student_conv(amplitude_s) + (1 - a) * loss.atfm.teacher_conv(amplitude_t)
-    fused = rounded(fused)
+    x_s = spectrum(student if loss.predictor is None else loss.predictor(student))
+    x_t = spectrum(teacher)
+    if loss.atfm is not None:
+        a = loss.atfm.mix_logit.sigmoid().view(1, c, 1, 1)
+        side_s, side_t = loss.atfm.student_conv(x_s.abs()), loss.atfm.teacher_conv(x_t.abs())
+        x_s = rounded(a * side_s + (1 - a) * side_t) * torch.exp(1j * x_s.angle())
     if noise is not None:
-        fused = fused * noise
+        x_s = x_s * noise
 
-    def sphere(x):
+    def coordinates(x):
+        if radius is None:
+            return [rounded(x.real), rounded(x.imag)]
+        x = x / radius
         power = x.real**2 + x.imag**2
         return [rounded(y / (power + 1)) for y in (2 * x.real, 2 * x.imag, power - 1)]
 
     total = 0.0
-    for r_s, r_t in zip(
-        sphere(fused * torch.exp(1j * phase_s) / radius),
-        sphere(amplitude_t * torch.exp(1j * phase_t) / radius),
-        strict=True,
-    ):
-        r_s, r_t = (F.batch_norm(r, None, None, training=True, eps=1e-5) for r in (r_s, r_t))
+    for r_s, r_t in zip(coordinates(x_s), coordinates(x_t), strict=True):
+        if normalize:
+            r_s, r_t = (F.batch_norm(r, None, None, training=True, eps=1e-5) for r in (r_s, r_t))
         error = tokens.view(n, c, 1, 1) * (r_s - r_t) ** 2
         total = total + (error if mask is None else error * mask).mean() / 2
     return total * loss.loss_weight

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fourierkd.losses.fourier as fourier_module
 from fourierkd.errors import ConfigError
-from fourierkd.losses.fourier import FourierLoss, cosine_distance, fourier_loss
+from fourierkd.losses.fourier import FourierLoss, Fusion, cosine_distance, fourier_loss
+from fourierkd.losses.spectral_l2 import SpectralL2
 from fourierkd.spectral import distance
 from fourierkd.spectral.half import half_noise
 from fourierkd.spectral.masks import OrientationSectors, mask_weights
@@ -30,8 +31,9 @@ def maps(*shape, dtype=torch.float64, seed=0):
 def make_loss(channels, dtype=torch.float64, seed=0, **options):
     torch.manual_seed(seed)
     loss = FourierLoss(channels, **{"noise": False, **options})
-    with torch.no_grad():
-        loss.atfm.mix_logit.normal_()
+    if loss.atfm is not None:
+        with torch.no_grad():
+            loss.atfm.mix_logit.normal_()
     return loss.to(dtype)
 
 
@@ -74,6 +76,93 @@ def condition(gradients, exact):
         max(1.0, *(((d[i] - x).abs().max() / x.abs().max() / size).item() for d in draws))
         for i, x in enumerate(exact)
     ]
+
+
+PARTS = {  # a switch of FourierLoss -> what the reference is told, beside what it sees by itself
+    "fusion": {},
+    "predictor": {},
+    "similarity": {"similarity": False},
+    "normalize": {"normalize": False},
+    "sphere_radius": {"radius": None},
+}
+WITHOUT = [
+    *([part] for part in PARTS),
+    ["fusion", "sphere_radius"],
+    ["sphere_radius", "normalize"],
+    ["fusion", "normalize"],
+    [part for part in PARTS if part != "normalize"],
+    list(PARTS),
+]
+
+
+def without(parts):
+    """Arguments of FourierLoss and of the reference with parts left out."""
+    ours = {part: None if part == "sphere_radius" else False for part in parts}
+    return ours, {key: value for part in parts for key, value in PARTS[part].items()}
+
+
+@pytest.mark.parametrize("compat", ["fixed", "paper_code"])
+@pytest.mark.parametrize("size", [(6, 8), (5, 7), (2, 2), (7, 1)])
+@pytest.mark.parametrize("parts", WITHOUT, ids="-".join)
+def test_each_part_can_be_left_out(parts, size, compat):
+    student, teacher = maps(3, 5, *size)
+    mask = OrientationSectors((0.2, 1.0, 3.0))
+    ours, theirs = without(parts)
+    # without a sphere amplitudes reach further: noise would hide a wrong sign at -k
+    for noise in (False, True):
+        loss = make_loss(5, compat=compat, mask=mask, noise=noise, loss_weight=3.0, **ours)
+        values = with_the_same_noise(student, teacher, loss)
+        weights = full_plane(mask_weights(mask, *size, dtype=torch.float64), size[1])
+        options = {"mask": weights, **theirs}
+        torch.manual_seed(3)
+        if compat == "paper_code":
+            options.update(mask=torch.fft.fftshift(weights), shift_all_axes=True)
+            drawn = torch.rand(3, 5, *size, dtype=torch.float64)
+        else:
+            half = torch.empty(3, 5, size[0], size[1] // 2 + 1, dtype=torch.float64)
+            drawn = full_plane(half_noise(half, size[1]), size[1])
+        reference = full_spectrum_loss(
+            student, teacher, loss, noise=drawn if noise else None, **options
+        )
+        assert_same(values, value_and_gradients(reference, student, loss), 1e-9)
+
+
+@pytest.mark.parametrize("parts", WITHOUT, ids="-".join)
+def test_gradcheck_without_parts_and_no_parameter_is_left_alone(parts):
+    student, teacher = maps(2, 3, 4, 5)
+    loss = make_loss(3, **without(parts)[0])
+    parameters = tuple(loss.parameters())
+    assert torch.autograd.gradcheck(lambda s, *_: loss(s, teacher), (student, *parameters))
+    # a process of DDP waits for the gradient of every parameter
+    loss(student, teacher).backward()
+    assert all(parameter.grad is not None for parameter in parameters)
+    left = {"predictor": "predictor", "fusion": "atfm"}.items()
+    expected = {module for part, module in left if part not in parts}
+    assert {name.split(".")[0] for name, _ in loss.named_parameters()} == expected
+
+
+def test_without_all_parts_it_is_half_of_spectral_l2():
+    student, teacher = maps(2, 3, 6, 7)
+    options, _ = without(PARTS)
+    for mask in (None, {"type": "LowPass", "cutoff": 0.5}):
+        loss = make_loss(3, mask=mask, loss_weight=4.0, **options)
+        plain = SpectralL2(2.0, mask=mask)
+        assert_same(
+            value_and_gradients(loss(student, teacher), student, loss),
+            value_and_gradients(plain(student, teacher), student, plain),
+            1e-9,
+        )
+        zero = torch.zeros_like(student).requires_grad_()  # no phase, so nothing is cut off there
+        assert_same(
+            value_and_gradients(loss(zero, teacher), zero, loss),
+            value_and_gradients(plain(zero, teacher), zero, plain),
+            1e-9,
+        )
+
+
+def test_a_single_value_has_a_distance_without_statistics():
+    student, teacher = maps(1, 3, 1, 1)
+    assert make_loss(3, normalize=False)(student, teacher).isfinite()
 
 
 @pytest.mark.parametrize("compat", ["fixed", "paper_code"])
@@ -141,9 +230,33 @@ def test_noise_equals_reference_with_the_same_noise(size):
     assert_same(ours, value_and_gradients(reference, student, loss), 1e-9)
 
 
-def test_noise_follows_the_default_generator_and_varies():
+@pytest.mark.parametrize("size", SIZES)
+def test_noise_of_the_published_code_is_that_of_the_full_plane(size):
+    """One number for every frequency of the shifted plane, in the order in which it draws them."""
+    student, teacher = maps(3, 5, *size)
+    loss = make_loss(5, noise=True, compat="paper_code", mask={"type": "Gaussian"})
+    torch.manual_seed(5)
+    ours = value_and_gradients(loss(student, teacher), student, loss)
+    torch.manual_seed(5)
+    noise = torch.rand(3, 5, *size, dtype=torch.float64)
+    weights = full_plane(mask_weights(loss.mask, *size, dtype=torch.float64), size[1])
+    options = {"mask": torch.fft.fftshift(weights), "shift_all_axes": True}
+    reference = full_spectrum_loss(student, teacher, loss, noise=noise, **options)
+    assert_same(ours, value_and_gradients(reference, student, loss), 1e-9)
+
+
+def test_blocks_do_not_change_the_loss_on_the_full_plane(monkeypatch):
+    student, teacher = maps(2, 7, 5, 6)
+    loss = make_loss(7, noise=True, compat="paper_code")
+    whole = with_the_same_noise(student, teacher, loss)
+    monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 2 * 5 * 6 * 3)  # three channels a block
+    assert_same(with_the_same_noise(student, teacher, loss), whole, 1e-12)
+
+
+@pytest.mark.parametrize("compat", ["fixed", "paper_code"])
+def test_noise_follows_the_default_generator_and_varies(compat):
     student, teacher = maps(2, 3, 6, 6)
-    loss = make_loss(3, noise=True)
+    loss = make_loss(3, noise=True, compat=compat)
     torch.manual_seed(1)
     first, second = loss(student, teacher), loss(student, teacher)
     torch.manual_seed(1)
@@ -165,9 +278,13 @@ def test_gradcheck_of_all_inputs_of_the_function():
     shapes = ((2, 3, 4, 5), (3, 6), (3,), (2, 3))
     inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
     teacher = torch.randn(2, 3, 4, 5, dtype=torch.float64)
-    assert torch.autograd.gradcheck(
-        lambda p, m, b, w: distance.spectral_distance(p, m, b, w, teacher, radius=0.7), inputs
-    )
+
+    def value(predicted, weight, bias, tokens):
+        return distance.spectral_distance(
+            predicted, teacher, fusion=(weight, bias), tokens=tokens, radius=0.7
+        )
+
+    assert torch.autograd.gradcheck(value, inputs)
 
 
 def test_gradcheck_at_zero_student_features():
@@ -276,9 +393,11 @@ def test_function_equals_module():
         student,
         teacher,
         predictor=(loss.predictor.weight.flatten(1), loss.predictor.bias),
-        student_conv=(loss.atfm.student_conv.weight.flatten(1), loss.atfm.student_conv.bias),
-        teacher_conv=(loss.atfm.teacher_conv.weight.flatten(1), loss.atfm.teacher_conv.bias),
-        mix_logit=loss.atfm.mix_logit,
+        fusion=Fusion(
+            (loss.atfm.student_conv.weight.flatten(1), loss.atfm.student_conv.bias),
+            (loss.atfm.teacher_conv.weight.flatten(1), loss.atfm.teacher_conv.bias),
+            loss.atfm.mix_logit,
+        ),
         noise=False,
     )
     assert torch.equal(2 * value, loss(student, teacher))
@@ -460,9 +579,13 @@ def test_parameter_counts():
         ({"loss_weight": -1.0}, "loss_weight must be"),
         ({"loss_weight": float("nan")}, "loss_weight must be"),
         ({"loss_weight": "7"}, "loss_weight must be"),
-        ({"sphere_radius": 0.0}, "sphere_radius must be"),
+        ({"sphere_radius": 0.0}, "sphere_radius must be.*sphere_radius=None for no sphere"),
         ({"sphere_radius": float("inf")}, "sphere_radius must be"),
         ({"noise": 1}, "noise must be"),
+        ({"fusion": None}, "fusion must be"),
+        ({"predictor": 0}, "predictor must be"),
+        ({"similarity": "cosine"}, "similarity must be"),
+        ({"normalize": 1.0}, "normalize must be"),
         ({"resize_stu": None}, "resize_stu must be"),
         ({"detach_similarity": "no"}, "detach_similarity must be"),
         ({"compat": "paper-code"}, "did you mean 'paper_code'"),

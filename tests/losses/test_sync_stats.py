@@ -7,6 +7,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from fourierkd.losses.fourier import FourierLoss
+from fourierkd.spectral.distance import spectral_distance
 
 CHANNELS = 5
 
@@ -23,8 +24,9 @@ def make_case(dtype=torch.float64):
 def make_loss(**options):
     torch.manual_seed(0)
     loss = FourierLoss(CHANNELS, noise=False, loss_weight=3.0, **options).double()
-    with torch.no_grad():
-        loss.atfm.mix_logit.normal_()
+    if loss.atfm is not None:
+        with torch.no_grad():
+            loss.atfm.mix_logit.normal_()
     return loss
 
 
@@ -36,7 +38,24 @@ def step(loss, student, teacher, factor=1.0):
     return [value.detach(), *(g / factor for g in gradients)]
 
 
-OPTIONS = {"all": {}, "mask": {"mask": {"type": "LowPass", "cutoff": 0.5}}}
+OPTIONS = {
+    "all": {},
+    "mask": {"mask": {"type": "LowPass", "cutoff": 0.5}},
+    "no_sphere": {"sphere_radius": None, "fusion": False},
+}
+
+
+def with_full_plane_noise(student, teacher, noise, *, sync):
+    """Value and gradient where X_S is not the spectrum of a real map."""
+    student = student.clone().requires_grad_()
+    value = spectral_distance(student, teacher, noise=noise, sync_stats=sync)
+    return [value.detach(), *torch.autograd.grad(value, student)]
+
+
+def full_plane_noise(student):
+    return torch.rand(
+        student.shape, generator=torch.Generator().manual_seed(1), dtype=student.dtype
+    )
 
 
 def as_rank(rank, folder):
@@ -51,6 +70,8 @@ def as_rank(rank, folder):
         for sync in (True, False):
             loss = make_loss(sync_stats=sync, **options)
             results[name, sync] = step(loss, student[own], teacher[own], factor=64.0)
+    noise = full_plane_noise(student)[own]
+    results["noise"] = with_full_plane_noise(student[own], teacher[own], noise, sync=True)
     # maps of another height on each rank, as detection batches have them
     rows = 7 - 2 * rank
     results["ragged"] = step(
@@ -79,6 +100,15 @@ def test_synchronised_statistics_equal_one_rank_with_both_batches(ranks, name):
     torch.testing.assert_close(torch.cat([one[1], two[1]]) / 2, at_student)
     for a, b, whole in zip(one[2:], two[2:], at_parameters, strict=True):
         torch.testing.assert_close((a + b) / 2, whole)  # what DDP makes of them
+
+
+def test_noise_of_the_full_plane_is_synchronised_as_well(ranks):
+    student, teacher = make_case()
+    noise = full_plane_noise(student)
+    value, gradient = with_full_plane_noise(student, teacher, noise, sync=False)
+    one, two = (r["noise"] for r in ranks)
+    torch.testing.assert_close((one[0] + two[0]) / 2, value)
+    torch.testing.assert_close(torch.cat([one[1], two[1]]) / 2, gradient)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

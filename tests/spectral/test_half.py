@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from fourierkd.spectral.half import (
+    full_plane,
     half_noise,
+    half_of_sums,
     half_spectrum,
     hermitian_weights,
     map_of_half_spectrum,
@@ -48,3 +50,23 @@ def test_noise_is_drawn_from_the_default_generator():
     torch.manual_seed(3)
     assert torch.equal(half_noise(like, 4), first)
     assert not torch.equal(half_noise(like, 4), first)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_full_plane_and_its_transpose(size):
+    torch.manual_seed(0)
+    spectrum = torch.fft.fft2(torch.randn(2, 3, *size, dtype=torch.float64), norm="ortho")
+    columns = size[1] // 2 + 1
+    other = torch.randn(2, 3, *size, dtype=torch.float64)
+    for part, odd in ((spectrum.real, False), (spectrum.imag, True)):
+        half = part[..., :columns].clone()
+        torch.testing.assert_close(full_plane(half, size[1], odd=odd), part)
+        # <half, transpose(other)> = <full_plane(half), other>
+        folded = half_of_sums(other, odd=odd)
+        torch.testing.assert_close((half * folded).sum(), (part * other).sum())
+        # as symmetric as the part itself: gradients that an inverse transform takes as they are
+        whole = full_plane(
+            folded / hermitian_weights(size[1], dtype=torch.float64), size[1], odd=odd
+        )
+        flipped = whole.flip((-2, -1)).roll((1, 1), (-2, -1))
+        torch.testing.assert_close(flipped, -whole if odd else whole)

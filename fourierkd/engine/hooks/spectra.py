@@ -26,6 +26,7 @@ from fourierkd.spectral.frequency import (
     power_spectrum,
     radial_profile,
 )
+from fourierkd.spectral.half import full_plane
 from fourierkd.spectral.masks import AllPass, mask_weights
 from fourierkd.tracking.figures import spectra_picture
 
@@ -181,6 +182,4 @@ def log_amplitude(feature: Tensor) -> Tensor:
 
 def centred(half: Tensor, width: int) -> Tensor:
     """Half of a spectrum that is equal at k and -k -> the full (H, W), DC in the middle."""
-    mirrored = half.flip(0).roll(1, 0)  # row -ky
-    right = mirrored[:, 1 : (width + 1) // 2].flip(1)
-    return torch.fft.fftshift(torch.cat([half, right], dim=1))
+    return torch.fft.fftshift(full_plane(half, width))
