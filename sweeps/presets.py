@@ -70,8 +70,14 @@ def loss_search(task: str) -> dict[str, Any]:
                     "type": "FourierLoss",
                     "loss_weight": _weight(),
                     "mask": _masks(all_pass={"type": "AllPass"}),
-                    "sphere_radius": suggest.float(1.0, 30.0, log=True),
+                    "sphere_radius": suggest.choice(
+                        none=None, radius=suggest.float(1.0, 30.0, log=True)
+                    ),
                     "noise": suggest.categorical([True, False]),
+                    "fusion": suggest.categorical([True, False]),
+                    "predictor": suggest.categorical([True, False]),
+                    "similarity": suggest.categorical([True, False]),
+                    "normalize": suggest.categorical([True, False]),
                     "detach_similarity": suggest.categorical([True, False]),
                 },
             ),
