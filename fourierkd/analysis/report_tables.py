@@ -46,6 +46,7 @@ def fact_rows(table: pd.DataFrame, info: Mapping[str, Any], measure: str) -> lis
         "measure": measure,
         "commit": info.get("commit") or _every(table["commit"]),
         "versions": info.get("versions") or _every(table["versions"]),
+        "machine": _every(table["machine"]),
         "written": info.get("date") or now,
     }
     versions = facts["versions"]

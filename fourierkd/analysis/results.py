@@ -23,7 +23,17 @@ CSV_NAME = "results.csv"
 PARQUET_NAME = "results.parquet"
 PARAM = "param."
 _HEAD = ("study", "phase", "method", "trial", "seed", "split", "metric", "value")
-_TAIL = ("seconds", "seconds_train", "iters", "state", "reason", "run_dir", "versions", "commit")
+_TAIL = (
+    "seconds",
+    "seconds_train",
+    "iters",
+    "state",
+    "reason",
+    "run_dir",
+    "versions",
+    "commit",
+    "machine",
+)
 _INTEGERS = ("trial", "seed", "iters")
 _NUMBERS = ("value", "seconds", "seconds_train")
 
@@ -39,9 +49,10 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
     Returns:
         Columns ``study, phase, method, trial, seed, split, metric, value``, then ``val_<metric>``,
         ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters, state, reason,
-        run_dir, versions, commit``. ``value`` is the metric on ``split``: of the test split where
-        the run was scored there, else the best validation value. A run without a result has state
-        ``running``; a folder that cannot be read has state ``failed`` and says why in ``reason``.
+        run_dir, versions, commit, machine``. ``value`` is the metric on ``split``: of the test
+        split where the run was scored there, else the best validation value. A run without a result
+        has state ``running``; a folder that cannot be read has state ``failed`` and says why in
+        ``reason``.
     """
     runs = list(run_dirs)
     base = work_dir.absolute() if work_dir is not None else _common_work_dir(runs)
@@ -190,7 +201,20 @@ def _made_by(environment: dict[str, Any]) -> dict[str, Any]:
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     commit = environment.get("commit")
     changed = "-dirty" if commit and environment.get("dirty") else ""
-    return {"versions": text or None, "commit": commit + changed if commit else None}
+    return {
+        "versions": text or None,
+        "commit": commit + changed if commit else None,
+        "machine": _machine(environment),
+    }
+
+
+def _machine(environment: dict[str, Any]) -> str | None:
+    """GPU or processor, and threads: what a float32 training depends on beside its seed."""
+    threads = environment.get("threads")
+    if threads is None:
+        return None
+    names = environment.get("devices") or [environment.get("processor") or "a processor"]
+    return f"{', '.join(dict.fromkeys(names))}, {threads} thread{'' if threads == 1 else 's'} a run"
 
 
 def _outcome(result: dict[str, Any], test_split: str | None) -> dict[str, Any]:

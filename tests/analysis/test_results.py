@@ -88,10 +88,12 @@ def test_uncommitted_changes_are_marked(build_run: Build) -> None:
     run = build_run("a")
     write_atomic(
         run.environment,
-        '{"versions": {"torch": "2", "wandb": null}, "commit": "ab", "dirty": true}',
+        '{"versions": {"torch": "2", "wandb": null}, "commit": "ab", "dirty": true, '
+        '"processor": "EPYC", "threads": 2}',
     )
     (row,) = results_table([run]).to_dict("records")
     assert (row["commit"], row["versions"]) == ("ab-dirty", "torch 2")
+    assert row["machine"] == "EPYC, 2 threads a run"
 
 
 def test_run_dir_is_absolute_outside_of_the_work_dir(build_run: Build, tmp_path: Path) -> None:
@@ -114,8 +116,9 @@ def test_columns_and_types(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
     head = ["study", "phase", "method", "trial", "seed", "split", "metric", "value"]
     tail = ["seconds", "seconds_train", "iters", "state", "reason", "run_dir", "versions", "commit"]
+    tail += ["machine"]
     assert list(table.columns[:8]) == head
-    assert list(table.columns[-8:]) == tail
+    assert list(table.columns[-9:]) == tail
     assert list(table.columns[8:12]) == ["val_aAcc", "val_mIoU", "test_aAcc", "test_mIoU"]
     assert table["trial"].dtype == "Int64"
     assert table["param.noise"].dtype == "boolean"
