@@ -40,7 +40,7 @@ DISTILLED = [
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "MASTER"))}
-    return {**keep, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return {"OMP_NUM_THREADS": "1", **keep, "PYTHONPATH": path}
 
 
 def launch(folder: Path, *arguments: str, launcher: list[str] = TORCHRUN) -> subprocess.Popen:
@@ -54,10 +54,14 @@ def launch(folder: Path, *arguments: str, launcher: list[str] = TORCHRUN) -> sub
     )
 
 
-def end(process: subprocess.Popen, seconds: float = 60) -> tuple[int, str]:
-    """Exit code and output; a hang is a failure."""
+def end(process: subprocess.Popen, seconds: float = 240) -> tuple[int, str]:
+    """Exit code and output; a hang is a failure, and a busy machine none."""
     try:
         output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun then ends its ranks; killed, it would leave them running
+        process.wait(60)
+        raise
     finally:
         process.kill()
     return process.returncode, output
@@ -70,7 +74,7 @@ def train_one(folder: Path, *arguments: str) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
 
@@ -149,7 +153,7 @@ def test_killed_rank_ends_the_run_which_resumes_to_the_same_end(two_ranks, tmp_p
     start = time.monotonic()
     code, output = end(launch(tmp_path, *arguments))
     assert code != 0
-    assert time.monotonic() - start < 40
+    assert time.monotonic() - start < 120
     run_dir = RunDir(tmp_path / "run")
     assert run_dir.last_checkpoint().name == "iter_4.pth"
     result = run_dir.read_result()
@@ -222,11 +226,11 @@ def test_torchruns_sigterm_stops_all_ranks_with_a_checkpoint(tmp_path):
         "custom_hooks=[{'type': 'Slow', 'seconds': 0.01}]",
     )
     run_dir = RunDir(tmp_path / "run")
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while run_dir.last_checkpoint() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, output = end(process, 30)
+    _, output = end(process)
     result = run_dir.read_result()
     assert (result["state"], result["reason"]) == ("stopped", "signal SIGTERM"), output
     assert run_dir.last_checkpoint() == run_dir.checkpoint(result["iters"])
