@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
 from fourierkd.losses.spatial import feature_l2
+from fourierkd.spectral import blocks
 from fourierkd.spectral.coordinates import BN_EPS
 from fourierkd.spectral.half import half_spectrum, hermitian_weights, map_of_half_spectrum
 from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
@@ -123,35 +124,56 @@ class _BandDistance(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, mask: Tensor, normalize: bool
     ) -> Tensor:
-        width = student.shape[-1]
+        n, c, _, width = student.shape
         columns = hermitian_weights(width, device=mask.device, dtype=mask.dtype)
-        weights = _for_parts(mask * columns)  # (H, 2K): a sum over the full spectrum of m ...
-        if normalize:
-            (ours, deviation), (theirs, _) = (
-                _band_normalised(x, weights) for x in (student, teacher)
-            )
-            error = theirs.neg_().add_(ours)
-        else:
-            error = _parts(student - teacher)
-        distance = _energy(error, error, weights).sum()
-        if normalize and ctx.needs_input_grad[0]:
-            # the scale's own derivative takes off what lies along the student's map
-            count = student.numel() // student.shape[1]
-            along = _energy(error, ours, weights).sum(0)[:, None, None] / count  # (C, 1, 1)
-            error.addcmul_(ours, along, value=-1).mul_(deviation)
+        weights = _for_parts(mask * columns)  # a sum with them is one over the full spectrum
+        error = student.new_empty(n, c, *weights.shape)
+        distances = student.new_empty(n, c)
+        compare = _normalised_error if normalize else _error
+
+        def block_error(block: slice) -> None:
+            maps = student[:, block], teacher[:, block]
+            error[:, block], distances[:, block] = compare(*maps, weights)
+
+        blocks.each(block_error, blocks.of_channels(n, c, mask.numel(), student.is_cpu))
         ctx.save_for_backward(error, mask)
         ctx.width = width
-        return distance / student.numel()
+        return distances.sum() / student.numel()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         error, mask = ctx.saved_tensors
         n, c, height, _ = error.shape
+        gradient = error.new_empty(n, c, height, ctx.width)
         with torch.autocast(error.device.type, enabled=False):
-            scale = _for_parts(mask * (2 * grad / (n * c * height * ctx.width)))
-            spectrum = torch.view_as_complex((error * scale).unflatten(-1, (-1, 2)))
-            return map_of_half_spectrum(spectrum, ctx.width), None, None, None
+            scale = _for_parts(mask * (2 * grad / gradient.numel()))
+
+            def invert(block: slice) -> None:
+                spectrum = torch.view_as_complex((error[:, block] * scale).unflatten(-1, (-1, 2)))
+                gradient[:, block] = map_of_half_spectrum(spectrum, ctx.width)
+
+            blocks.each(invert, blocks.of_channels(n, c, mask.numel(), error.is_cpu))
+        return gradient, None, None, None
+
+
+def _error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Spectrum of the difference, (N, C, H, 2K), and its energy in the band, (N, C)."""
+    error = _parts(student - teacher)
+    return error, _energy(error, error, weights)
+
+
+def _normalised_error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of normalised maps, but what is left of the error along the student's map.
+
+    That is what the derivative of the student's scale takes off.
+    """
+    (ours, deviation), (theirs, _) = (_band_normalised(x, weights) for x in (student, teacher))
+    error = theirs.neg_().add_(ours)
+    energy = _energy(error, error, weights)
+    count = student.numel() // student.shape[1]
+    along = _energy(error, ours, weights).sum(0)[:, None, None] / count  # (C, 1, 1)
+    return error.addcmul_(ours, along, value=-1).mul_(deviation), energy
 
 
 def _band_normalised(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,14 +10,13 @@ instead of some thirty. Tests hold it to a full-spectrum reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
+from fourierkd.spectral import blocks
 from fourierkd.spectral.coordinates import Rules, coordinate_distance
 from fourierkd.spectral.half import (
     full_plane,
@@ -27,10 +26,6 @@ from fourierkd.spectral.half import (
     map_of_half_spectrum,
 )
 
-# Half-spectrum elements per block on the CPU: its temporaries then stay in cache. For (2, 256, 100,
-# 168) forward and backward took 0.76 s on one thread and 0.52 s on two with 2^20, 0.62 and 0.39 s
-# with 2^18, 0.65 and 0.56 s with 2^16.
-BLOCK_ELEMENTS = 1 << 18
 # An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
 ZERO_ROUNDINGS = 16
 
@@ -122,9 +117,9 @@ class _SpectralDistance(torch.autograd.Function):
         first = predicted.new_empty(n, c, height, columns)  # A_f, then the gradient there
         if weight is not None and bias is not None:
             amplitudes = predicted.new_empty(n, 2 * c, height, columns)  # student's, then teacher's
-            _each(
+            blocks.each(
                 lambda block: _write_amplitudes(predicted, teacher, amplitudes, block),
-                _channel_blocks(n, c, height * columns, predicted.is_cpu),
+                blocks.of_channels(n, c, height * columns, predicted.is_cpu),
             )
             torch.baddbmm(
                 bias[:, None],
@@ -162,7 +157,7 @@ class _SpectralDistance(torch.autograd.Function):
 
         # ranks whose maps differ in size would cut blocks, and so collectives, of other sizes
         blocked = predicted.is_cpu and not (shared and normalize)
-        _each(compare, _channel_blocks(n, c, height * len(rules.columns), blocked))
+        blocks.each(compare, blocks.of_channels(n, c, height * len(rules.columns), blocked))
         ctx.save_for_backward(predicted, weight, amplitudes, first, second, distances)
         return (distances * scale).sum()
 
@@ -191,8 +186,8 @@ class _SpectralDistance(torch.autograd.Function):
                         column_scale,
                     )
 
-                blocks = _channel_blocks(n, c, first[0, 0].numel(), predicted.is_cpu)
-                _each(transform, blocks)
+                pieces = blocks.of_channels(n, c, first[0, 0].numel(), predicted.is_cpu)
+                blocks.each(transform, pieces)
             if ctx.needs_input_grad[1]:
                 weight_gradient = torch.zeros_like(weight)
                 for output, amplitude in zip(first.flatten(2), amplitudes.flatten(2), strict=True):
@@ -303,31 +298,3 @@ def _inverse_amplitude(amplitude: Tensor, feature: Tensor) -> tuple[Tensor, Tens
     rms = rms / (feature.shape[2] * feature.shape[3]) ** 0.5  # Parseval: of the spectrum as well
     zero = amplitude <= rms * (ZERO_ROUNDINGS * torch.finfo(feature.dtype).eps)
     return amplitude.reciprocal().masked_fill_(zero, 0.0), zero
-
-
-def _channel_blocks(n: int, channels: int, frequencies: int, blocked: bool) -> list[slice]:
-    """Slices of channels small enough for the cache; statistics and FFTs are per channel."""
-    step = max(1, BLOCK_ELEMENTS // (n * frequencies)) if blocked else channels
-    return [slice(i, min(i + step, channels)) for i in range(0, channels, step)]
-
-
-def _each(function: Callable[[slice], None], blocks: list[slice]) -> None:
-    """Run ``function`` on every block, a thread to a block as long as there are threads.
-
-    PyTorch's own threads would split every operation, and wait for each other after each.
-    """
-    threads = torch.get_num_threads()
-    if min(threads, len(blocks)) < 2:
-        for block in blocks:
-            function(block)
-        return
-
-    def alone(block: slice) -> None:
-        with torch.no_grad():  # a setting of the thread
-            function(block)
-
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(alone, blocks))
-    finally:
-        torch.set_num_threads(threads)  # the workers' 1 would be the default of later threads

@@ -11,7 +11,7 @@ import fourierkd.losses.fourier as fourier_module
 from fourierkd.errors import ConfigError
 from fourierkd.losses.fourier import FourierLoss, Fusion, cosine_distance, fourier_loss
 from fourierkd.losses.spectral_l2 import SpectralL2
-from fourierkd.spectral import distance
+from fourierkd.spectral import blocks, distance
 from fourierkd.spectral.half import half_noise
 from fourierkd.spectral.masks import OrientationSectors, mask_weights
 
@@ -249,7 +249,7 @@ def test_blocks_do_not_change_the_loss_on_the_full_plane(monkeypatch):
     student, teacher = maps(2, 7, 5, 6)
     loss = make_loss(7, noise=True, compat="paper_code")
     whole = with_the_same_noise(student, teacher, loss)
-    monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 2 * 5 * 6 * 3)  # three channels a block
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 2 * 5 * 6 * 3)  # three channels a block
     assert_same(with_the_same_noise(student, teacher, loss), whole, 1e-12)
 
 
@@ -324,14 +324,14 @@ def test_blocks_do_not_change_the_loss(monkeypatch):
     student, teacher = maps(2, 7, 5, 6)
     loss = make_loss(7)
     whole = value_and_gradients(loss(student, teacher), student, loss)
-    monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 2 * 5 * 4 * 3)  # three channels a block
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 2 * 5 * 4 * 3)  # three channels a block
     assert_same(value_and_gradients(loss(student, teacher), student, loss), whole, 1e-12)
 
 
 @pytest.fixture
 def four_blocks(monkeypatch):
     """(student, teacher, loss) of seven channels in four blocks, two channels a block."""
-    monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 2 * 5 * 4 * 2)
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 2 * 5 * 4 * 2)
     torch.set_num_threads(1)
     return (*maps(2, 7, 5, 6), make_loss(7, noise=True))
 
@@ -344,22 +344,22 @@ def with_the_same_noise(student, teacher, loss):
 def test_blocks_in_several_threads_are_equal_to_the_last_bit(four_blocks, monkeypatch):
     """Each thread takes whole blocks and is alone in them, and the noise is drawn before."""
     alone = with_the_same_noise(*four_blocks)
-    each, used = distance._each, set()
+    each, used = blocks.each, set()
 
-    def in_three_threads(function, blocks):
+    def in_three_threads(function, pieces):
         def watched(block):
             used.add(threading.get_ident())
             assert torch.get_num_threads() == 1
             assert not torch.is_grad_enabled()
             function(block)
 
-        assert len(blocks) == 4
+        assert len(pieces) == 4
         torch.set_num_threads(3)
-        each(watched, blocks)
+        each(watched, pieces)
         assert torch.get_num_threads() == 3
         torch.set_num_threads(1)  # the matrix products add up in another order with more
 
-    monkeypatch.setattr(distance, "_each", in_three_threads)
+    monkeypatch.setattr(blocks, "each", in_three_threads)
     together = with_the_same_noise(*four_blocks)
     assert used
     assert threading.get_ident() not in used
@@ -378,7 +378,7 @@ def test_an_error_in_a_thread_is_the_calls_error(monkeypatch):
 
     student, teacher = maps(2, 7, 5, 6)
     loss = make_loss(7)
-    monkeypatch.setattr(distance, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1)
     monkeypatch.setattr(distance, "_block_distance", fail)
     torch.set_num_threads(2)
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -11,6 +11,7 @@ import fourierkd.losses.spectral_l2 as spectral_l2_module
 from fourierkd.errors import ConfigError
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2, spectral_l2
+from fourierkd.spectral import blocks
 from fourierkd.spectral.masks import (
     AllPass,
     BandPass,
@@ -206,6 +207,19 @@ def test_inputs_stay_as_they_are_in_any_memory_format(normalize):
     with torch.inference_mode():
         torch.testing.assert_close(loss(student, teacher), first[0])
     assert not loss.state_dict()
+
+
+@SWITCH
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_and_threads_change_nothing_but_the_order_of_additions(
+    monkeypatch, threads, normalize
+):
+    student, teacher = maps(2, 5, 6, 7)
+    loss = SpectralL2(mask=LowPass(0.5), normalize=normalize)
+    whole = value_and_gradient(loss, student, teacher)
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 2 * 6 * 4 * 2)  # two channels a block
+    torch.set_num_threads(threads)
+    assert_same(value_and_gradient(loss, student, teacher), whole, 1e-12)
 
 
 @SWITCH
