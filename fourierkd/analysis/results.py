@@ -107,7 +107,8 @@ def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise DataError(
             f"{path} is not a readable table ({error})", fix="write it again from the run folders"
         ) from error
-    missing = [name for name in (*_HEAD, *_TAIL) if name not in table.columns]
+    known = {*table.columns, "machine"}  # a table written before it was recorded is read too
+    missing = [name for name in (*_HEAD, *_TAIL) if name not in known]
     if missing:
         raise DataError(
             f"{path} is not a results table: it lacks the columns {', '.join(missing)}",

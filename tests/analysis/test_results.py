@@ -184,3 +184,11 @@ def test_metric_values_take_the_split_of_each_row(build_run: Build) -> None:
     assert list(metric_values(table, "val_mIoU")) == [30.0, 31.0]
     with pytest.raises(DataError, match=r"no run has this metric, got 'mAP'; known: aAcc, mIoU"):
         metric_values(table, "mAP")
+
+
+def test_a_table_without_machines_is_read(study_runs: list[RunDir], tmp_path: Path) -> None:
+    """Those of earlier versions have none."""
+    write_results(results_table(study_runs).drop(columns="machine"), tmp_path)
+    table = load_results(tmp_path)
+    assert table["machine"].isna().all()
+    assert len(table) == len(study_runs)
