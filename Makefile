@@ -36,7 +36,7 @@ study: setup  ## tune the default distillation and write its report; ARGS="--tri
 test: setup  ## the tests, under 12 minutes on two cores; ARGS="-k fourier" passes options on
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-variants: setup  ## the numerical tests with 1 to 3 threads and as older processors compute
+test-variants: setup  ## the numerical tests with 1 to 3 threads and as older processors compute (about 20 minutes)
 	@failed=; for variant in $(VARIANTS); do \
 	  echo "variant $$variant"; \
 	  env OMP_WAIT_POLICY=PASSIVE $${variant//,/ } $(BIN)/python -m pytest $(NUMERICAL) $(ARGS) || failed="$$failed $$variant"; \
