@@ -1,8 +1,8 @@
-"""What studies of distillation losses share: in flow a task, out flow arms and search space.
+"""What studies of distillation losses share: in flow a task, out flow most keys of a study config.
 
-A study config takes these keys with ``**loss_search(...)`` and may replace any of them. Nothing in
-it was found by hand: arms are published settings, and the space holds each loss with all of its
-masks.
+A study config takes them with ``dict(loss_search(...), name=..., ...)`` and may replace any of
+them. Nothing in it was found by hand: arms are published settings, and the space holds each loss
+with all of its masks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def published(task: str) -> dict[str, Any]:
 
 
 def loss_search(task: str) -> dict[str, Any]:
-    """``arms``, ``reference_arms`` and ``space`` of a study config.
+    """A study config without its name, run config and teacher.
 
     The arms stand inside the space and are trials that the sampler learns from: the published
     settings (Shi et al., 2024), PKD (Cao et al., NeurIPS 2022) and plain feature L2. The published
@@ -49,6 +49,15 @@ def loss_search(task: str) -> dict[str, Any]:
     plain: dict[str, Any] = {CONNECTOR: "auto"} if task == "seg" else {IOU: None}
     loss = as_published[LOSS]
     return {
+        "metric": "mIoU" if task == "seg" else "bbox_mAP",
+        "direction": "maximize",
+        "trials": 20,
+        "seed": 0,
+        "final_seeds": 5,
+        "final_split": "test",
+        "sampler_startup": 10,  # arms and one trial of each branch of the space, then TPE
+        "jobs": 2,  # two runs at once, a core each: these small maps do not fill two cores
+        "trial_jobs": 2,
         "arms": {
             "student_alone": dict(STUDENT_ALONE),
             "published": as_published,
