@@ -63,8 +63,12 @@ class FeatureL2(nn.Module):
         """Weighted loss of maps (N, C, H, W), or of equally long sequences of maps: a scalar."""
         pairs = pair_levels(student, teacher, resize_stu=self.resize_stu)
         with full_precision(pairs[0][0]):
-            levels = [feature_l2(s, t, normalize=self.normalize) for s, t in pairs]
+            levels = [self.distance(s, t) for s, t in pairs]
         return sum(levels[1:], levels[0]) * self.loss_weight
+
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """What one level adds to the sum: maps (N, C, H, W) of one size -> scalar."""
+        return feature_l2(student, teacher, normalize=self.normalize)
 
     def extra_repr(self) -> str:
         return f"loss_weight={self.loss_weight:g}, normalize={self.normalize}"

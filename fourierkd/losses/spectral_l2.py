@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
-from fourierkd.losses.spatial import feature_l2
+from fourierkd.losses.spatial import FeatureL2, feature_l2
 from fourierkd.spectral import blocks
 from fourierkd.spectral.coordinates import BN_EPS
 from fourierkd.spectral.half import half_spectrum, hermitian_weights, map_of_half_spectrum
@@ -76,7 +75,7 @@ def spectral_l2(
     return _BandDistance.apply(student, teacher.detach(), weights, normalize)
 
 
-class SpectralL2(nn.Module):
+class SpectralL2(FeatureL2):
     """``spectral_l2`` summed over levels; called as ``FeatureL2`` is, without parameters.
 
     Args:
@@ -100,21 +99,15 @@ class SpectralL2(nn.Module):
         resize_stu: bool = True,
         in_channels: int | None = None,
     ) -> None:
-        super().__init__()
-        self.loss_weight = check_weight(loss_weight)
+        super().__init__(loss_weight, resize_stu=resize_stu, normalize=normalize)
         self.mask = build_mask(mask)
-        self.normalize = check_switch(normalize, "normalize")
-        self.resize_stu = check_switch(resize_stu, "resize_stu")
 
-    def forward(self, student: Maps, teacher: Maps) -> Tensor:
-        """Weighted loss of maps (N, C, H, W), or of equally long sequences of maps: a scalar."""
-        pairs = pair_levels(student, teacher, resize_stu=self.resize_stu)
-        with full_precision(pairs[0][0]):
-            levels = [spectral_l2(s, t, mask=self.mask, normalize=self.normalize) for s, t in pairs]
-        return sum(levels[1:], levels[0]) * self.loss_weight
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """See ``FeatureL2.distance``."""
+        return spectral_l2(student, teacher, mask=self.mask, normalize=self.normalize)
 
     def extra_repr(self) -> str:
-        return f"loss_weight={self.loss_weight:g}, mask={self.mask}, normalize={self.normalize}"
+        return f"{super().extra_repr()}, mask={self.mask}"
 
 
 class _BandDistance(torch.autograd.Function):
