@@ -40,7 +40,7 @@ class Nuisance:
     Args:
         mask: config of the band that the nuisance fills, ``dict(type="HighPass", cutoff=0.5)``, in
             fractions of the map's Nyquist frequency.
-        scale: s, in standard deviations of the map, > 0.
+        scale: s, in standard deviations of the map, >= 0.
         seed: of the random function.
 
     Raises:

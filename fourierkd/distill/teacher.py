@@ -67,8 +67,9 @@ class FrozenTeacher:
             )
         if is_address(checkpoint):
             checkpoint = str(fetch(checkpoint, option="model.teacher.checkpoint"))
+        config = resolve_model(model)
         with isolated_random_state():
-            self.model = build_model(model, role="teacher")
+            self.model = build_model(config, role="teacher")
         self.taps = Taps(self.model, taps, role="teacher", heads=heads)
         self._to_compile = compile  # later: a probe comes before the model is on its device
         self.sha256: str | None = None
@@ -81,7 +82,7 @@ class FrozenTeacher:
         self.compiled = compile
         self.maps: TeacherMaps | None = None
         self.why_live = "nobody asked for kept maps"
-        self.identity = (self.sha256, resolve_model(model), *taps, *heads, nuisance)
+        self.identity = (self.sha256, config, *taps, *heads, nuisance)
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, data_samples: Any = None) -> Maps:

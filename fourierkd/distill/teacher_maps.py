@@ -9,7 +9,7 @@ was seen before needs no forward pass. It pays where few different images come b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class TeacherMaps:
             if len(missing) == 1 and len(keys) > 1:
                 missing.append((missing[0] + 1) % len(keys))
             fresh = forward(inputs[missing], _chosen(data_samples, missing))
-            if not self._keep([keys[i] for i in missing], fresh):
+            if not self._keep({keys[i]: _row(fresh, j) for j, i in enumerate(missing)}):
                 return forward(inputs, data_samples)
         first = self._known[keys[0]]
         return {
@@ -99,12 +99,12 @@ class TeacherMaps:
             if any(not _equal(_row(others, j), rows[keys[i]]) for j, i in enumerate(pair)):
                 self._give_up("its maps depend on the batch they are computed in (last bits)")
                 return maps
-        self._keep(keys, maps)
+        self._keep(rows)
         return maps
 
-    def _keep(self, keys: Sequence[str], maps: Maps) -> bool:
-        """Keep these rows, or give up where too many or too large ones come: then False."""
-        size = _bytes(_row(maps, 0))
+    def _keep(self, rows: Mapping[str, Maps]) -> bool:
+        """Keep these maps by key, or give up where too many or too large ones come: then False."""
+        size = _bytes(next(iter(rows.values())))
         if len(self._seen) > self._expected:
             self._give_up(f"more images come than the data set can give ({self._expected})")
         elif size * self._expected > LIMIT:
@@ -113,8 +113,8 @@ class TeacherMaps:
                 f"GiB, more than {LIMIT / 2**30:g}"
             )
         else:
-            for i, key in enumerate(keys):
-                self._known.setdefault(key, _row(maps, i))
+            for key, row in rows.items():
+                self._known.setdefault(key, row)
         return self.why_live is None
 
     def _give_up(self, reason: str) -> None:
