@@ -23,7 +23,7 @@ import torch
 
 from fourierkd.engine.console import console_to
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import RunDir, single_request
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes" / "pspnet_fourier.py"
 BAR = 0.03
@@ -33,21 +33,11 @@ def measure(config: Path = CONFIG, *, threads: int = 2) -> dict[str, float]:
     """Seconds of one run by part, and ``share``: hooks over total."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        request = {
-            "config": str(config),
-            "options": {
-                "model.teacher.checkpoint": "random",
-                "data_root": str(Path(folder) / "data"),
-            },
-            "seed": 0,
-            "study": None,
-            "phase": "single",
-            "method": "run",
-            "trial": None,
-            "parameters": {},
-            "test_split": None,
-            "wandb": {"mode": "disabled"},
+        options = {
+            "model.teacher.checkpoint": "random",
+            "data_root": str(Path(folder) / "data"),
         }
+        request = single_request(config, options, wandb_mode="disabled")
         run_dir = RunDir(Path(folder) / "run").create(request)
         with console_to(run_dir.log):
             result = run(run_dir, resume=False)

@@ -27,7 +27,7 @@ from fourierkd.distill.registry import register_all
 from fourierkd.engine.config import load_config
 from fourierkd.engine.console import console_to
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import RunDir, single_request
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes_low" / "pspnet_fourier.py"
 LOSS = {"type": "FeatureL2", "loss_weight": 4.0, "normalize": True}
@@ -63,19 +63,7 @@ def measure(config: Path = CONFIG, *, iters: int = 192, rounds: int = 3) -> dict
 
 def seconds_of(folder: Path, config: Path, options: dict[str, Any], name: str) -> float:
     """CPU seconds of one run."""
-    request = {
-        "config": str(config),
-        "options": options,
-        "seed": 0,
-        "study": None,
-        "phase": "single",
-        "method": "run",
-        "trial": None,
-        "parameters": {},
-        "test_split": None,
-        "wandb": {"mode": "disabled"},
-    }
-    run_dir = RunDir(folder).create(request)
+    run_dir = RunDir(folder).create(single_request(config, options, wandb_mode="disabled"))
     begin = time.process_time()
     with console_to(run_dir.log):
         result = run(run_dir, resume=False)

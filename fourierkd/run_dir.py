@@ -80,6 +80,37 @@ def cache_root() -> Path:
     return (Path(user) if user else Path.home() / ".cache") / "fourierkd"
 
 
+def single_request(
+    config: str | os.PathLike[str],
+    options: dict[str, Any],
+    *,
+    seed: int = 0,
+    test_split: str | None = None,
+    wandb_mode: str | None = None,
+) -> dict[str, Any]:
+    """What is asked of a run that belongs to no study (``docs/design.md``).
+
+    Args:
+        config: of the run.
+        options: dotted options on it.
+        seed: of initial weights, data order and augmentation.
+        test_split: where the best checkpoint is scored at the end; None: nowhere.
+        wandb_mode: of W&B; None: as its login and its variables say.
+    """
+    return {
+        "config": str(Path(config).absolute()),
+        "options": options,
+        "seed": seed,
+        "study": None,
+        "phase": "single",
+        "method": "run",
+        "trial": None,
+        "parameters": {},
+        "test_split": test_split,
+        "wandb": {"mode": wandb_mode},
+    }
+
+
 class RunDir:
     """One run's folder.
 

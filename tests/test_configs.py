@@ -21,7 +21,7 @@ from fourierkd.cli import run_command
 from fourierkd.distill.registry import MODELS, register_all
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import RunDir, single_request
 from sweeps.space import branches, match, resolve
 from sweeps.study import load_study
 from tests.pictures import write_image
@@ -124,18 +124,7 @@ class Tiny:
 
 def train(config: Path, options: dict[str, Any], folder: Path, **more: Any) -> RunDir:
     """A run without W&B."""
-    request = {
-        "config": str(config),
-        "options": options,
-        "seed": 0,
-        "study": None,
-        "phase": "single",
-        "method": "run",
-        "trial": None,
-        "parameters": {},
-        "test_split": None,
-        "wandb": {"mode": "disabled"},
-    }
+    request = single_request(config, options, wandb_mode="disabled")
     run_dir = RunDir(folder).create({**request, **more})
     run(run_dir, resume=False)
     return run_dir

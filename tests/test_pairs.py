@@ -22,7 +22,7 @@ from fourierkd.distill.fetch import cached_path
 from fourierkd.distill.model_config import build_model
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import RunDir, single_request
 from tests.pictures import write_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -132,9 +132,7 @@ def test_a_config_trains_validates_and_exports(data, tmp_path, name):
     if teacher:
         chosen["model.teacher.checkpoint"] = str(tmp_path / "teacher.pth")
         make_teacher(teacher["model"], tmp_path / "teacher.pth")
-    request = {"config": str(config), "options": chosen, "seed": 0, "study": None}
-    request |= {"phase": "single", "method": "run", "trial": None, "parameters": {}}
-    request |= {"test_split": None, "wandb": {"mode": "disabled"}}
+    request = single_request(config, chosen, wandb_mode="disabled")
     run_dir = RunDir(tmp_path / "run").create(request)
     result = run(run_dir, resume=False)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import RunDir, single_request
 
 BAD_INPUT = (CheckpointError, ConfigError, DataError)
 
@@ -149,18 +149,13 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
             accumulate=args.accumulate,
             auto_scale_lr=args.auto_scale_lr,
         )
-    request = {
-        "config": str(Path(args.config).absolute()),
-        "options": options,
-        "seed": args.seed or 0,
-        "study": None,
-        "phase": "single",
-        "method": "run",
-        "trial": None,
-        "parameters": {},
-        "test_split": args.test_split,
-        "wandb": {"mode": args.wandb},
-    }
+    request = single_request(
+        args.config,
+        options,
+        seed=args.seed or 0,
+        test_split=args.test_split,
+        wandb_mode=args.wandb,
+    )
     if args.resume:
         keep_request(args, run_dir.read_request(), request)
     # a mistake leaves no folder behind

@@ -31,24 +31,11 @@ def _few_threads(few_threads):
 @pytest.fixture
 def make_run(tmp_path):
     """Make the folder of a toy run; keyword arguments are entries of its request."""
-    from fourierkd.run_dir import RunDir
+    from fourierkd.run_dir import RunDir, single_request
 
     def make(name: str = "run", options: dict | None = None, **request):
-        return RunDir(tmp_path / name).create(
-            {
-                "config": str(HERE / "toy_config.py"),
-                "options": options or {},
-                "seed": 0,
-                "study": None,
-                "phase": "single",
-                "method": "run",
-                "trial": None,
-                "parameters": {},
-                "test_split": None,
-                "wandb": {"mode": "disabled"},
-                **request,
-            }
-        )
+        plain = single_request(HERE / "toy_config.py", options or {}, wandb_mode="disabled")
+        return RunDir(tmp_path / name).create({**plain, **request})
 
     return make
 
