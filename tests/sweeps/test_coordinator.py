@@ -270,16 +270,13 @@ exit_on_error("run.py", lambda: main(sys.argv[1:], worker=%r))
 """
 
 
-def test_killed_at_many_writes_a_study_ends_as_if_it_was_not(straight, study_file, tmp_path):
-    """The coordinator dies before, within or after its n-th write to the journal, repeatedly."""
-    command = [sys.executable, "-c", KILLER % (FAKE,)]
-    arguments = ["study", str(study_file), "--work-dir", "work", "--set", "final_seeds=1"]
+def deaths_until_done(command, attempts, arguments, folder) -> int:
+    """How often a study's process killed itself, by one attempt after the other."""
     deaths = 0
-    for attempt in range(40):
-        how = ("before", "torn", "after")[attempt % 3]
+    for attempt in attempts:
         done = subprocess.run(
-            [*command, str(7 + attempt % 5), how, *arguments],
-            cwd=tmp_path,
+            [*command, *attempt, *arguments],
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=120,
@@ -289,6 +286,16 @@ def test_killed_at_many_writes_a_study_ends_as_if_it_was_not(straight, study_fil
             break
         assert done.returncode == -signal.SIGKILL, done.stderr
         deaths += 1
+    return deaths
+
+
+def test_killed_at_many_writes_a_study_ends_as_if_it_was_not(straight, study_file, tmp_path):
+    """The coordinator dies before, within or after its n-th write to the journal, repeatedly."""
+    command = [sys.executable, "-c", KILLER % (FAKE,)]
+    arguments = ["study", str(study_file), "--work-dir", "work", "--set", "final_seeds=1"]
+    hows = ("before", "torn", "after")
+    attempts = ((str(7 + attempt % 5), hows[attempt % 3]) for attempt in range(40))
+    deaths = deaths_until_done(command, attempts, arguments, tmp_path)
     assert deaths >= 5
     assert outcome(tmp_path / "work") == straight
     for name, run in run_dirs(tmp_path / "work").items():
@@ -331,22 +338,9 @@ def test_killed_around_many_runs_rung_and_finals_are_as_if_it_was_not(
     command = [sys.executable, "-c", KILLER_OF_RUNS % (FAKE,)]
     arguments = ["study", str(study_file), "--work-dir", "work", "--set", *keys]
     ways = [(n, how) for n in ("_begin", "_finish") for how in ("before", "after")]
-    deaths = 0
-    for attempt in range(20):
-        at = 6 if attempt == 0 else 3  # first within the rung, then every third run
-        done = subprocess.run(
-            [*command, str(at), *ways[attempt % 4], *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        deaths += 1
-    assert deaths >= 3
+    # first within the rung, then every third run
+    attempts = ((str(3 if attempt else 6), *ways[attempt % 4]) for attempt in range(20))
+    assert deaths_until_done(command, attempts, arguments, tmp_path) >= 3
     runs = run_dirs(tmp_path / "work")
     assert list(runs) == list(expected)
     assert sum(name.startswith("rung_") for name in runs) == 6
