@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO))
+import pandas as pd
+import torch
 
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))  # before what this checkout holds is imported (E402)
 
 from fourierkd.analysis import compare, load_results, paired_difference  # noqa: E402
 from fourierkd.analysis.results import metric_values  # noqa: E402
@@ -109,9 +109,7 @@ def changed(environment: dict[str, str]) -> Iterator[None]:
 
 def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """What the search chose, and the shares of the true and the nuisance's band that it passes."""
-    method = tuned_method(table, metric=study.metric, direction=study.direction)
-    finals = table[(table["phase"] == "final") & (table["method"] == method)]
-    request = RunDir(folder / finals["run_dir"].iloc[0]).read_request()
+    request = RunDir(folder / tuned_runs(study, table)["run_dir"].iloc[0]).read_request()
     loss = load_config(request["config"], request["options"]).model.losses.fourier.loss
     mask = build_mask(loss.get("mask"))
     kind, *numbers = describe(mask).values()
@@ -122,6 +120,12 @@ def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, A
     true, false = passed(mask, build_mask(nuisance["mask"]))
     found = "yes" if true > 0 and false < 0.5 else "no"
     return {**facts, "true band": f"{true:.0%}", "nuisance": f"{false:.0%}", "found": found}
+
+
+def tuned_runs(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
+    """The final runs of the method that the search chose."""
+    method = tuned_method(table, metric=study.metric, direction=study.direction)
+    return table[(table["phase"] == "final") & (table["method"] == method)]
 
 
 def passed(mask: Mask, nuisance: Mask) -> tuple[float, float]:
@@ -189,8 +193,7 @@ def against_all_pass(
 
 def by_seed(study: StudyConfig, table: pd.DataFrame) -> pd.Series:
     """Scores of the tuned method by final seed."""
-    method = tuned_method(table, metric=study.metric, direction=study.direction)
-    finals = table[(table["phase"] == "final") & (table["method"] == method)]
+    finals = tuned_runs(study, table)
     values: pd.Series = metric_values(finals, study.metric).set_axis(finals["seed"])
     return values if study.direction == "maximize" else -values
 
