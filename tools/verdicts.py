@@ -175,11 +175,11 @@ def against_all_pass(
     for name in ALL_PASS:
         family = study.space[LOSS].values["feature_l2"]
         normalize = study.arms[name][LOSS]["normalize"]
-        alone = {study.baseline: study.arms[study.baseline], name: study.arms[name]}
         changes = {
             "space": {**study.space, LOSS: {**family, "normalize": normalize}},
-            "arms": alone,
+            "arms": {name: study.arms[name]},
             "reference_arms": {},
+            "baseline": name,  # the student alone and the others are in the study itself
         }
         other = load_study(config, {**overrides, **changes})
         results[name] = by_seed(other, finished(other, folder.with_name(f"{folder.name}_{name}")))
