@@ -114,7 +114,7 @@ def _masks(**more: Any) -> Choice:
     """A mask of each kind that lets one band pass, with edges over the whole range."""
     return suggest.choice(
         **more,
-        low_pass={"type": "LowPass", "cutoff": suggest.float(0.2, 0.8)},
+        low_pass={"type": "LowPass", "cutoff": suggest.float(0.1, 0.7)},
         high_pass={"type": "HighPass", "cutoff": suggest.float(0.1, 0.7)},
         band_pass={
             "type": "BandPass",

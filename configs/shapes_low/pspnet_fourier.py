@@ -1,6 +1,6 @@
-# FourierKD with the published settings against a teacher whose map has a nuisance above half of its
+# FourierKD with the published settings against a teacher whose map has a nuisance above 0.4 of its
 # Nyquist frequency, at five times the map's own deviation: what helps a student lies below, by
 # construction (docs/method.md).
 _base_ = "../shapes/pspnet_fourier.py"
 
-model = dict(teacher=dict(nuisance=dict(mask=dict(type="HighPass", cutoff=0.5), scale=5.0)))
+model = dict(teacher=dict(nuisance=dict(mask=dict(type="HighPass", cutoff=0.4), scale=5.0)))

@@ -1,4 +1,4 @@
-"""The default study: the teacher has a nuisance above half of Nyquist, so a low pass is right."""
+"""The default study: the teacher has a nuisance above 0.4 of Nyquist, so a low pass is right."""
 
 from sweeps.presets import loss_search
 
