@@ -62,6 +62,8 @@ def train(run_dir: RunDir, resume: bool) -> None:
             failing = None
         final = score(options, seed)
         best = {"iter": 0, "value": None}
+        if first:  # as the real one: what is best survives a kill after the last checkpoint
+            best = json.loads(run_dir.best_checkpoint().read_text())
 
         def end(state, reason=None, metrics=None):
             spent = time.monotonic() - start
@@ -100,7 +102,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
                 if i % VAL_EVERY == 0:
                     row["val/score"] = final * i / iters
                     best = {"iter": i, "value": row["val/score"]}
-                    run_dir.best_checkpoint().write_text("best")
+                    write_atomic(run_dir.best_checkpoint(), json.dumps(best))
                 run_dir.append(row)
                 freed = run_dir.path.parent.parent / "freed"
                 if i >= 3 and failing == "enospc" and not freed.exists():
