@@ -201,6 +201,17 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, o
     assert seconds == sorted(seconds)
 
 
+def test_killed_between_the_last_checkpoint_and_the_result_it_ends_with_the_same_result(make_run):
+    run_dir = make_run(test_split="test")
+    whole = run(run_dir, resume=False)
+    rows = run_dir.rows()
+    run_dir.result.unlink()
+    again = run(run_dir, resume=True)
+    for key in ("state", "best", "metrics", "iters", "checkpoints"):
+        assert again[key] == whole[key], key
+    assert [row for row in run_dir.rows() if "event" not in row] == rows
+
+
 def test_resume_works_with_a_sampler_that_cannot_skip(make_run):
     sampler = {
         "train_dataloader.sampler": {"type": "DefaultSampler", "shuffle": True},
