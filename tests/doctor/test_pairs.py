@@ -143,7 +143,7 @@ def test_levels_that_only_one_side_has_are_named(few):
 
 
 def test_a_student_frozen_up_to_its_tap(few):
-    checks = examined(PSP, few(PSP) | {"model.student.backbone.frozen_stages": 4})
+    checks = examined(PSP, few(PSP) | {"model.student.backbone.frozen_stages": 3})
     assert failed(checks) == {"gradients"}
     assert "frozen up to its tap" in checks["gradients"].value
 
