@@ -151,7 +151,6 @@ class Coordinator:
         self._common |= {"metric": config.metric, **config.options}
         self._arms = [self._arm(name) for name in self._outside]
         self._plan()
-        self._drive(self._arms)
         self._trials()
         rung = rung_methods(config, self._table(), self._all_trials())
         self._repeat("rung", rung, config.seeds_of_rung(), None)
@@ -195,6 +194,7 @@ class Coordinator:
     # Trials
 
     def _trials(self) -> None:
+        """The arms outside of the space, then Optuna's trials, as one queue: no core waits."""
         import optuna
 
         with self.account.part("optuna"):
@@ -216,7 +216,11 @@ class Coordinator:
                 if trial.value is not None:
                     self.display.best(trial.value, self._trial_dir(trial).path.name)
 
+        arms = iter([run for run in self._arms if _to_do(run)])
+
         def next_run() -> Run | None:
+            if (arm := next(arms, None)) is not None:
+                return arm
             with self.account.part("optuna"):
                 if unfinished:
                     frozen = unfinished.pop(0)

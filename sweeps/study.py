@@ -66,8 +66,8 @@ class StudyConfig:
         start_points: name -> dotted options: the first trials that are not arms. One that lies
             outside of the space is left out, and the report says so.
         baseline: the arm that differences are taken against.
-        jobs: runs at once among arms and final runs; ``trial_jobs``: among trials (more than one:
-            the trials depend on which run ends first).
+        jobs: runs at once on the rung and among final runs; ``trial_jobs``: among arms and trials
+            (more than one: the trials depend on which run ends first).
         wandb: project, entity, mode, tags, notes.
     """
 

@@ -138,8 +138,10 @@ def _chosen(data_samples: Any, rows: Sequence[int]) -> Any:
 
 
 def _row(maps: Maps, i: int) -> Maps:
-    """The maps of one image, (C, H, W) a level, on the CPU."""
-    return {tap: [m[i].cpu().clone() for m in levels] for tap, levels in maps.items()}
+    """The maps of one image, (C, H, W) a level, on the CPU, in the layout that a file takes."""
+    rows = {tap: [m[i].cpu() for m in levels] for tap, levels in maps.items()}
+    plain = torch.contiguous_format
+    return {tap: [m.clone(memory_format=plain) for m in row] for tap, row in rows.items()}
 
 
 def _bytes(maps: Maps) -> int:

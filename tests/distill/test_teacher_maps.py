@@ -66,6 +66,21 @@ def test_the_next_run_starts_from_the_file(tmp_path, images):
     assert teacher.calls == 2
 
 
+def test_maps_of_any_memory_layout_are_kept(tmp_path, images):
+    """Transformers permute their tokens into maps; a layout other than (C, H, W) is no reason."""
+
+    def channels_last(inputs, data_samples):
+        return {"a": [inputs.movedim(1, -1).contiguous().movedim(-1, 1)]}
+
+    maps = TeacherMaps(tmp_path / "m", 6)
+    assert not channels_last(images, None)["a"][0].is_contiguous()
+    same(maps(channels_last, images, None), {"a": [images]})
+    maps.save()
+    again = TeacherMaps(tmp_path / "m", 6)
+    same(again(channels_last, images, None), {"a": [images]})
+    assert len(again) == 6
+
+
 def test_a_file_of_other_bits_is_replaced(tmp_path, images):
     before = TeacherMaps(tmp_path / "m", 6)
     before(Teacher(2.0 + 1e-6), images, None)
