@@ -1,9 +1,10 @@
-# The schedule of the students of Spectral Shapes: at the rate of schedule.py some seeds begin to
-# learn when it ends (docs/results.md).
+# The schedule of the students of Spectral Shapes. At the rate of schedule.py some seeds begin to
+# learn when it ends, and with its weight decay a student of so few images moves by 4 mIoU with its
+# seed (docs/results.md).
 _base_ = "schedule.py"
-_iters = 720
+_iters = 640
 _lr = 1.6e-2
 
-train_cfg = dict(max_iters=_iters, val_interval=144)
-optim_wrapper = dict(optimizer=dict(lr=_lr))
+train_cfg = dict(max_iters=_iters, val_interval=128)
+optim_wrapper = dict(optimizer=dict(lr=_lr, weight_decay=0.5))
 param_scheduler = dict(total_steps=_iters, eta_max=_lr)
