@@ -6,7 +6,6 @@ Torch and the MM packages are imported when a command needs them.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from fourierkd import errors
 from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
 from fourierkd.engine.train_command import add_train_parser, shown
-from fourierkd.run_dir import write_atomic
+from fourierkd.run_dir import json_text, write_atomic
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -143,7 +142,7 @@ def test_command(args: argparse.Namespace) -> int:
     for name, value in metrics.items():
         print(f"{args.split}/{name} {value:.6g}")
     if args.json:
-        write_atomic(Path(args.json), json.dumps(metrics, indent=1) + "\n")
+        write_atomic(Path(args.json), json_text(metrics, indent=1) + "\n")
     return 0
 
 
@@ -166,6 +165,8 @@ def export_command(args: argparse.Namespace) -> int:
     print(f"sha256 {report['sha256']}")
     if report.get("dropped"):
         print(f"left out: {report['dropped']} tensors of {report['layout']} besides its student")
+    if report["averaged"]:
+        print("weights: the averaged ones (EMAHook), which were validated; not the last step's")
     if report["checked"]:
         config = report["checked"]
         name = config if "::" in config else shown(Path(config))
@@ -207,5 +208,5 @@ def bench_command(args: argparse.Namespace) -> int:
         )
     print_table(result)
     if args.json:
-        write_atomic(Path(args.json), json.dumps(result, indent=1) + "\n")
+        write_atomic(Path(args.json), json_text(result, indent=1) + "\n")
     return 0

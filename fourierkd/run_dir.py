@@ -24,6 +24,7 @@ from fourierkd.errors import RunError
 
 Row = dict[str, Any]
 STATES = ("complete", "pruned", "failed", "stopped")
+MAXIMIZE, MINIMIZE = DIRECTIONS = ("maximize", "minimize")  # which values of a metric are better
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
 
@@ -54,6 +55,21 @@ def _name_file(error: BaseException, path: Path) -> None:
     """A failed write (a full disk) does not say to which file; the user is told."""
     if isinstance(error, OSError) and error.filename is None:
         error.filename = str(path)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: a number that is not finite becomes null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -152,7 +168,11 @@ class RunDir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.request, json.dumps(request, indent=1) + "\n")
+            write_atomic(self.request, json.dumps(request, indent=1, allow_nan=False) + "\n")
+        except ValueError as error:
+            raise RunError(
+                "numbers in a run's options are finite", value=request.get("options")
+            ) from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -189,10 +209,7 @@ class RunDir:
 
     def append(self, row: Row) -> None:
         """Append one scalars row (needs ``iter``); a number that is not finite becomes null."""
-        clean = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
-        }
-        line = (json.dumps(clean) + "\n").encode()
+        line = (json_text(row) + "\n").encode()
         descriptor = os.open(self.scalars, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(descriptor).st_size
@@ -253,7 +270,7 @@ class RunDir:
             raise RunError(
                 f"a result's state is one of {', '.join(STATES)}", value=result.get("state")
             )
-        write_atomic(self.result, json.dumps(result, indent=1) + "\n")
+        write_atomic(self.result, json_text(result, indent=1) + "\n")
 
     def read_result(self) -> dict[str, Any] | None:
         """The result, or None while the run is not at its end."""

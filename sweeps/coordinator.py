@@ -148,7 +148,7 @@ class Coordinator:
         if config.teacher is not None:
             self.checkpoint, self.teacher = prepare_teacher(config, self.driver)
             self._common[config.teacher["option"]] = str(self.checkpoint)
-        self._common |= {"metric": config.metric, **config.options}
+        self._common |= {"metric": config.metric, "direction": config.direction, **config.options}
         self._arms = [self._arm(name) for name in self._outside]
         self._plan()
         self._trials()

@@ -244,6 +244,7 @@ def failed(run: Run, reason: str, wall: float) -> dict[str, Any]:
         "state": "failed",
         "reason": reason,
         "metric": None,
+        "direction": None,
         "best": None,
         "metrics": {},
         "iters": values[-1]["iter"] if values else 0,

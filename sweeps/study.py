@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.run_dir import DIRECTIONS
 from sweeps.fingerprint import config_sources, digest
 from sweeps.space import check_space, describe
 
@@ -275,7 +276,7 @@ def _check(study: StudyConfig) -> None:
     _check_name("name", study.name)
     if not isinstance(study.metric, str) or not study.metric:
         raise ConfigError("metric is the name of a metric", value=study.metric, fix='e.g. "mIoU"')
-    if study.direction not in ("maximize", "minimize"):
+    if study.direction not in DIRECTIONS:
         raise ConfigError("direction is 'maximize' or 'minimize'", value=study.direction)
     if study.final_split not in ("val", "test", None):
         raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fourierkd.analysis.results import metric_direction
 from fourierkd.analysis.selection import TUNED, trials, tuned_method
 from fourierkd.analysis.stats import TOO_FEW, cells_of, claim, compare, decimals
+from fourierkd.run_dir import MINIMIZE
 
 PUBLISHED = "published"  # also what names of its other forms begin with
 
@@ -19,7 +21,7 @@ def headline(
     table: pd.DataFrame,
     *,
     metric: str,
-    direction: str = "maximize",
+    direction: str | None = None,
     baseline: str = "student_alone",
 ) -> str:
     """Best method of the final runs, and the tuned one against the others, paired by seed.
@@ -30,7 +32,7 @@ def headline(
     Args:
         table: a results table.
         metric: what the final runs are compared by.
-        direction: ``maximize`` or ``minimize``.
+        direction: ``maximize`` or ``minimize``; None: the table's own.
         baseline: the student alone.
 
     Returns:
@@ -42,9 +44,10 @@ def headline(
     finals = table[table["phase"] == "final"].dropna(subset=["method"])
     if finals.empty:
         return ""
+    direction = metric_direction(table, direction)
     first = str(finals["method"].iloc[0])
     found = compare(table, baseline=first, metric=metric, direction=direction).set_index("method")
-    means = found["mean"].dropna().sort_values(ascending=direction == "minimize")
+    means = found["mean"].dropna().sort_values(ascending=direction == MINIMIZE)
     if means.empty:
         return "No method is best: no final run has a value."
     best, digits = str(means.index[0]), decimals(means)

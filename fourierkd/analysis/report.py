@@ -15,7 +15,7 @@ from fourierkd.analysis import figures, report_tables, tuning
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.report_tables import most_common
-from fourierkd.analysis.results import metric_values
+from fourierkd.analysis.results import metric_direction, metric_values
 from fourierkd.analysis.selection import candidates, chosen_row, sentence, tuned_method
 from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.stats import compare, sentences
@@ -58,7 +58,7 @@ def write_report(
         study: Optuna's study, or None: then it is rebuilt from the table's trials.
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
-            (default the table's), ``direction`` (default the study's, else ``maximize``), ``notes``
+            and ``direction`` (both default to the table's), ``notes``
             (sentences for the head), ``time`` (part -> seconds; parts before ``total`` are shown
             as shares of it, those after it apart).
 
@@ -75,7 +75,7 @@ def write_report(
 
     work_dir, facts = Path(work_dir), dict(info or {})
     metric = facts.get("metric") or most_common(table["metric"]) or "value"
-    direction = facts.get("direction") or (study.direction.name.lower() if study else "maximize")
+    direction = metric_direction(table, facts.get("direction"))
     baseline = facts.get("baseline") or BASELINE
     finals = table[table["phase"] == "final"]
     chosen = chosen_row(table, metric=metric, direction=direction)

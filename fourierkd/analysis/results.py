@@ -16,13 +16,13 @@ from typing import Any
 
 import pandas as pd
 
-from fourierkd.errors import DataError, RunError
-from fourierkd.run_dir import RunDir, read_json, write_atomic
+from fourierkd.errors import ConfigError, DataError, RunError
+from fourierkd.run_dir import DIRECTIONS, MAXIMIZE, RunDir, read_json, write_atomic
 
 CSV_NAME = "results.csv"
 PARQUET_NAME = "results.parquet"
 PARAM = "param."
-_HEAD = ("study", "phase", "method", "trial", "seed", "split", "metric", "value")
+_HEAD = ("study", "phase", "method", "trial", "seed", "split", "metric", "direction", "value")
 _TAIL = (
     "seconds",
     "seconds_train",
@@ -34,6 +34,7 @@ _TAIL = (
     "commit",
     "machine",
 )
+_NEW = ("direction", "machine")  # a table that was written before these is read too
 _INTEGERS = ("trial", "seed", "iters")
 _NUMBERS = ("value", "seconds", "seconds_train")
 
@@ -47,12 +48,12 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
             parent of the ``runs`` folder that holds most of the runs.
 
     Returns:
-        Columns ``study, phase, method, trial, seed, split, metric, value``, then ``val_<metric>``,
-        ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters, state, reason,
-        run_dir, versions, commit, machine``. ``value`` is the metric on ``split``: of the test
-        split where the run was scored there, else the best validation value. A run without a result
-        has state ``running``; a folder that cannot be read has state ``failed`` and says why in
-        ``reason``.
+        Columns ``study, phase, method, trial, seed, split, metric, direction, value``, then
+        ``val_<metric>``, ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters,
+        state, reason, run_dir, versions, commit, machine``. ``value`` is the metric on ``split``:
+        of the test split where the run was scored there, else the best validation value. A run
+        without a result has state ``running``; a folder that cannot be read has state ``failed``
+        and says why in ``reason``.
     """
     runs = list(run_dirs)
     base = work_dir.absolute() if work_dir is not None else _common_work_dir(runs)
@@ -107,8 +108,7 @@ def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise DataError(
             f"{path} is not a readable table ({error})", fix="write it again from the run folders"
         ) from error
-    known = {*table.columns, "machine"}  # a table written before it was recorded is read too
-    missing = [name for name in (*_HEAD, *_TAIL) if name not in known]
+    missing = [n for n in (*_HEAD, *_TAIL) if n not in table.columns and n not in _NEW]
     if missing:
         raise DataError(
             f"{path} is not a results table: it lacks the columns {', '.join(missing)}",
@@ -145,6 +145,28 @@ def metric_values(table: pd.DataFrame, metric: str | None = None) -> pd.Series:
     for column in columns[1:]:
         values = values.where(~_unscored(table), table[column].astype(float))
     return values
+
+
+def metric_direction(table: pd.DataFrame, direction: str | None = None) -> str:
+    """``maximize`` or ``minimize``: ``direction``, or what the table says of its own metric.
+
+    A table without a word on it is one of before there was one: larger is better.
+
+    Raises:
+        ConfigError: another word.
+        DataError: the runs disagree.
+    """
+    if direction is None:
+        ours = table[table["phase"] != "teacher"]  # it may have a metric of its own
+        said = sorted(ours["direction"].dropna().unique()) if "direction" in ours else []
+        if len(said) > 1:
+            raise DataError(
+                "runs of both directions are not compared", value=said, fix="give a direction"
+            )
+        direction = said[0] if said else MAXIMIZE
+    if direction not in DIRECTIONS:
+        raise ConfigError("direction is 'maximize' or 'minimize'", value=direction)
+    return str(direction)
 
 
 def parameters(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +244,7 @@ def _outcome(result: dict[str, Any], test_split: str | None) -> dict[str, Any]:
     metrics, seconds = result.get("metrics") or {}, result.get("seconds") or {}
     metric, best = result.get("metric"), result.get("best") or {}
     row = {name.replace("/", "_"): value for name, value in metrics.items()}
-    row |= {name: result.get(name) for name in ("metric", "iters", "state", "reason")}
+    row |= {name: result.get(name) for name in ("metric", "direction", "iters", "state", "reason")}
     row["value"] = metrics.get(f"test/{metric}") if test_split else best.get("value")
     row["seconds"], row["seconds_train"] = seconds.get("total"), seconds.get("train")
     return row

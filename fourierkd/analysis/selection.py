@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from fourierkd.analysis.results import PARAM, metric_values, parameters
+from fourierkd.analysis.results import PARAM, metric_direction, metric_values, parameters
+from fourierkd.run_dir import MINIMIZE
 
 TUNED = "tuned"  # the chosen trial among the methods of the final runs, where no arm equals it
 SAMPLED = "trial"  # method of a trial that the sampler proposed
@@ -28,7 +29,7 @@ def trials(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shortlist(
-    table: pd.DataFrame, count: int, *, metric: str | None = None, direction: str = "maximize"
+    table: pd.DataFrame, count: int, *, metric: str | None = None, direction: str | None = None
 ) -> list[int]:
     """Numbers of the ``count`` best complete trials by their one value, best first.
 
@@ -36,14 +37,15 @@ def shortlist(
         table: a results table.
         count: how many at most; there are fewer where fewer trials have a value.
         metric: as for ``metric_values``.
-        direction: ``maximize`` or ``minimize``.
+        direction: ``maximize`` or ``minimize``; None: the table's own.
 
     Returns:
         Trial numbers. Of equal values the earlier trial comes first; of trials with equal
         parameters only the best one counts, since they are one candidate.
     """
     scored = _scored(trials(table), metric)
-    ordered = scored.sort_values(["score", "trial"], ascending=[direction == "minimize", True])
+    upwards = metric_direction(table, direction) == MINIMIZE
+    ordered = scored.sort_values(["score", "trial"], ascending=[upwards, True])
     known: list[dict[str, object]] = []
     chosen: list[int] = []
     for row in ordered.to_dict("records"):
@@ -58,14 +60,14 @@ def shortlist(
 
 
 def candidates(
-    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+    table: pd.DataFrame, *, metric: str | None = None, direction: str | None = None
 ) -> pd.DataFrame:
     """What the choice was made from, the chosen trial first.
 
     Args:
         table: a results table.
         metric: as for ``metric_values``.
-        direction: ``maximize`` or ``minimize``.
+        direction: ``maximize`` or ``minimize``; None: the table's own.
 
     Returns:
         One row per trial of the rung, or the best trial alone where there was no rung: ``trial,
@@ -88,7 +90,7 @@ def candidates(
     found["search"] = found["trial"].map(search_scores).astype(float)
     found["rung"] = found["trial"].map(rung_scores.mean()).astype(float)
     found["rung_runs"] = found["trial"].map(rung_scores.count()).fillna(0).astype("int64")
-    upwards = direction == "minimize"
+    upwards = metric_direction(table, direction) == MINIMIZE
     found = found.sort_values(
         ["rung_runs", "rung", "search", "trial"],
         ascending=[False, upwards, upwards, True],
@@ -105,7 +107,7 @@ def candidates(
 
 
 def choose(
-    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+    table: pd.DataFrame, *, metric: str | None = None, direction: str | None = None
 ) -> int | None:
     """Number of the chosen trial (see ``candidates``); None where no trial has a value."""
     found = candidates(table, metric=metric, direction=direction)
@@ -113,7 +115,7 @@ def choose(
 
 
 def chosen_row(
-    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+    table: pd.DataFrame, *, metric: str | None = None, direction: str | None = None
 ) -> Hashable | None:
     """Index of the chosen trial's row in the table, or None."""
     number = choose(table, metric=metric, direction=direction)
@@ -122,7 +124,7 @@ def chosen_row(
 
 
 def tuned_method(
-    table: pd.DataFrame, *, metric: str | None = None, direction: str = "maximize"
+    table: pd.DataFrame, *, metric: str | None = None, direction: str | None = None
 ) -> str | None:
     """Which method of the final runs is the chosen trial.
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fourierkd.analysis.results import metric_values
+from fourierkd.analysis.results import metric_direction, metric_values
 from fourierkd.errors import ConfigError, DataError, StudyError, near
+from fourierkd.run_dir import MAXIMIZE
 
 LEVEL = 0.95
 NOT_BETTER, TOO_FEW = "not better", "n<2"
@@ -100,7 +101,7 @@ def compare(
     baseline: str,
     metric: str | None = None,
     phase: str | None = "final",
-    direction: str = "maximize",
+    direction: str | None = None,
     level: float = LEVEL,
 ) -> pd.DataFrame:
     """Compare every method with ``baseline`` over equal seeds.
@@ -109,7 +110,7 @@ def compare(
         table: a results table; only complete runs of ``phase`` count (None: of every phase).
         baseline: the method that differences are taken against.
         metric: None: the table's own; else a metric's name (see ``metric_values``).
-        direction: ``maximize`` or ``minimize``: which way is better.
+        direction: ``maximize`` or ``minimize``: which way is better; None: the table's own.
         level: coverage of the intervals.
 
     Returns:
@@ -124,8 +125,7 @@ def compare(
             seed.
         DataError: the runs were scored on different splits, or lack the metric.
     """
-    if direction not in ("maximize", "minimize"):
-        raise ConfigError("direction is 'maximize' or 'minimize'", value=direction)
+    direction = metric_direction(table, direction)
     runs = table if phase is None else table[table["phase"] == phase]
     runs = runs.assign(score=metric_values(runs, metric)).dropna(subset=["method"])
     if baseline not in set(runs["method"]):
@@ -158,7 +158,7 @@ def compare(
                 "missing": _missing(runs, method, values),
             }
         )
-    best_last = direction == "maximize"
+    best_last = direction == MAXIMIZE
     rows.sort(key=lambda r: (r["method"] != baseline, -r["mean"] if best_last else r["mean"]))
     return pd.DataFrame(rows)
 
@@ -227,7 +227,7 @@ def _verdict(gain: Interval, direction: str) -> str:
         return TOO_FEW
     if gain.low <= 0 <= gain.high:
         return NOT_BETTER
-    return "better" if (gain.mean > 0) == (direction == "maximize") else "worse"
+    return "better" if (gain.mean > 0) == (direction == MAXIMIZE) else "worse"
 
 
 def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:

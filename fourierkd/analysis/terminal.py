@@ -17,7 +17,7 @@ _STYLE = {"better": "bold green", "worse": "bold red", NOT_BETTER: "yellow", "ba
 
 
 def summary(
-    table: pd.DataFrame, *, baseline: str, metric: str, direction: str = "maximize"
+    table: pd.DataFrame, *, baseline: str, metric: str, direction: str | None = None
 ) -> rich.table.Table:
     """The comparison of the final runs (see ``stats.compare`` for what it raises)."""
     from rich.text import Text
@@ -48,7 +48,7 @@ def summary(
 
 
 def choice(
-    table: pd.DataFrame, *, metric: str, direction: str = "maximize"
+    table: pd.DataFrame, *, metric: str, direction: str | None = None
 ) -> rich.table.Table | None:
     """Values of the candidates at the search's seed, on the rung and of the chosen one's final
     runs, all on val; None where no trial has a value.

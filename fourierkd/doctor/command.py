@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from fourierkd.doctor.report import CHECKS, accept, as_json, exit_code, summary, table
 from fourierkd.errors import ConfigError
-from fourierkd.run_dir import write_atomic
+from fourierkd.run_dir import json_text, write_atomic
 
 WIDTH = 100  # of the table, where there is no terminal to ask
 
@@ -100,7 +99,7 @@ def doctor_command(args: argparse.Namespace) -> int:
             "seed": args.seed,
             "checkpoint": args.checkpoint,
         }
-        text = json.dumps(as_json(checks, **about), indent=1) + "\n"
+        text = json_text(as_json(checks, **about), indent=1) + "\n"
         if to_stdout:
             sys.stdout.write(text)
         else:

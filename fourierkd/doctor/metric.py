@@ -7,6 +7,7 @@ distillation; so a wrong normalisation costs it its metric here as there.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.runner import first_line
 from fourierkd.errors import ConfigError, FourierKDError, near
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import MAXIMIZE, MINIMIZE, RunDir
 
 CLAIM_KEYS = ("tolerance", "images")
 TOLERANCE = 0.01  # of the claimed value, where the images are the claim's
@@ -128,21 +129,31 @@ def check_metric(subject: Subject, *, images: int) -> Check:
     if metric not in score.metrics:
         fix = near(metric, score.metrics)
         return Check(name, FAIL, f"the evaluator gives no {metric!r}", fix, {"score": score})
-    controls = random_scores(subject, metric, images=images)
-    return compare(score, metric, claim, controls)
+    direction = str(config.get("direction") or MAXIMIZE)
+    controls = random_scores(subject, metric, direction, images=images)
+    return compare(score, metric, claim, controls, direction)
 
 
-def compare(score: Score, metric: str, claim: Claim | None, controls: list[float]) -> Check:
+def compare(
+    score: Score,
+    metric: str,
+    claim: Claim | None,
+    controls: list[float],
+    direction: str = MAXIMIZE,
+) -> Check:
     """Judge a score against its claim and against random weights."""
-    value, control = score.metrics[metric], max(controls, default=0.0)
+    lower = direction == MINIMIZE
+    value, control = score.metrics[metric], (min if lower else max)(controls)
+    better = value < control if lower else value > control
+    clear = value * CLEARLY_BETTER <= control if lower else value >= CLEARLY_BETTER * control
     statuses, lines, advice = [OK], [], []
     part = score.images < score.total
     of = f"{score.images} of {score.total} images" if part else f"all {score.images} images"
     lines.append(f"{metric} {number(value)} on {of}, random weights {number(control)}")
-    if not value > control:
+    if not better:
         statuses.append(FAIL)
         advice.append("it is no better than random weights: check its checkpoint and classes")
-    elif value < CLEARLY_BETTER * control:
+    elif not clear:
         statuses.append(WARN)
         advice.append("it is hardly better than random weights")
     if claim is None:
@@ -171,8 +182,9 @@ def compare(score: Score, metric: str, claim: Claim | None, controls: list[float
     return Check("teacher metric", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
 
 
-def random_scores(subject: Subject, metric: str, *, images: int) -> list[float]:
+def random_scores(subject: Subject, metric: str, direction: str, *, images: int) -> list[float]:
     """Scores of the teacher's network with random weights, of several seeds."""
+    none = math.inf if direction == MINIMIZE else 0.0
     scores = []
     for draw in range(RANDOM_TEACHERS):
         with isolated_random_state():
@@ -180,10 +192,10 @@ def random_scores(subject: Subject, metric: str, *, images: int) -> list[float]:
             control = build_model(subject.config.model.teacher.model, role="teacher")
         control.to(subject.device).eval()
         try:
-            found = evaluate(subject, control, images=images).metrics.get(metric, 0.0)
+            found = evaluate(subject, control, images=images).metrics.get(metric, none)
         except Exception:  # boxes of random weights may break an evaluator: no score
-            found = 0.0
-        scores.append(found if found == found else 0.0)
+            found = none
+        scores.append(none if math.isnan(found) else found)
     return scores
 
 

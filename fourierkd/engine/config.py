@@ -24,7 +24,7 @@ from fourierkd.distill.model_config import package_config, replace_at, resolve_m
 from fourierkd.engine.switches import with_student_norm
 from fourierkd.errors import ConfigError, FourierKDError, near
 
-OWN_KEYS = {"metric", "data_root", "prepare_data", "student_norm", "teacher_metric"}
+OWN_KEYS = {"metric", "direction", "data_root", "prepare_data", "student_norm", "teacher_metric"}
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # What MMEngine's runner looks up in ``runner.cfg``, beside its constructor's arguments.
 CFG_KEYS = {

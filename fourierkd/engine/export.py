@@ -51,8 +51,8 @@ def export(
         image: the file it is tried on.
 
     Returns:
-        What ``export_student`` or ``export_onnx`` says, and ``checked``: the config that the
-        weights fit, or None.
+        What ``export_student`` or ``export_onnx`` says; ``checked``: the config that the weights
+        fit, or None; ``averaged``: whether they are the averaged ones of EMAHook.
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe, or does not fit the config.
@@ -64,6 +64,7 @@ def export(
     if shape is not None and min(shape) < 1:
         raise ConfigError("--shape is a height and a width from 1 on", value=shape)
     state = load_state_dict(checkpoint)
+    averaged = "ema_state_dict" in load_checkpoint(checkpoint)  # EMAHook swapped it with the other
     found = config or _config_beside(Path(checkpoint), ours=layout_of(state) == OURS)
     model: BaseModel | None = None
     plain: dict[str, Any] | None = None
@@ -85,7 +86,7 @@ def export(
     else:
         text = None if plain is None else config_text(plain)
         report = export_student(checkpoint, out, config_text=text, file_format=kind)
-    return {**report, "checked": found}
+    return {**report, "checked": found, "averaged": averaged}
 
 
 def check_format(out: str | Path, file_format: str | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from fourierkd.engine.config import RunConfig
 from fourierkd.errors import ConfigError, DataError
+from fourierkd.run_dir import DIRECTIONS, MAXIMIZE
 
 HOOKS: dict[str, dict[str, Any] | None] = {
     "runtime_info": {"type": "RuntimeInfoHook"},
@@ -73,6 +74,9 @@ def complete_config(config: RunConfig, split: str | None) -> None:
             config[f"{part}_cfg"] = {}
     if config.val_dataloader is not None and not config.get("metric"):
         raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
+    config.direction = config.get("direction") or MAXIMIZE
+    if config.direction not in DIRECTIONS:
+        raise ConfigError("direction is 'maximize' or 'minimize'", value=config.direction)
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():
         if hook is not None and hook["type"] in VISUALIZATION_HOOKS and not hook.get("draw"):
@@ -83,6 +87,7 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     hooks = {name: hook for name, hook in hooks.items() if hook is not None or name in MMENGINES}
     if hooks["checkpoint"] is not None:
         hooks["checkpoint"].setdefault("metric", config.get("metric"))
+        hooks["checkpoint"].setdefault("direction", config.direction)
     config.default_hooks = hooks
 
 

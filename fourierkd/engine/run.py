@@ -87,6 +87,7 @@ class _Job:
         self.runner: KDRunner | None = None
         self.tracker: Any = None
         self.metric: str | None = None
+        self.direction: str | None = None
         self.test_metrics: dict[str, float] = {}
 
     def train(self, signals: list[str], *, resume: bool) -> None:
@@ -95,6 +96,7 @@ class _Job:
         config = load_config(self.request["config"], self.request["options"])
         self.metric = config.get("metric")
         complete_config(config, split)
+        self.direction = config.direction
         check_switches(config)
         checkpoint = run_dir.last_checkpoint() if resume else None
         if leads():
@@ -184,6 +186,7 @@ class _Job:
             "state": state,
             "reason": reason,
             "metric": self.metric,
+            "direction": self.direction,
             "best": {"iter": best["iter"], "value": best["value"]} if best else None,
             "metrics": metrics,
             "iters": runner.iterations if runner is not None else 0,
@@ -206,8 +209,8 @@ def score_best(runner: KDRunner, split: str) -> dict[str, float]:
     if runner.best is not None:
         if split == "val":
             return dict(runner.best["metrics"])
-        state = load_checkpoint(runner.run_dir.best_checkpoint())["state_dict"]
-        runner.bare_model.load_state_dict(state)
+        best = load_checkpoint(runner.run_dir.best_checkpoint())
+        runner.load_weights(best, resume=False)
     loop = runner.test_loop if split == "test" else runner.val_loop
     return short_names(loop.run(), runner.cfg.get("metric"))
 

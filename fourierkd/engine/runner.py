@@ -271,6 +271,16 @@ class KDRunner(Runner):
             return [s for group in schedulers.values() for s in group]
         return list(schedulers)
 
+    def load_weights(self, checkpoint: dict[str, Any], *, resume: bool) -> None:
+        """The model's weights out of a checkpoint of this run.
+
+        Hooks that keep weights of their own (EMAHook) change ``state_dict`` first, as MMEngine has
+        it: to train on they want the trained weights in the model, to score the averaged ones.
+        """
+        self._resume = resume
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self.bare_model.load_state_dict(checkpoint["state_dict"])
+
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Take weights, optimizer, schedules, counts, clock and random states from a checkpoint.
 
@@ -294,13 +304,12 @@ class KDRunner(Runner):
                 fix=f"start {ranks}, or begin another --work-dir",
             )
         try:
-            self.bare_model.load_state_dict(checkpoint["state_dict"])
+            self.load_weights(checkpoint, resume=True)
         except RuntimeError as error:
             raise CheckpointError(
                 f"checkpoint {filename} is of another model ({first_line(error)})",
                 fix="resume with the config of the run",
             ) from error
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self.train_loop._epoch, self.train_loop._iter = meta["epoch"], meta["iter"]
         self.optim_wrapper.load_state_dict(checkpoint["optimizer"])
         restore_gradients(self.bare_model, checkpoint.get("gradients", {}))

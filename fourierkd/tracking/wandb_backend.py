@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fourierkd.errors import ConfigError, RunError
-from fourierkd.run_dir import Row, RunDir
+from fourierkd.run_dir import MINIMIZE, Row, RunDir
 from fourierkd.tracking.login import choose_mode
 from fourierkd.tracking.record import Tally, held, read_record, uploaded, write_record
 from fourierkd.tracking.wandb_values import cell, loggable, run_config, tags
@@ -118,7 +118,8 @@ class WandbBackend:
         for group in GROUPS:
             self._run.define_metric(f"{group}/*", step_metric="iter")
         if metric := config.get("metric"):
-            self._run.define_metric(f"val/{metric}", step_metric="iter", summary="max")
+            best = "min" if config.get("direction") == MINIMIZE else "max"
+            self._run.define_metric(f"val/{metric}", step_metric="iter", summary=best)
         if anew:
             self._replay()
         else:

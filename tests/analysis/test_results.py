@@ -114,12 +114,12 @@ def test_no_runs_make_an_empty_table(tmp_path: Path) -> None:
 
 def test_columns_and_types(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
-    head = ["study", "phase", "method", "trial", "seed", "split", "metric", "value"]
+    head = ["study", "phase", "method", "trial", "seed", "split", "metric", "direction", "value"]
     tail = ["seconds", "seconds_train", "iters", "state", "reason", "run_dir", "versions", "commit"]
     tail += ["machine"]
-    assert list(table.columns[:8]) == head
+    assert list(table.columns[:9]) == head
     assert list(table.columns[-9:]) == tail
-    assert list(table.columns[8:12]) == ["val_aAcc", "val_mIoU", "test_aAcc", "test_mIoU"]
+    assert list(table.columns[9:13]) == ["val_aAcc", "val_mIoU", "test_aAcc", "test_mIoU"]
     assert table["trial"].dtype == "Int64"
     assert table["param.noise"].dtype == "boolean"
     assert table["param.loss_weight"].dtype == float

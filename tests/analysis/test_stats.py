@@ -168,8 +168,13 @@ def test_a_lower_metric_can_be_better() -> None:
     down = compare(table_of(scores), baseline="base", direction="minimize")
     assert list(up["verdict"]) == ["baseline", "worse"]
     assert list(down["verdict"]) == ["baseline", "better"]
+    own = compare(table_of(scores, direction="minimize"), baseline="base")  # the table says it
+    assert own.equals(down)
     with pytest.raises(ConfigError, match="direction"):
         compare(table_of(scores), baseline="base", direction="up")
+    both = pd.concat([table_of(scores, direction=word) for word in ("minimize", "maximize")])
+    with pytest.raises(DataError, match="both directions"):
+        compare(both, baseline="base")
 
 
 def test_sentences_in_plain_words() -> None:

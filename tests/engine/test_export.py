@@ -78,6 +78,18 @@ def test_tensors_that_share_memory_and_layer_versions_survive_safetensors(tmp_pa
     assert loaded._metadata["norm"] == {"version": 2}
 
 
+def test_averaged_weights_are_exported_and_named(tmp_path, capsys):
+    averaged = {f"student.{key}": value for key, value in ToyModel().state_dict().items()}
+    trained = {f"module.{key}": value + 1 for key, value in averaged.items()}
+    path, out = tmp_path / "best.pth", tmp_path / "out.pth"
+    content = {"meta": {}, "state_dict": averaged, "ema_state_dict": trained}  # as EMAHook saves
+    torch.save(content, path)
+    assert run_command(["export", str(path), "--out", str(out), "--config", CONFIG]) == 0
+    assert "weights: the averaged ones (EMAHook)" in capsys.readouterr().out
+    plain = {key.removeprefix("student."): value for key, value in averaged.items()}
+    assert same(load_state_dict(out), plain)
+
+
 def test_without_a_config_keys_are_stripped_and_it_says_so(official, tmp_path, capsys):
     path, student = official
     assert run_command(["export", str(path), "--out", str(tmp_path / "s.pth")]) == 0

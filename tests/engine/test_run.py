@@ -17,6 +17,7 @@ from fourierkd.data.shapes import ShapesSpec
 from fourierkd.data.shapes_folder import prepare_shapes
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.evaluate import evaluate
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, short_names
 from fourierkd.engine.run import run
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
@@ -170,13 +171,18 @@ ONE_CYCLE = {
 }
 
 
+EMA = {"custom_hooks": [{"type": "EMAHook", "momentum": 0.05, "update_buffers": True}]}
+
+
 @pytest.mark.parametrize(
-    "options", [{}, TEACHER, ONE_CYCLE], ids=["alone", "distilled", "one_cycle"]
+    "options", [{}, TEACHER, ONE_CYCLE, EMA], ids=["alone", "distilled", "one_cycle", "averaged"]
 )
 def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, options):
     whole = make_run("whole", options)
     run(whole, resume=False)
-    cut = make_run("cut", {**options, **act_at(13, kill)})
+    (killer,) = act_at(13, kill)["custom_hooks"]
+    hooks = {"custom_hooks": [*options.get("custom_hooks", []), killer]}
+    cut = make_run("cut", {**options, **hooks})
     with pytest.raises(Killed):
         run(cut, resume=False)
     assert cut.last_checkpoint().name == "iter_10.pth"
@@ -184,7 +190,9 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, o
     result = run(cut, resume=True)
     assert result["iters"] == 20
     a, b = last_state(whole), last_state(cut)
-    for part in ("state_dict", "optimizer", "param_schedulers", "random_state"):
+    assert a.keys() == b.keys()
+    assert ("ema_state_dict" in a) == (options is EMA)
+    for part in a.keys() - {"meta"}:  # it has the seconds
         assert_same(a[part], b[part], part)
 
     def curve(run_dir):
@@ -199,6 +207,21 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, o
     )
     seconds = [r["seconds"] for r in cut.rows()]
     assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("buffers", [False, True])
+def test_averaged_weights_are_scored_as_best_pth_is_alone(make_run, buffers):
+    """A hook that swaps weights for evaluation has other ones at the end than best.pth."""
+    hook = {"type": "EMAHook", "momentum": 0.3, "update_buffers": buffers}
+    values = [1.0, 9.0, 2.0, 3.0]  # the best is not the last
+    options = {"custom_hooks": [hook], **given(values, "acc")}
+    run_dir = make_run(options=options, test_split="test")
+    result = run(run_dir, resume=False)
+    assert result["best"]["iter"] == 10
+    scored = evaluate(HERE / "toy_config.py", run_dir.best_checkpoint(), split="test")
+    assert result["metrics"]["test/acc"] == scored["acc"]
+    last = evaluate(HERE / "toy_config.py", run_dir.last_checkpoint(), split="test")
+    assert last["acc"] != scored["acc"]
 
 
 def test_killed_between_the_last_checkpoint_and_the_result_it_ends_with_the_same_result(make_run):
@@ -297,6 +320,68 @@ def test_diverged_loss_fails_and_is_named(make_run):
 def test_mmengines_own_weight_loader_is_refused(make_run):
     with pytest.raises(ConfigError, match="load_from is not supported.*got 'any.pth'"):
         run(make_run(options={"load_from": "any.pth"}), resume=False)
+
+
+def given(values: list[float], metric: str = "error", **more) -> dict:
+    """Options of a run whose validations give ``values``."""
+    texts = [str(value) for value in values]  # an option is JSON, which has no NaN
+    evaluator = {"type": "GivenValues", "values": texts, "name": metric}
+    return {"metric": metric, "val_evaluator": evaluator, **more}
+
+
+def refuse(text: str):
+    raise AssertionError(f"{text} is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("direction", "best"), [("minimize", (15, 0.5)), ("maximize", (5, 3.0)), (None, (5, 3.0))]
+)
+def test_the_best_checkpoint_is_the_best_in_the_metrics_direction(make_run, direction, best):
+    run_dir = make_run(options=given([3.0, 1.0, 0.5, 2.0], direction=direction))
+    result = run(run_dir, resume=False)
+    assert result["direction"] == direction or direction is None
+    assert (result["best"]["iter"], result["best"]["value"]) == best
+    kept = load_checkpoint(run_dir.best_checkpoint())["meta"]
+    assert (kept["best"]["iter"], kept["best"]["value"]) == best
+
+
+def test_a_direction_is_one_of_two(make_run):
+    with pytest.raises(ConfigError, match="'maximize' or 'minimize', got 'down'"):
+        run(make_run(options={"direction": "down"}), resume=False)
+
+
+@pytest.mark.parametrize("nothing", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_validation_without_a_value_is_passed_over(make_run, nothing, direction):
+    values = [nothing, 2.0, nothing, nothing]
+    run_dir = make_run(options=given(values, direction=direction))
+    result = run(run_dir, resume=False)
+    assert result["state"] == "complete"
+    assert result["best"] == {"iter": 10, "value": 2.0}
+    json.loads(run_dir.result.read_text(), parse_constant=refuse)
+    assert run_dir.read_result()["metrics"] == {"val/error": 2.0, "val/other": None}
+    rows = [row for row in run_dir.rows() if "val/error" in row]
+    assert [row["val/error"] for row in rows] == [None, 2.0, None, None]
+
+
+def test_a_run_without_any_value_fails_and_says_so(make_run):
+    run_dir = make_run(options=given([float("nan")] * 4))
+    with pytest.raises(RunError, match="no validation gave a value of error, got nan"):
+        run(run_dir, resume=False)
+    result = run_dir.read_result()
+    assert (result["state"], result["best"]) == ("failed", None)
+    assert result["reason"].startswith("RunError: no validation gave a value of error")
+    assert result["checkpoints"]["last"] == "checkpoints/iter_20.pth"  # nothing is lost
+
+
+def test_what_coco_calls_minus_one_is_no_value(make_run):
+    """No object of that size or class: pycocotools says -1, which would tie with every other."""
+    found = short_names({"coco/bbox_mAP": -1, "coco/bbox_AR@100": -1.0, "x/error": -1.0}, None)
+    assert np.isnan([found["bbox_mAP"], found["bbox_AR@100"]]).all()
+    assert found["error"] == -1.0  # any other metric may be negative
+    run_dir = make_run(options=given([-1.0] * 4, "bbox_mAP"))
+    with pytest.raises(RunError, match="no validation gave a value of bbox_mAP"):
+        run(run_dir, resume=False)
 
 
 def test_a_detector_that_finds_nothing_scores_zero():

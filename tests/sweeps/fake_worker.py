@@ -1,6 +1,7 @@
 """A training server without torch: protocol and folders of the real one, milliseconds a run.
 
-The score is a known function of options and seed. Options of its own: ``fake.sleep`` (seconds an
+The score is a known function of options and seed; where it is minimised it is an error, 100 minus
+that. Options of its own: ``fake.sleep`` (seconds an
 iteration), ``fake.fail`` (how a run ends badly), ``fake.fail_above`` (the loss weight from which on
 it does), ``fake.fail_phase`` (the only phase in which it does) and ``fake.lucky`` (the loss weight
 that scores 100 more, but at the search's seed only).
@@ -61,6 +62,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
         if options.get("fake.fail_phase") not in (None, request.get("phase")):
             failing = None
         final = score(options, seed)
+        error = options.get("direction") == "minimize"
         best = {"iter": 0, "value": None}
         if first:  # as the real one: what is best survives a kill after the last checkpoint
             best = json.loads(run_dir.best_checkpoint().read_text())
@@ -72,6 +74,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
                     "state": state,
                     "reason": reason,
                     "metric": "score",
+                    "direction": options.get("direction"),
                     "best": best if best["value"] is not None else None,
                     "metrics": metrics or {},
                     "iters": i,
@@ -100,7 +103,8 @@ def train(run_dir: RunDir, resume: bool) -> None:
                     "train/loss": 1.0 / i,
                 }
                 if i % VAL_EVERY == 0:
-                    row["val/score"] = final * i / iters
+                    value = final * i / iters
+                    row["val/score"] = 100.0 - value if error else value
                     best = {"iter": i, "value": row["val/score"]}
                     write_atomic(run_dir.best_checkpoint(), json.dumps(best))
                 run_dir.append(row)
@@ -129,7 +133,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
             sys.exit(1)
         metrics = {"val/score": best["value"]}
         if request["test_split"]:
-            metrics[f"{request['test_split']}/score"] = best["value"] - 1.0
+            metrics[f"{request['test_split']}/score"] = best["value"] + (1.0 if error else -1.0)
         end("complete", metrics=metrics)
 
 

@@ -13,7 +13,7 @@ import pytest
 from tiny_study import FAKE, executed, outcome, run_dirs, trials_of
 
 from fourierkd.analysis import compare, load_results
-from fourierkd.analysis.selection import choose, tuned_method
+from fourierkd.analysis.selection import candidates, choose, tuned_method
 from fourierkd.analysis.tuning import study_from_table
 from fourierkd.errors import ConfigError, StudyError
 from fourierkd.run_dir import RunDir
@@ -88,6 +88,22 @@ def test_a_study_from_start_to_report(run_tiny):
     seconds = json.loads((work_dir / "study_time.json").read_text())
     assert 0 < seconds["not_training"] < 1
     assert seconds["seconds"]["training"] > 0
+
+
+def test_a_study_of_an_error_takes_the_lowest(run_tiny, capsys):
+    """Its direction reaches every run, and the table says it to whoever compares."""
+    work_dir = run_tiny(direction="minimize", final_seeds=3)
+    runs = run_dirs(work_dir)
+    assert {run.read_request()["options"]["direction"] for run in runs.values()} == {"minimize"}
+    table = load_results(work_dir)
+    assert set(table["direction"]) == {"minimize"}
+    values = [trial.value for trial in trials_of(work_dir)]
+    found = candidates(table)
+    assert found["search"].iloc[0] == pytest.approx(min(values), abs=0.3)  # seeds move it by 0.1
+    comparison = compare(table, baseline="student_alone").set_index("method")
+    assert comparison.loc["tuned", "difference"] < -15
+    assert comparison.loc["tuned", "verdict"] == "better"
+    assert "Best method by mean: tuned" in capsys.readouterr().out
 
 
 def test_a_finished_study_only_rewrites_its_report(run_tiny, capsys):

@@ -91,6 +91,21 @@ def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Pa
     assert (final["best/mIoU"], final["test/mIoU"], final["state"]) == (0.7, 0.65, "complete")
 
 
+@pytest.mark.parametrize(("direction", "best"), [("minimize", 0.2), ("maximize", 0.6)])
+def test_the_summary_of_a_curve_is_its_best_value(
+    home: Path, tmp_path: Path, direction: str, best: float
+) -> None:
+    run_dir = RunDir(tmp_path / "run").create(REQUEST)
+    config = {**CONFIG, "metric": "error", "direction": direction}
+    backend = WandbBackend(run_dir, REQUEST, config)
+    for iteration, value in enumerate((0.6, 0.2, 0.4), start=1):
+        backend.log({"iter": iteration, "epoch": 0, "seconds": 1.0, "val/error": value})
+    backend.close("complete", {"val/error": best})
+    (segment,) = segments(run_dir.wandb)
+    assert summary(segment)["val/error"] == {direction[:3]: best}
+    assert summary(segment)["best/error"] == best
+
+
 def test_nothing_is_written_outside_the_run_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ is taken after validation.
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -14,13 +16,16 @@ from mmengine.hooks import Hook
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.runner import KDRunner
-from fourierkd.errors import ConfigError, near
+from fourierkd.errors import ConfigError, RunError, near
+from fourierkd.run_dir import MAXIMIZE, MINIMIZE
 
 COCO_METRICS = [
     f"{kind}_mAP{part}"
     for kind in ("bbox", "segm")
     for part in ("", "_50", "_75", "_s", "_m", "_l")
 ]
+# Precision and recall of COCO's evaluation lie in [0, 1]; -1 says that there was no such object.
+_COCO_VALUE = re.compile(r"(bbox|segm|proposal)_(mAP|AR)")
 
 
 @HOOKS.register_module()
@@ -28,9 +33,15 @@ class RunCheckpointHook(Hook):
     """Save the last checkpoint after every validation and at the end, the best one by ``metric``.
 
     Args:
-        metric: key of the validation metrics, larger is better; None keeps no best checkpoint.
+        metric: key of the validation metrics; None keeps no best checkpoint. A value that is not
+            finite is none: that validation is passed over.
+        direction: ``maximize`` or ``minimize``: which values of the metric are better.
         interval: save every so many iterations (epochs, where training goes by epochs) too; None
-        for no more.
+            for no more.
+
+    Raises:
+        ConfigError: the evaluator gives no such metric.
+        RunError: at the end of training, where no validation gave a value.
 
     Cost: a write of the student, with its optimizer for the last checkpoint, at each of these
     points.
@@ -38,9 +49,15 @@ class RunCheckpointHook(Hook):
 
     priority = "VERY_LOW"
 
-    def __init__(self, metric: str | None = None, interval: int | None = None) -> None:
-        self.metric, self.interval = metric, interval
+    def __init__(
+        self,
+        metric: str | None = None,
+        direction: str = MAXIMIZE,
+        interval: int | None = None,
+    ) -> None:
+        self.metric, self.direction, self.interval = metric, direction, interval
         self._validated = False
+        self._no_value: float | None = None  # what a validation gave instead of one
 
     def before_train(self, runner: KDRunner) -> None:
         """After a resume, what is best is what ``best.pth`` says."""
@@ -61,7 +78,12 @@ class RunCheckpointHook(Hook):
                 fix=near(self.metric, values or COCO_METRICS),
             )
         value = values[self.metric]
-        if runner.best is None or value > runner.best["value"]:
+        if not math.isfinite(value):
+            self._no_value = value
+            runner.logger.warning(
+                f"iter {runner.iter}: {self.metric} is {value}, which is no value"
+            )
+        elif runner.best is None or self._better(value, runner.best["value"]):
             runner.best = {"iter": runner.iter, "value": value, "metrics": values}
             runner.save_checkpoint(
                 str(runner.run_dir.checkpoints),
@@ -70,6 +92,9 @@ class RunCheckpointHook(Hook):
                 save_param_scheduler=False,
                 meta={"best": runner.best},
             )
+
+    def _better(self, value: float, best: float) -> bool:
+        return value < best if self.direction == MINIMIZE else value > best
 
     def after_step(self, runner: KDRunner, iteration: int, epoch: int) -> None:
         """Save the last checkpoint where one is due."""
@@ -82,13 +107,20 @@ class RunCheckpointHook(Hook):
     def after_train(self, runner: KDRunner) -> None:
         """Save the end."""
         runner.save_last(runner.iter, runner.epoch)
+        if runner.best is None and self._no_value is not None:
+            raise RunError(
+                f"no validation gave a value of {self.metric}",
+                value=self._no_value,
+                fix="look whether the validation data hold objects of every class",
+            )
 
 
 def short_names(metrics: dict[str, Any] | None, metric: str | None) -> dict[str, float]:
     """Metrics as floats under the names a researcher writes: ``coco/bbox_mAP`` is ``bbox_mAP``.
 
     No metrics at all is what MMDetection's CocoMetric gives where a detector found nothing in any
-    image (early in training); its ``metric`` is 0 then. Any other ``metric`` stays absent.
+    image (early in training); its ``metric`` is 0 then. Any other ``metric`` stays absent. A -1 of
+    COCO's evaluation, which found nothing to find, is NaN.
     """
     if not metrics:
         return {metric: 0.0} if metric in COCO_METRICS else {}
@@ -96,7 +128,9 @@ def short_names(metrics: dict[str, Any] | None, metric: str | None) -> dict[str,
     for key, value in metrics.items():
         name = key.rpartition("/")[2]
         try:
-            short[key if name in short else name] = float(value)
+            number = float(value)
         except (TypeError, ValueError):
             continue  # a table or a list
+        nothing = number == -1 and _COCO_VALUE.match(name) is not None
+        short[key if name in short else name] = math.nan if nothing else number
     return short
