@@ -14,6 +14,7 @@ from fourierkd import errors
 from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
 from fourierkd.engine.train_command import add_train_parser, shown
+from fourierkd.options import parse_options
 from fourierkd.run_dir import json_text, write_atomic
 
 
@@ -120,6 +121,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
+        action="extend",
         default=[],
         metavar="KEY=VALUE",
         help="replace values of the config, e.g. train_cfg.max_iters=100 data_root=/data/x",
@@ -128,7 +130,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def test_command(args: argparse.Namespace) -> int:
     """Print the metrics of a checkpoint's student."""
-    from fourierkd.engine.config import parse_cfg_options
     from fourierkd.engine.console import console_to
     from fourierkd.engine.evaluate import evaluate
 
@@ -137,7 +138,7 @@ def test_command(args: argparse.Namespace) -> int:
             args.config,
             args.checkpoint,
             split=args.split,
-            options=parse_cfg_options(args.cfg_options),
+            options=parse_options(args.cfg_options),
         )
     for name, value in metrics.items():
         print(f"{args.split}/{name} {value:.6g}")
@@ -186,21 +187,19 @@ def export_command(args: argparse.Namespace) -> int:
 def check_command(args: argparse.Namespace) -> int:
     """``data check``: a table; exit code 1 where the data are wrong."""
     from fourierkd.engine.check_data import check_data
-    from fourierkd.engine.config import parse_cfg_options
 
-    return check_data(args.config, parse_cfg_options(args.cfg_options), images=args.images)
+    return check_data(args.config, parse_options(args.cfg_options), images=args.images)
 
 
 def bench_command(args: argparse.Namespace) -> int:
     """Measure and print a table."""
     from fourierkd.engine.bench import bench, print_table
-    from fourierkd.engine.config import parse_cfg_options
     from fourierkd.engine.console import console_to
 
     with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
         result = bench(
             args.config,
-            options=parse_cfg_options(args.cfg_options),
+            options=parse_options(args.cfg_options),
             iters=args.iters,
             device=args.device,
             shape=tuple(args.shape) if args.shape else None,

@@ -20,8 +20,9 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
     sys.path[0] = str(REPO)
 
 from fourierkd.errors import ConfigError, exit_on_error  # noqa: E402
+from fourierkd.options import parse_options  # noqa: E402
 from sweeps.executor import WORKER  # noqa: E402
-from sweeps.study import load_study, parse_overrides  # noqa: E402
+from sweeps.study import load_study  # noqa: E402
 
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
 EXIT_INTERRUPTED = 130
@@ -103,7 +104,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(args: argparse.Namespace, arguments: list[str], worker: Sequence[str]) -> int:
-    overrides: dict[str, Any] = parse_overrides(args.overrides)
+    overrides: dict[str, Any] = parse_options(args.overrides)
     for key, value in (("trials", args.trials), ("seed", args.seed)):
         if value is not None:
             overrides[key] = value

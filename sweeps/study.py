@@ -6,7 +6,6 @@ Everything is checked here, before anything is written: keys, ranges, the search
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 import re
@@ -164,24 +163,6 @@ def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
     study = StudyConfig(**values)
     _check(study)
     return study
-
-
-def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
-    """``["trials=4", "wandb.mode=offline"]`` as a dict; a value is a Python literal, else a text.
-
-    Raises:
-        ConfigError: an item without ``=``.
-    """
-    overrides = {}
-    for item in items:
-        key, equals, text = item.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError("--set takes KEY=VALUE", value=item, fix="e.g. --set final_seeds=2")
-        try:
-            overrides[key.strip()] = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError):
-            overrides[key.strip()] = text.strip()
-    return overrides
 
 
 def _run_file(path: Path) -> dict[str, Any]:

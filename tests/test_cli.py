@@ -119,6 +119,17 @@ def test_switches_that_do_not_fit_leave_no_folder(capsys):
     assert not Path("run").exists()
 
 
+def test_options_of_several_flags_add_up(capsys):
+    first = ("--cfg-options", "train_cfg.max_iters=2", "find_unused_parameters=false")
+    more = ("--cfg-options", "train_cfg.val_interval=2")
+    assert train(capsys, "--work-dir", "run", *first, *more)[0] == 0
+    assert RunDir("run").read_request()["options"] == {
+        "train_cfg.max_iters": 2,
+        "find_unused_parameters": False,
+        "train_cfg.val_interval": 2,
+    }
+
+
 def test_launcher_without_torchrun_says_how_to_start(capsys, monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)

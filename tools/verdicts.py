@@ -33,11 +33,12 @@ from fourierkd.analysis.results import metric_values  # noqa: E402
 from fourierkd.analysis.selection import tuned_method  # noqa: E402
 from fourierkd.engine.config import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
+from fourierkd.options import parse_options  # noqa: E402
 from fourierkd.run_dir import RunDir  # noqa: E402
 from fourierkd.spectral.masks import Mask, build_mask, describe  # noqa: E402
 from sweeps.coordinator import run_study  # noqa: E402
 from sweeps.presets import LOSS  # noqa: E402
-from sweeps.study import StudyConfig, load_study, parse_overrides  # noqa: E402
+from sweeps.study import StudyConfig, load_study  # noqa: E402
 
 ALL_PASS = ("pkd", "feature_l2")
 # What differs from the usual study: its keys, and variables of the environment.
@@ -57,13 +58,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=["usual"])
     parser.add_argument("--all-pass", action="store_true", help="tune PKD and plain L2 too")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/verdicts"))
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+    )
     args = parser.parse_args(arguments)
     rows, verdicts = [], Counter[tuple[str, str, str]]()
     for condition in args.conditions:
         for seed in args.seeds:
             keys, environment = CONDITIONS[condition]
-            overrides = {**parse_overrides(args.overrides), **keys, "seed": seed}
+            overrides = {**parse_options(args.overrides), **keys, "seed": seed}
             study = load_study(args.config, overrides)
             folder = args.work_dir / study.name / f"{condition}_seed{seed}"
             with changed(environment):

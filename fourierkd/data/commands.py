@@ -106,7 +106,12 @@ def _add_check(commands: Any, check: Callable[[argparse.Namespace], int]) -> Non
     parser = commands.add_parser("check", help="open a run config's data and name what is wrong")
     parser.add_argument("config", metavar="CONFIG", help="run config (.py)")
     parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. data_root=/data/x"
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="e.g. data_root=/data/x",
     )
     parser.add_argument(
         "--images", type=int, default=50, metavar="K", help="images of a data set to decode"

@@ -10,6 +10,7 @@ from typing import Any
 
 from fourierkd.doctor.report import CHECKS, accept, as_json, exit_code, summary, table
 from fourierkd.errors import ConfigError
+from fourierkd.options import parse_options
 from fourierkd.run_dir import json_text, write_atomic
 
 WIDTH = 100  # of the table, where there is no terminal to ask
@@ -64,11 +65,11 @@ def doctor_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from fourierkd.doctor.examine import Effort, diagnose
-    from fourierkd.engine.config import load_config, parse_cfg_options
+    from fourierkd.engine.config import load_config
     from fourierkd.engine.console import console_to
     from fourierkd.engine.switches import switch_options
 
-    options = parse_cfg_options(args.cfg_options)
+    options = parse_options(args.cfg_options)
     if args.amp:
         options |= switch_options(load_config(args.config, options), amp=args.amp)
     with (

@@ -7,12 +7,11 @@ mistyped key is refused.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import math
 import pprint
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -141,26 +140,6 @@ def read_config(name: str | Path) -> dict[str, Any]:
         raise ConfigError("a config must be a file", value=str(path), fix="check the path")
     with _package_bases([]):
         return _read(path)
-
-
-def parse_cfg_options(items: Iterable[str]) -> dict[str, Any]:
-    """``["a.b=1", "c=[2, 3]", "d=text"]`` as a dict; a value is a Python literal, else a string.
-
-    Raises:
-        ConfigError: an item without ``=``.
-    """
-    options = {}
-    for item in items:
-        key, equals, text = item.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(
-                "an option is KEY=VALUE", value=item, fix="e.g. train_cfg.max_iters=100"
-            )
-        try:
-            options[key.strip()] = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError):
-            options[key.strip()] = text
-    return options
 
 
 def config_text(values: Mapping[str, Any]) -> str:

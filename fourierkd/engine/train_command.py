@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
+from fourierkd.options import parse_options
 from fourierkd.run_dir import RunDir, single_request
 
 BAD_INPUT = (CheckpointError, ConfigError, DataError)
@@ -137,11 +138,11 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
     if result is not None and result["state"] == "complete":
         return result
 
-    from fourierkd.engine.config import load_config, parse_cfg_options
+    from fourierkd.engine.config import load_config
     from fourierkd.engine.prepare import complete_config
     from fourierkd.engine.switches import check_switches, scaled_lr, switch_options
 
-    options = parse_cfg_options(args.cfg_options)
+    options = parse_options(args.cfg_options)
     if flags(args):
         options |= switch_options(
             load_config(args.config, options),

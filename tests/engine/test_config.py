@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from fourierkd.engine.config import config_text, load_config, parse_cfg_options
+from fourierkd.engine.config import config_text, load_config
 from fourierkd.engine.prepare import complete_config
 from fourierkd.errors import ConfigError
 
@@ -162,21 +162,6 @@ def test_pictures_of_the_task_packages_are_drawn_where_they_are_asked_for(write)
     drawing = load_config(write(SMALL + rest + hook.format(", draw=True"), "drawing.py"))
     complete_config(drawing, None)
     assert drawing.default_hooks.visualization.type == "mmseg.SegVisualizationHook"
-
-
-def test_parse_cfg_options():
-    assert parse_cfg_options(
-        ["a.b=1", "c=[1, 'x']", "d=text", "e={'k': None}", "f=1e-3", "g=a=b"]
-    ) == {
-        "a.b": 1,
-        "c": [1, "x"],
-        "d": "text",
-        "e": {"k": None},
-        "f": 1e-3,
-        "g": "a=b",
-    }
-    with pytest.raises(ConfigError, match="KEY=VALUE, got 'nonsense'"):
-        parse_cfg_options(["nonsense"])
 
 
 def test_a_loss_of_none_is_left_out(write):

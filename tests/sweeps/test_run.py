@@ -54,7 +54,7 @@ def test_start_up_needs_neither_torch_nor_pandas_nor_optuna():
     ("arguments", "message"),
     [
         (["--set", "trails=3"], "study has no such key, got 'trails'; did you mean 'trials'"),
-        (["--set", "trials"], "--set takes KEY=VALUE, got 'trials'"),
+        (["--set", "trials"], "an option is KEY=VALUE, got 'trials'"),
         (["--trials", "0"], "trials must be a whole number of at least 1, got 0"),
         (["--jobs", "0"], "jobs must be a whole number of at least 1, got 0"),
         (["--set", "config=none.py"], "config must be a file, got"),

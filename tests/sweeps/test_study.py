@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fourierkd.errors import ConfigError
-from sweeps.study import load_study, parse_overrides
+from sweeps.study import load_study
 
 
 def edited(path: Path, old: str, new: str) -> Path:
@@ -46,18 +46,6 @@ def test_overrides(study_file):
 def test_overrides_leave_the_file_alone(study_file):
     load_study(study_file, {"arms.published.x": 1})
     assert "x" not in load_study(study_file).arms["published"]
-
-
-def test_parse_overrides():
-    assert parse_overrides(["a.b=1e-3", "c=[1, 2]", "d=text", "e=a=b", "f=None"]) == {
-        "a.b": 1e-3,
-        "c": [1, 2],
-        "d": "text",
-        "e": "a=b",
-        "f": None,
-    }
-    with pytest.raises(ConfigError, match="KEY=VALUE"):
-        parse_overrides(["trials"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""Options as they are typed: in flow ``KEY=VALUE`` texts, out flows a dict of dotted key -> value.
+
+One way for every command line. Values are read as MMEngine's ``DictAction`` reads them (``false``,
+lists and tuples without quotes inside), and any Python literal is one too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from typing import Any
+
+from fourierkd.errors import ConfigError
+
+_WORDS = {"true": True, "false": False, "none": None}
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+def parse_options(items: Iterable[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=[x, 2]", "d=false", "e=text"]`` as a dict; of equal keys the last one counts.
+
+    Raises:
+        ConfigError: an item without a key and ``=``.
+    """
+    options = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                "an option is KEY=VALUE", value=item, fix="e.g. train_cfg.max_iters=100"
+            )
+        options[key.strip()] = parse_value(text)
+    return options
+
+
+def parse_value(text: str) -> Any:
+    """A number, bool, None, list, tuple, dict or quoted text as written; anything else is a text.
+
+    ``a,b`` is a list as ``[a,b]`` is; a text with a comma needs quotes of its own.
+
+    Example:
+        >>> parse_value("[x, (1, 2.5), true]")
+        ['x', (1, 2.5), True]
+    """
+    text = text.strip()
+    parts = _split(text)
+    if len(parts) > 1:
+        return [parse_value(part) for part in parts if part.strip()]
+    if text[:1] in ("(", "[") and _end(text) == len(text) - 1:
+        inner = [parse_value(part) for part in _split(text[1:-1]) if part.strip()]
+        return tuple(inner) if text[0] == "(" else inner
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    try:
+        return float(text)  # inf and nan, for whoever checks the value to refuse
+    except ValueError:
+        return text
+
+
+def _split(text: str) -> list[str]:
+    """The parts between the commas outside of all brackets and quotes."""
+    parts, start, at = [], 0, 0
+    while at < len(text):
+        if text[at] == ",":
+            parts.append(text[start:at])
+            start = at + 1
+        elif text[at] in _CLOSING or text[at] in "\"'":
+            end = _end(text, at)
+            if end is None:  # a bracket or quote that is only a character
+                return [text]
+            at = end
+        at += 1
+    return [*parts, text[start:]]
+
+
+def _end(text: str, start: int = 0) -> int | None:
+    """Where what opens at ``start`` closes; None where it does not."""
+    if text[start] in "\"'":
+        quote = text.find(text[start], start + 1)
+        return quote if quote > 0 else None
+    at = start + 1
+    while at < len(text):
+        if text[at] == _CLOSING[text[start]]:
+            return at
+        if text[at] in _CLOSING or text[at] in "\"'":
+            end = _end(text, at)
+            if end is None:
+                return None
+            at = end
+        at += 1
+    return None
