@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fourierkd.errors import FourierKDError
+from fourierkd.errors import FourierKDError, RunError
+from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import sentence
 from sweeps.fingerprint import file_sha256
 
@@ -61,6 +65,7 @@ def _info(coordinator: Coordinator, command: str) -> dict[str, Any]:
     failures = [t for t in coordinator.study.get_trials(deepcopy=False) if t.state.name == "FAIL"]
     if failures:
         notes.append(f"{len(failures)} of the trials failed; the table of runs gives the reasons.")
+    notes += _warnings(coordinator.run_dirs())
     if coordinator.teacher is not None:
         notes.append(_teacher_note(coordinator.teacher.read_result() or {}, coordinator.checkpoint))
     return {
@@ -74,6 +79,15 @@ def _info(coordinator: Coordinator, command: str) -> dict[str, Any]:
         "notes": notes,
         "time": coordinator.account.merged(coordinator.work_dir),
     }
+
+
+def _warnings(run_dirs: Iterable[RunDir]) -> list[str]:
+    """What runs were warned of at their start, each with how many."""
+    said: Counter[str] = Counter()
+    for run_dir in run_dirs:
+        with suppress(RunError):  # a damaged record, which the table names
+            said.update((read_json(run_dir.environment) or {}).get("warnings") or [])
+    return [f"Warning of {count} runs: {line}." for line, count in said.items()]
 
 
 def _teacher_note(result: dict[str, Any], checkpoint: Path | None) -> str:

@@ -31,6 +31,7 @@ from fourierkd.engine.hooks.control import StopRun
 from fourierkd.engine.prepare import complete_config, prepared_data
 from fourierkd.engine.ranks import from_leader, leads, root_cause, wait
 from fourierkd.engine.runner import KDRunner, teacher_sha256
+from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import RunError
 from fourierkd.run_dir import RunDir, read_json, write_atomic
@@ -88,6 +89,7 @@ class _Job:
         self.tracker: Any = None
         self.metric: str | None = None
         self.direction: str | None = None
+        self.warnings: list[str] = []
         self.test_metrics: dict[str, float] = {}
 
     def train(self, signals: list[str], *, resume: bool) -> None:
@@ -98,6 +100,7 @@ class _Job:
         complete_config(config, split)
         self.direction = config.direction
         check_switches(config)
+        self.warnings = check_schedules(config, in_study=bool(self.request.get("study")))
         checkpoint = run_dir.last_checkpoint() if resume else None
         if leads():
             self.held.enter_context(prepared_data(config, reader=str(run_dir.path)))
@@ -134,6 +137,7 @@ class _Job:
             "metric": self.metric,
             "max_iters": config.train_cfg.get("max_iters"),
             "ranks": get_world_size(),
+            "warnings": self.warnings,
         }
         write_atomic(run_dir.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
 

@@ -114,8 +114,11 @@ def train(args: argparse.Namespace, *, leads: bool) -> int:
             shutil.rmtree(run_dir.path)  # a mistake leaves no folder behind
             raise
         print(f"the run failed; its log is {shown(run_dir.log)}", file=sys.stderr)
-        if run_dir.last_checkpoint() is not None:
-            print(f"what was trained is kept; {continue_line(args, run_dir)}", file=sys.stderr)
+        kept = run_dir.last_checkpoint()
+        if kept is not None:
+            print(f"what was trained is kept in {shown(kept)}", file=sys.stderr)
+            if not isinstance(error, ConfigError | RunError):  # those would come again
+                print(f"when it is mended, {continue_line(args, run_dir)}", file=sys.stderr)
         raise
     print(summary(args, run_dir, result))
     return 0
@@ -140,6 +143,7 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
 
     from fourierkd.engine.config import load_config
     from fourierkd.engine.prepare import complete_config
+    from fourierkd.engine.schedules import check_schedules
     from fourierkd.engine.switches import check_switches, scaled_lr, switch_options
 
     options = parse_options(args.cfg_options)
@@ -163,10 +167,13 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
     config = load_config(request["config"], request["options"])
     complete_config(config, args.test_split)
     check_switches(config)
+    warnings = check_schedules(config)
     lr = scaled_lr(config)
     if not args.resume:
         run_dir.create(request)
     print(f"{'resuming' if args.resume else 'training'} in {shown(run_dir.path)}", flush=True)
+    for line in warnings:
+        print(f"warning: {line}", flush=True)
     if lr is not None:
         print(f"learning rate {lr[0]:g} -> {lr[1]:g}, for batches of {lr[2]}", flush=True)
     return None

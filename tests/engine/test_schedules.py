@@ -1,0 +1,72 @@
+"""What a schedule does not say by itself is said before the training."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fourierkd.engine.config import load_config
+from fourierkd.engine.run import run
+from fourierkd.engine.schedules import check_schedules
+from fourierkd.errors import ConfigError
+from tests.engine.conftest import HERE
+
+TOY = HERE / "toy_config.py"  # 20 iterations
+
+
+def said(schedule, **options) -> list[str]:
+    dotted = {key.replace("__", "."): value for key, value in options.items()}
+    return check_schedules(load_config(TOY, {"param_scheduler": schedule, **dotted}))
+
+
+def one_cycle(**more) -> dict:
+    return {"type": "OneCycleLR", "eta_max": 1e-2, "total_steps": 20, "by_epoch": False, **more}
+
+
+def test_what_is_meant_is_not_spoken_of():
+    linear = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": 5, "by_epoch": False}
+    poly = {"type": "PolyLR", "begin": 5, "end": 20, "by_epoch": False}
+    assert said([linear, poly]) == []
+    assert said(one_cycle()) == []
+    assert said(None) == []
+    converted = {"type": "CosineAnnealingLR", "T_max": 50, "end": 50, "convert_to_iter_based": True}
+    assert said(converted) == []
+
+
+def test_a_cycle_shorter_than_the_training_is_refused(make_run):
+    with pytest.raises(ConfigError, match="after its total_steps=12, got 'a training of 20'"):
+        said(one_cycle(total_steps=12))
+    run_dir = make_run(options={"param_scheduler": one_cycle(total_steps=12)})
+    with pytest.raises(ConfigError, match="set param_scheduler's total_steps to 20 too"):
+        run(run_dir, resume=False)  # a study's runs come this way
+    assert not run_dir.scalars.exists()
+
+
+def test_a_learning_rate_that_nothing_reads_is_named_and_no_study_tunes_it(make_run):
+    line = "OneCycleLR goes by its eta_max=0.01 and does not use optim_wrapper.optimizer.lr"
+    assert said(one_cycle(), optim_wrapper__optimizer__lr=1e-7) == [f"{line}=1e-07"]
+    options = {"param_scheduler": one_cycle(), "optim_wrapper.optimizer.lr": 1e-7}
+    with pytest.raises(ConfigError, match="lr, got 1e-07; tune eta_max"):
+        run(make_run(options=options, study="of_the_rate"), resume=False)
+
+
+def test_a_schedule_by_epochs_beside_iterations_is_named():
+    (line,) = said({"type": "MultiStepLR", "milestones": [8, 11]})
+    assert line.startswith("MultiStepLR goes by epochs and the training by iterations")
+
+
+def test_a_schedule_that_goes_on_after_the_end_is_named(make_run):
+    warm = {"type": "LinearLR", "start_factor": 0.001, "begin": 0, "end": 500, "by_epoch": False}
+    late = {"type": "PolyLR", "begin": 0, "end": 100, "by_epoch": False}
+    lines = [
+        "the warm-up ends at iter 500, after the training's end at 20",
+        "PolyLR ends at iter 100, after the training's end at 20",
+        "OneCycleLR ends at iter 40, after the training's end at 20",
+    ]
+    assert said([warm, late, one_cycle(total_steps=40)]) == lines
+    assert said({"model": [warm]}) == lines[:1]  # by optimizer
+    run_dir = make_run(options={"param_scheduler": [warm], "train_cfg.max_iters": 1})
+    run(run_dir, resume=False)
+    facts = json.loads(run_dir.environment.read_text())
+    assert facts["warnings"] == ["the warm-up ends at iter 500, after the training's end at 1"]
