@@ -6,12 +6,14 @@ lists and tuples without quotes inside), and any Python literal is one too.
 
 from __future__ import annotations
 
+import argparse
 import ast
 from collections.abc import Iterable
 from typing import Any
 
 from fourierkd.errors import ConfigError
 
+MAX_SEED = 2**53
 _WORDS = {"true": True, "false": False, "none": None}
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
@@ -59,6 +61,13 @@ def parse_value(text: str) -> Any:
         return float(text)  # inf and nan, for whoever checks the value to refuse
     except ValueError:
         return text
+
+
+def seed(text: str) -> int:
+    """A seed, for argparse: any whole number that every reader of JSON and tables takes exactly."""
+    if not text.strip().isdecimal() or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to 2**53, got {text!r}")
+    return int(text)
 
 
 def _split(text: str) -> list[str]:

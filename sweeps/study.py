@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.options import MAX_SEED
 from fourierkd.run_dir import DIRECTIONS
 from sweeps.fingerprint import config_sources, digest
 from sweeps.space import check_space, describe
@@ -265,6 +266,8 @@ def _check(study: StudyConfig) -> None:
         _check_number(key, getattr(study, key), low)
     for key in ("seed", "rung_trials", "rung_seeds", "final_seeds"):
         _check_number(key, getattr(study, key), 0)
+    if study.seed > MAX_SEED // SEED_BLOCK - 1:
+        raise ConfigError(f"seed is at most {MAX_SEED // SEED_BLOCK - 1}", value=study.seed)
     for key, most in (
         ("final_seeds", MAX_FINAL_SEEDS),
         ("rung_seeds", SEED_BLOCK - MAX_FINAL_SEEDS),

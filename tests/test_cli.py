@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from fourierkd.cli import main
+from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.run_dir import RunDir
 
 ENGINE = Path(__file__).parent / "engine"
@@ -116,6 +119,39 @@ def test_switches_that_do_not_fit_leave_no_folder(capsys):
     assert "from 1 on, got 0" in refused(train(capsys, "--work-dir", "run", "--accumulate", 0))
     if not torch.cuda.is_available():
         assert "needs a CUDA device" in refused(train(capsys, "--work-dir", "run", "--amp"))
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_by_which_signal(number, code):
+    hooks = "custom_hooks=[{'type': 'Slow', 'seconds': 0.2}]"
+    options = ["--cfg-options", hooks, "--wandb", "disabled", "--work-dir", "run"]
+    command = [sys.executable, "-m", "fourierkd", "train", str(CONFIG), *options]
+    env = {**os.environ, "PYTHONPATH": f"{ENGINE.parent.parent}:{ENGINE}"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+    end = time.monotonic() + 60
+    while not RunDir("run").rows() and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"signal {number.name}" in out
+    assert "continue: fourierkd train " in out
+
+
+@pytest.mark.parametrize("seed", [2**31, 4294967296001, 2**53])
+def test_a_seed_of_any_size_trains_and_is_kept(capsys, seed):
+    few = ("--cfg-options", "train_cfg.max_iters=2", "train_cfg.val_interval=2")
+    assert train(capsys, "--work-dir", "run", "--seed", seed, *few)[0] == 0
+    assert RunDir("run").read_request()["seed"] == seed
+    load_checkpoint(RunDir("run").last_checkpoint())
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+def test_a_seed_is_a_whole_number(capsys, seed):
+    code, _, err = train(capsys, "--work-dir", "run", f"--seed={seed}")
+    assert code == 2
+    assert f"a seed is a whole number from 0 to 2**53, got '{seed}'" in err
     assert not Path("run").exists()
 
 

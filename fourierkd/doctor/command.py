@@ -10,7 +10,7 @@ from typing import Any
 
 from fourierkd.doctor.report import CHECKS, accept, as_json, exit_code, summary, table
 from fourierkd.errors import ConfigError
-from fourierkd.options import parse_options
+from fourierkd.options import parse_options, seed
 from fourierkd.run_dir import json_text, write_atomic
 
 WIDTH = 100  # of the table, where there is no terminal to ask
@@ -38,7 +38,9 @@ def add_doctor_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--steps", type=int, default=100, metavar="N", help="of the shortcut probe; default 100"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, data and draws; default 0")
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="of weights, data and draws; default 0"
+    )
     parser.add_argument("--device", metavar="D", help="e.g. cpu or cuda; default as a run")
     parser.add_argument(
         "--amp", choices=("fp16", "bf16"), help="mixed precision, as the run will be given it"

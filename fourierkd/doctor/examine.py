@@ -29,7 +29,7 @@ from fourierkd.doctor.teacher_checks import (
     check_repeats,
     check_weights,
 )
-from fourierkd.engine.runner import first_line
+from fourierkd.engine.runner import first_line, training_seed
 
 Progress = Callable[[str], None]
 
@@ -76,7 +76,7 @@ def diagnose(
     progress("build")
     try:
         with build_subject(
-            config, options, seed=seed, device=device, checkpoint=checkpoint
+            config, options, seed=training_seed(seed), device=device, checkpoint=checkpoint
         ) as subject:
             return examine(subject, effort=effort, progress=progress)
     except RefusedError as refused:

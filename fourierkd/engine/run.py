@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import signal
 import threading
 import traceback
@@ -253,11 +254,18 @@ def cheap_garbage_collection() -> Iterator[None]:
 def stop_signals() -> Iterator[list[str]]:
     """Collect SIGTERM and SIGINT for ControlHook; a second SIGINT raises KeyboardInterrupt.
 
-    Not under a launcher: with Ctrl-C a rank gets one from the terminal and one from torchrun.
+    Not under a launcher: with Ctrl-C a rank gets one from the terminal and one from torchrun. A
+    process forked from this one (a pool of a metric, a loader's worker) ends by them as it would
+    have without: its parent waits for that.
     """
     asked: list[str] = []
+    owner = os.getpid()
 
     def note(number: int, frame: Any) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         name = signal.Signals(number).name
         if number == signal.SIGINT and name in asked and not is_distributed():
             raise KeyboardInterrupt

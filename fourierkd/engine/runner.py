@@ -52,7 +52,7 @@ class KDRunner(Runner):
         config: what ``load_config`` gave; its ``default_hooks`` and ``custom_hooks`` are used as
         they are.
         run_dir: where everything is written.
-        seed: of initial weights, data order and augmentation.
+        seed: of initial weights, data order and augmentation, from 0 on.
         tracker: W&B backend (``log``, ``image``, ``table``, ``close``) or None.
         resume_from: checkpoint to go on from.
     """
@@ -78,7 +78,7 @@ class KDRunner(Runner):
             launcher="pytorch" if is_distributed() else "none",  # the group stands already
             work_dir=str(run_dir.path),
             cfg=config,
-            randomness={"seed": seed, "deterministic": False},
+            randomness={"seed": training_seed(seed), "deterministic": False},
             default_scope="fourierkd",
             # Loggers and hubs are looked up by this name, and must not be another run's.
             experiment_name=f"{run_dir.path.name}_{time.time_ns()}",
@@ -321,6 +321,16 @@ class KDRunner(Runner):
         self.saved_iteration = self.iter
         self._has_loaded = True
         self.logger.info(f"resumed {filename} at iteration {self.iter}")
+
+
+def training_seed(seed: int) -> int:
+    """What every generator takes for a seed, from 0 on: itself, or 31 bits drawn from a longer one.
+
+    NumPy and the workers of a data loader want less than 2**32, and each rank adds its number.
+    """
+    if seed < 2**31:
+        return seed
+    return int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 1
 
 
 def teacher_sha256(model: nn.Module) -> str | None:

@@ -27,7 +27,7 @@ def check_schedules(config: Mapping[str, Any], *, in_study: bool = False) -> lis
         ConfigError: one cycle that ends before the training.
     """
     unit, length = _length(config["train_cfg"])
-    said = []
+    said: list[str] = []
     for schedule in _schedules(config.get("param_scheduler")):
         kind, by = str(schedule.get("type")), _unit(schedule)
         if kind in ONE_CYCLE:

@@ -9,12 +9,14 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
-from fourierkd.options import parse_options
+from fourierkd.options import parse_options, seed
 from fourierkd.run_dir import RunDir, single_request
 
 BAD_INPUT = (CheckpointError, ConfigError, DataError)
@@ -31,7 +33,7 @@ def add_train_parser(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --work-dir")
     parser.add_argument(
-        "--seed", type=int, help="of weights, data order and augmentation; default 0"
+        "--seed", type=seed, help="of weights, data order and augmentation; default 0"
     )
     parser.add_argument(
         "--test-split", choices=("val", "test"), help="score the best checkpoint there at the end"
@@ -104,8 +106,7 @@ def train(args: argparse.Namespace, *, leads: bool) -> int:
 
     if not leads:
         with console_to(Path(os.devnull)):
-            run(run_dir, resume=args.resume)
-        return 0
+            return exit_code(run(run_dir, resume=args.resume))
     try:
         with console_to(run_dir.log) as terminal, show_progress(run_dir, terminal):
             result = run(run_dir, resume=args.resume)
@@ -121,7 +122,14 @@ def train(args: argparse.Namespace, *, leads: bool) -> int:
                 print(f"when it is mended, {continue_line(args, run_dir)}", file=sys.stderr)
         raise
     print(summary(args, run_dir, result))
-    return 0
+    return exit_code(result)
+
+
+def exit_code(result: Mapping[str, Any]) -> int:
+    """128 and the number of the signal that stopped the run, as a shell has it; else 0."""
+    name = (result["reason"] or "").removeprefix("signal ")
+    stopped = result["state"] == "stopped" and name in signal.Signals.__members__
+    return 128 + signal.Signals[name] if stopped else 0
 
 
 def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | None:

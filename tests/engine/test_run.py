@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.evaluate import evaluate
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, short_names
-from fourierkd.engine.run import run
+from fourierkd.engine.run import run, stop_signals
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
 from tests.engine.conftest import HERE, TEACHER, assert_same
@@ -289,6 +291,26 @@ def test_signal_stops_with_a_checkpoint(make_run, number):
     assert (result["state"], result["reason"]) == ("stopped", f"signal {number.name}")
     assert run_dir.last_checkpoint().name == "iter_8.pth"
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_processes_forked_from_a_run_end_by_a_signal(number):
+    """The pool of a metric ends its workers by SIGTERM and waits for them."""
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+
+    def work():
+        there.send("up")  # what comes before a child is set up is lost to Python
+        time.sleep(60)
+
+    with stop_signals() as asked:
+        worker = fork.Process(target=work)
+        worker.start()
+        assert here.recv() == "up"
+        os.kill(worker.pid, number)
+        worker.join(20)
+        assert worker.exitcode == -number
+        assert asked == []  # nobody asked the run
 
 
 def test_epochs_stop_at_once_and_resume_from_the_last_epoch(make_run):

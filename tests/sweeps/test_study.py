@@ -62,6 +62,7 @@ def test_overrides_leave_the_file_alone(study_file):
         ("trials=8", "trials=8, prune_from=60", "prune_from is a share of the schedule in [0, 1]"),
         ("final_seeds=2", "final_seeds=901", "final_seeds is at most 900"),
         ("trials=8", "trials=1", "trials counts the arms too"),
+        ("seed=0", "seed=9007199254740", "seed is at most 9007199254739, got 9007199254740"),
         ("trials=8", "trials=8, direction='up'", "direction is 'maximize' or 'minimize', got 'up'"),
         (
             "trials=8",
