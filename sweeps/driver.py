@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fourierkd.errors import StudyError, near
-from fourierkd.run_dir import Row, RunDir
+from fourierkd.run_dir import MAXIMIZE, Row, RunDir
 from sweeps.account import Account
 from sweeps.executor import Exit, LocalExecutor
 from sweeps.progress import Display
@@ -278,8 +278,12 @@ def check_same(run_dir: RunDir, request: dict[str, Any]) -> None:
                 value=old.get(key),
                 fix="delete this folder or choose another --work-dir",
             )
-    ours = {key: value for key, value in request["options"].items() if not _is_path(value)}
-    theirs = {key: value for key, value in old["options"].items() if not _is_path(value)}
+    # a request written before metrics had a direction means that larger is better
+    ours, theirs = (
+        {"direction": MAXIMIZE}
+        | {key: value for key, value in asked["options"].items() if not _is_path(value)}
+        for asked in (request, old)
+    )
     if ours != theirs:
         changed = sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k))
         raise StudyError(

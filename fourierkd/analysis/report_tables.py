@@ -11,7 +11,7 @@ import pandas as pd
 
 from fourierkd.analysis.results import parameters
 from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
-from fourierkd.analysis.stats import cells_of, compare, decimals
+from fourierkd.analysis.stats import cells_of, compare_pairs, decimals
 from fourierkd.analysis.tuning import short
 
 MAX_PAIRED_METHODS = 6
@@ -90,20 +90,19 @@ def pair_rows(
     if not 2 < len(names) <= MAX_PAIRED_METHODS:
         return []
     digits = decimals(comparison["mean"])
-    against = {
-        name: compare(table, baseline=name, metric=metric, direction=direction).set_index("method")
-        for name in names
-    }
+    pairs = compare_pairs(table, metric=metric, direction=direction)
+    found = pairs.set_index(["method", "against"]).to_dict("index")
     rows = []
     for method in names:
         cells: list[dict[str, str] | None] = []
         for other in names:
-            row = against[other].loc[method]
-            texts = cells_of({**row, "method": method}, digits)
-            known = method != other and row["pairs"]
-            cells.append(
-                {"mean": texts[3], "limits": texts[4], "verdict": row["verdict"]} if known else None
-            )
+            row = found.get((method, other))
+            if row is None or not row["pairs"]:
+                cells.append(None)
+                continue
+            nothing = {"n": 0, "mean": math.nan, "low": math.nan, "high": math.nan}
+            mean, limits = cells_of({**nothing, **row}, digits)[3:5]
+            cells.append({"mean": mean, "limits": limits, "verdict": row["verdict"]})
         rows.append({"method": method, "names": names, "cells": cells})
     return rows
 

@@ -107,9 +107,10 @@ figcaption { font-size: 12.5px; margin-bottom: 4px; }
 <div class="plot">{{ plots.result }}</div>
 <p class="note">Diamonds: mean with Student's t interval. White dots: one seed each, joined across
 methods because a seed means the same data order and initial weights in all of them; differences are
-paired by seed. Each verdict stands alone, with no correction for the number of methods.</p>
+paired by seed, and their intervals widened by Holm's method, so that at most 5 % of tables whose
+methods are all equal call any of them better or worse.</p>
 {% if matrix %}
-<h3>Every pair: mean paired difference in {{ metric }}, row minus column</h3>
+<h3>Every pair: mean paired difference in {{ metric }}, row minus column; Holm over all pairs</h3>
 <div class="wrap"><table>
 <thead><tr><th></th>{% for name in matrix[0].names %}<th class="n">{{ name }}</th>{% endfor %}</tr>
 </thead><tbody>

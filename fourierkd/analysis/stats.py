@@ -1,16 +1,20 @@
 """Statistics of a comparison over seeds: a results table flows in, intervals and verdicts flow out.
 
-All intervals are Student's t, which is exact for normal scores at any n >= 2. Each verdict stands
-alone: with k methods against one baseline, about k times 2.5 % of them win (and lose) by chance.
+All intervals are Student's t, which is exact for normal scores at any n >= 2. The verdicts of one
+table share their error: with k methods that all equal the baseline, any of them is called better or
+worse in at most 5 % of tables (each alone: in 5 % for every one of the k).
 
 References:
     Student, "The Probable Error of a Mean", Biometrika 6 (1908) 1-25 (also its paired comparison).
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
+    Statistics 6 (1979) 65-70.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -91,8 +95,39 @@ def paired_difference(
         >>> paired_difference({0: 2.0, 1: 4.0, 2: 9.0}, {0: 1.0, 1: 3.0, 5: 0.0})
         Interval(mean=1.0, low=1.0, high=1.0, n=2)
     """
-    shared = sorted(set(a.keys()) & set(b.keys()))
-    return interval([float(a[seed]) - float(b[seed]) for seed in shared], level)
+    return interval(_differences(a, b), level)
+
+
+def holm(p_values: Sequence[float], level: float = LEVEL) -> list[float]:
+    """Levels of k intervals that exclude 0 exactly where Holm's procedure rejects.
+
+    The smallest p-value is held against ``(1 - level) / k``, the next against ``(1 - level) /
+    (k - 1)``, up to the first that is larger; the others keep the bound that stopped it.
+
+    Args:
+        p_values: two-sided, of one family of comparisons.
+        level: 1 minus the probability of any false rejection in the family.
+
+    Returns:
+        A level in [level, 1) for each p-value.
+
+    References:
+        Holm (1979), section 2.
+
+    Example:
+        >>> [round(x, 4) for x in holm([0.001, 0.9, 0.02])]
+        [0.9833, 0.95, 0.975]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    rejected = 0
+    for index in order:
+        if p_values[index] > (1 - level) / (len(order) - rejected):
+            break
+        rejected += 1
+    levels = [level] * len(order)
+    for rank, index in enumerate(order):
+        levels[index] = 1 - (1 - level) / (len(order) - min(rank, rejected))
+    return levels
 
 
 def compare(
@@ -111,14 +146,16 @@ def compare(
         baseline: the method that differences are taken against.
         metric: None: the table's own; else a metric's name (see ``metric_values``).
         direction: ``maximize`` or ``minimize``: which way is better; None: the table's own.
-        level: coverage of the intervals.
+        level: coverage of the intervals of means; the differences' intervals are wider, so that
+            together they err as rarely (see ``holm``).
 
     Returns:
         One row per method, the baseline first, the others by their mean, best first: ``method, n,
         mean, low, high, difference, diff_low, diff_high, pairs, verdict, missing``. Verdicts:
-        ``better`` or ``worse`` where the paired interval excludes 0, else ``not better``, which
-        is no claim that the two are equal; ``n<2`` with fewer than two shared seeds;
-        ``baseline``. ``missing`` names the seeds that other methods have and this one lacks.
+        ``better`` or ``worse`` where the paired interval, by Holm over the methods, excludes 0,
+        else ``not better``, which is no claim that the two are equal; ``n<2`` with fewer than two
+        shared seeds; ``baseline``. ``missing`` names the seeds that other methods have and this one
+        lacks.
 
     Raises:
         StudyError: the baseline is not among the methods, or a method has two complete runs of a
@@ -126,23 +163,20 @@ def compare(
         DataError: the runs were scored on different splits, or lack the metric.
     """
     direction = metric_direction(table, direction)
-    runs = table if phase is None else table[table["phase"] == phase]
-    runs = runs.assign(score=metric_values(runs, metric)).dropna(subset=["method"])
-    if baseline not in set(runs["method"]):
+    sign = -1 if direction == MAXIMIZE else 1
+    runs, scores = _scores(table, metric, phase)
+    if baseline not in scores:
         raise StudyError(
             f"the baseline must be a method of phase {phase}",
             value=baseline,
-            fix=near(baseline, runs["method"]),
+            fix=near(baseline, scores),
         )
-    whole = runs[(runs["state"] == "complete") & runs["score"].notna()]
-    if whole["split"].nunique() > 1:
-        raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
-    scores = {method: _by_seed(whole, method) for method in runs["method"].unique()}
+    gains = differences(scores, [(m, baseline) for m in scores if m != baseline], level)
     rows = []
     for method, values in scores.items():
         own = interval(values, level)
-        gain = paired_difference(values, scores[baseline], level)
         is_baseline = method == baseline
+        gain = own if is_baseline else gains[method, baseline]
         rows.append(
             {
                 "method": method,
@@ -158,8 +192,45 @@ def compare(
                 "missing": _missing(runs, method, values),
             }
         )
-    best_last = direction == MAXIMIZE
-    rows.sort(key=lambda r: (r["method"] != baseline, -r["mean"] if best_last else r["mean"]))
+    frame = pd.DataFrame(rows)
+    rank = pd.DataFrame({"other": frame["method"] != baseline, "mean": sign * frame["mean"]})
+    order = rank.sort_values(["other", "mean"], kind="stable").index
+    return frame.loc[order].reset_index(drop=True)
+
+
+def compare_pairs(
+    table: pd.DataFrame,
+    *,
+    metric: str | None = None,
+    phase: str | None = "final",
+    direction: str | None = None,
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """Compare every method with every other: one family of k (k - 1) / 2 comparisons.
+
+    Args and errors are those of ``compare``.
+
+    Returns:
+        Two rows a pair, of opposite signs: ``method, against, difference, diff_low, diff_high,
+        pairs, verdict``.
+    """
+    direction = metric_direction(table, direction)
+    scores = _scores(table, metric, phase)[1]
+    rows = []
+    for (a, b), gain in differences(scores, combinations(scores, 2), level).items():
+        other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
+        for method, against, found in ((a, b, gain), (b, a, other)):
+            rows.append(
+                {
+                    "method": method,
+                    "against": against,
+                    "difference": found.mean,
+                    "diff_low": found.low,
+                    "diff_high": found.high,
+                    "pairs": found.n,
+                    "verdict": _verdict(found, direction),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -208,6 +279,51 @@ def decimals(values: pd.Series) -> int:
     """Digits after the point: 3 for fractions (AP in [0, 1]), 2 for percentages (mIoU)."""
     largest = values.abs().max()
     return 3 if pd.isna(largest) or largest <= 1 else 2
+
+
+def _differences(
+    a: Mapping[int, float] | pd.Series, b: Mapping[int, float] | pd.Series
+) -> list[float]:
+    return [float(a[seed]) - float(b[seed]) for seed in sorted(set(a.keys()) & set(b.keys()))]
+
+
+def differences(
+    scores: Mapping[str, pd.Series], family: Iterable[tuple[str, str]], level: float = LEVEL
+) -> dict[tuple[str, str], Interval]:
+    """Paired differences, the first method minus the second, their intervals by Holm over all.
+
+    Args:
+        scores: method -> seed -> score.
+        family: pairs of methods; one with fewer than two shared seeds is not counted.
+        level: see ``holm``.
+    """
+    paired = {(a, b): _differences(scores[a], scores[b]) for a, b in family}
+    tested = [pair for pair, gains in paired.items() if len(gains) > 1]
+    levels = dict(zip(tested, holm([_p_value(paired[p]) for p in tested], level), strict=True))
+    return {pair: interval(gains, levels.get(pair, level)) for pair, gains in paired.items()}
+
+
+def _scores(
+    table: pd.DataFrame, metric: str | None, phase: str | None
+) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
+    """The runs of a phase, and their scores by method and seed."""
+    runs = table if phase is None else table[table["phase"] == phase]
+    runs = runs.assign(score=metric_values(runs, metric)).dropna(subset=["method"])
+    whole = runs[(runs["state"] == "complete") & runs["score"].notna()]
+    if whole["split"].nunique() > 1:
+        raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
+    return runs, {str(method): _by_seed(whole, method) for method in runs["method"].unique()}
+
+
+def _p_value(differences: Sequence[float]) -> float:
+    """Two-sided, of Student's t for a mean of 0."""
+    from scipy.special import stdtr
+
+    data = np.asarray(differences, dtype=float)
+    error = data.std(ddof=1) / math.sqrt(data.size)
+    if error == 0:
+        return 1.0 if data.mean() == 0 else 0.0
+    return float(2 * stdtr(data.size - 1, -abs(data.mean()) / error))
 
 
 def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:

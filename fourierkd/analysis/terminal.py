@@ -25,7 +25,7 @@ def summary(
     comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
     tuned = tuned_method(table, metric=metric, direction=direction)
     split = table.loc[table["phase"] == "final", "split"].iloc[0]
-    view = _table(f"{metric} on {split}, 95 % intervals, paired by seed")
+    view = _table(f"{metric} on {split}, 95 % intervals, paired by seed, differences by Holm")
     view.add_column("method", no_wrap=True)
     view.add_column("n", justify="right")
     view.add_column("mean", justify="right")

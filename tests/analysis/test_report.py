@@ -48,7 +48,7 @@ def test_head_and_verdicts(page: str) -> None:
     assert "25 runs: 21 complete, 2 failed, 2 pruned; metric mIoU" in text
     first = "fake Best method by mean: tuned with 31.27 mIoU on test (3 seeds); it is better than "
     assert first in text  # right below the title
-    assert "tuned is better than student_alone: +5.10 mIoU [+4.20, +6.00] (3 paired seeds)" in text
+    assert "tuned is better than student_alone: +5.10 mIoU [+3.81, +6.39] (3 paired seeds)" in text
     words = "published is not better than student_alone: +0.43 mIoU [-1.22, +2.09] (3 paired seeds)"
     assert words in text
     assert '<span class="tag not-better">not better</span>' in page
@@ -61,9 +61,10 @@ def test_head_and_verdicts(page: str) -> None:
 
 def test_tables(page: str) -> None:
     text = text_of(page)
-    assert "tuned 3 31.27 [27.82, 34.71] +5.10 [+4.20, +6.00] 3 better" in text
+    assert "tuned 3 31.27 [27.82, 34.71] +5.10 [+3.81, +6.39] 3 better" in text
     assert "missing seeds: 102 (failed: killed by signal 9)" in text
-    assert "published +0.43 [-1.22, +2.09] -4.67 [-5.43, -3.91]" in text  # every pair
+    assert "published +0.43 [-2.51, +3.37] -4.67 [-6.42, -2.92]" in text  # every pair
+    assert "-5.10 [-6.94, -3.26] -3.50 [-3.50, -3.50] -0.43 [-3.37, +2.51]" in text  # its mirror
     assert "runs/trial_0005 loss is NaN at iteration 12" in text
     assert text.count("runs/") == 25
     assert "training 90.0 s 45.0 %" in text

@@ -8,12 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from fourierkd.analysis.results import results_table
 from fourierkd.analysis.stats import (
     Interval,
     compare,
+    compare_pairs,
     decimals,
+    differences,
+    holm,
     interval,
     paired_difference,
     sentences,
@@ -23,6 +27,7 @@ from fourierkd.run_dir import RunDir
 
 Build = Callable[..., RunDir]
 STUDIES = 4000
+TABLES = 600
 
 
 def table_of(scores: dict[str, dict[int, float]], **columns: object) -> pd.DataFrame:
@@ -128,6 +133,55 @@ def test_a_known_effect_is_found(effect: float, verdict: str) -> None:
     assert np.mean([row["difference"] for row in found]) == pytest.approx(effect, abs=0.2)
 
 
+def test_holm_by_hand() -> None:
+    # 0.01 <= 0.05 / 3, 0.02 <= 0.05 / 2, 0.04 <= 0.05
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.95, 1 - 0.05 / 3, 0.975])
+    # 0.02 > 0.05 / 3: none is rejected, whatever it is alone
+    assert holm([0.02, 0.03, 0.9]) == pytest.approx([1 - 0.05 / 3] * 3)
+    assert holm([0.03]) == [0.95]  # one method: its own interval
+    assert holm([]) == []
+
+
+def test_intervals_exclude_0_exactly_where_holm_rejects() -> None:
+    generator = np.random.default_rng(7)
+    for _ in range(300):
+        count = int(generator.integers(1, 9))
+        draws = generator.normal(generator.normal(0, 1.5, (count, 1)), 1.0, (count, 5))
+        p_values = scipy.stats.ttest_1samp(draws, 0, axis=1).pvalue
+        order = np.argsort(p_values)
+        adjusted = np.empty(count)  # Holm's adjusted p-values, from the definition
+        adjusted[order] = np.maximum.accumulate(p_values[order] * (count - np.arange(count)))
+        found = [interval(d, level) for d, level in zip(draws, holm(list(p_values)), strict=True)]
+        assert [i.low > 0 or i.high < 0 for i in found] == list(adjusted <= 0.05)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("methods", [2, 4, 8])
+def test_equal_methods_get_a_false_verdict_in_one_table_of_twenty(methods: int, seeds: int) -> None:
+    generator = np.random.default_rng(100 * methods + seeds)
+    false = 0
+    for scores in generator.normal(30.0, 1.0, (TABLES, methods + 1, seeds)):
+        runs = {str(i): pd.Series(row) for i, row in enumerate(scores)}
+        gains = differences(runs, [(name, "0") for name in runs if name != "0"])
+        false += any(g.low > 0 or g.high < 0 for g in gains.values())
+    assert false / TABLES < 0.05 + 3 * math.sqrt(0.05 * 0.95 / TABLES)
+    assert false / TABLES > 0.01  # not by saying nothing
+
+
+def test_every_pair_is_one_family() -> None:
+    generator = np.random.default_rng(3)
+    scores = {str(m): dict(enumerate(generator.normal(30 + 3 * m, 1, 4))) for m in range(4)}
+    pairs = compare_pairs(table_of(scores)).set_index(["method", "against"])
+    assert len(pairs) == 12
+    for (a, b), row in pairs.iterrows():
+        back = pairs.loc[(b, a)]
+        assert (row["difference"], row["diff_low"]) == (-back["difference"], -back["diff_high"])
+        assert {row["verdict"], back["verdict"]} in ({"better", "worse"}, {"not better"})
+        own = compare(table_of({a: scores[a], b: scores[b]}), baseline=b).iloc[1]
+        assert row["difference"] == pytest.approx(own["difference"])
+        assert row["diff_low"] <= own["diff_low"]  # wider than alone
+
+
 def test_compare_on_a_whole_study(study_runs: list[RunDir]) -> None:
     found = compare(results_table(study_runs), baseline="student_alone")
     assert list(found["method"]) == ["student_alone", "tuned", "feature_l2", "published"]
@@ -185,9 +239,9 @@ def test_sentences_in_plain_words() -> None:
         "same": {0: 10.4, 1: 11.8, 2: 13.9},
     }
     good, same, bad = sentences(compare(table_of(scores), baseline="base"), "mIoU")
-    assert good == "good is better than base: +3.00 mIoU [+2.75, +3.25] (3 paired seeds)"
+    assert good == "good is better than base: +3.00 mIoU [+2.56, +3.44] (3 paired seeds)"
     assert same == "same is not better than base: +0.03 mIoU [-0.77, +0.83] (3 paired seeds)"
-    assert bad == "bad is worse than base: -2.00 mIoU [-2.25, -1.75] (3 paired seeds)"
+    assert bad == "bad is worse than base: -2.00 mIoU [-2.36, -1.64] (3 paired seeds)"
 
 
 def test_other_metrics_can_be_compared(study_runs: list[RunDir]) -> None:
