@@ -237,7 +237,9 @@ def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[dict
     """Parameters of trials that together take every option of every choice once.
 
     A sampler that starts by drawing at random leaves a rare branch (a mask of one kind in a loss of
-    one kind) out of a small study more often than not. What is no choice is left to it.
+    one kind) out of a small study more often than not, and a branch that is drawn once at a bad
+    place is not looked at again. So every range stands at its middle, the logarithm's where it is
+    searched so; values of ``suggest.categorical`` are left to the sampler.
 
     Args:
         tried: parameters of trials that are there anyway; what they take is not taken again.
@@ -248,7 +250,7 @@ def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[dict
         >>> [branch.get("loss.masked.mask") for branch in branches(space)]
         [None, 'low', 'high']
         >>> branches(space, tried=[{"loss": "plain"}])[0]
-        {'loss': 'masked', 'loss.masked.mask': 'low'}
+        {'loss': 'masked', 'loss.masked.mask': 'low', 'loss.masked.mask.low.cutoff': 0.55}
     """
     short = short_names(space)
     covered = {pair for parameters in tried for pair in parameters.items()}
@@ -256,7 +258,8 @@ def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[dict
     for branch in _side_by_side([_branches(v, short.get(k, k)) for k, v in space.items()]):
         if not covered.issuperset(branch.items()):
             covered.update(branch.items())
-            found.append(branch)
+            middles = [_middles(v, short.get(k, k), branch) for k, v in space.items()]
+            found.append({**branch, **{n: m for part in middles for n, m in part.items()}})
     return found
 
 
@@ -318,6 +321,24 @@ def _branches(value: Any, name: str) -> list[dict[str, Any]]:
             for inner in _branches(item, f"{name}.{key}") or [{}]
         ]
     return _side_by_side([_branches(item, f"{name}.{part}") for part, item in _items(value)])
+
+
+def _middles(value: Any, name: str, chosen: Mapping[str, Any]) -> dict[str, float]:
+    """The middle of every range in ``value`` that the choices ``chosen`` make active."""
+    if isinstance(value, Float | Int):
+        return {name: _middle(value)}
+    if isinstance(value, Choice):
+        key = chosen.get(name)
+        return _middles(value.values[key], f"{name}.{key}", chosen) if key is not None else {}
+    parts = [_middles(item, f"{name}.{part}", chosen) for part, item in _items(value)]
+    return {name: middle for part in parts for name, middle in part.items()}
+
+
+def _middle(node: Float | Int) -> float:
+    middle = math.sqrt(node.low * node.high) if node.log else (node.low + node.high) / 2
+    if node.step is not None:
+        middle = node.low + round((middle - node.low) / node.step) * node.step
+    return round(middle) if isinstance(node, Int) else middle
 
 
 def _side_by_side(lists: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -190,11 +190,14 @@ def test_branches_take_every_option_of_every_choice():
         "model.noise": suggest.categorical([True, False]),
     }
     masked = {"loss": "masked", "loss.masked.mask": "all_pass", "loss.masked.sphere": "none"}
+    low = {"loss.masked.mask": "low", "loss.masked.mask.low.cutoff": 0.5}
+    on = {"loss.masked.sphere": "on", "loss.masked.sphere.on": 1.5}
+    high = {"loss.masked.mask": "high", "loss.masked.mask.high.cutoff": 0.5}
     assert branches(space) == [
-        {"loss": "plain", "connector": "conv"},
+        {"loss": "plain", "loss.plain.weight": 0.5, "connector": "conv"},
         {**masked, "connector": "relu"},
-        {**masked, "loss.masked.mask": "low", "loss.masked.sphere": "on", "connector": "conv"},
-        {**masked, "loss.masked.mask": "high", "connector": "relu"},
+        {**masked, **low, **on, "connector": "conv"},
+        {**masked, **high, "connector": "relu"},
     ]
     tried = [{"loss": "plain", "loss.plain.weight": 0.5, "connector": "conv"}]
     assert branches(space, tried) == branches(space)[1:]
@@ -204,3 +207,19 @@ def test_branches_take_every_option_of_every_choice():
         _, parameters = resolve(space, study.ask())
         assert branch.items() <= parameters.items()
     assert branches({"x": suggest.float(0, 1)}) == []
+
+
+def test_the_middle_of_a_range_is_on_its_scale_and_grid():
+    space = {
+        "a": suggest.choice(on=None),
+        "b": suggest.float(1, 100, log=True),
+        "c": suggest.float(0, 1, step=0.3),
+        "d": suggest.int(1, 8, step=3),
+        "e": suggest.int(1, 100, log=True),
+        "f": [suggest.int(0, 3)],
+    }
+    (branch,) = branches(space)
+    assert branch == {"a": "on", "b": 10.0, "c": 0.6, "d": 4, "e": 10, "f.0": 2}
+    study = optuna.create_study()
+    study.enqueue_trial(branch)
+    assert resolve(space, study.ask())[1] == branch  # inside of every range
