@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 from mmengine.dist import get_world_size, is_distributed
@@ -36,6 +37,8 @@ from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import RunError
 from fourierkd.run_dir import RunDir, read_json, write_atomic
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
@@ -250,22 +253,35 @@ def cheap_garbage_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
+@cache
+def _default_in_children() -> None:
+    """From now on SIGTERM ends forked processes, as their parent means it that waits for them.
+
+    Ctrl-C reaches them too, but is for the run alone, which still wants its loader's workers. Both
+    are blocked meanwhile: Python forgets what arrives before a child is set up.
+    """
+
+    def child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING),
+        after_in_child=child,
+    )
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
     """Collect SIGTERM and SIGINT for ControlHook; a second SIGINT raises KeyboardInterrupt.
 
-    Not under a launcher: with Ctrl-C a rank gets one from the terminal and one from torchrun. A
-    process forked from this one (a pool of a metric, a loader's worker) ends by them as it would
-    have without: its parent waits for that.
+    Not under a launcher: with Ctrl-C a rank gets one from the terminal and one from torchrun.
     """
     asked: list[str] = []
-    owner = os.getpid()
 
     def note(number: int, frame: Any) -> None:
-        if os.getpid() != owner:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
         name = signal.Signals(number).name
         if number == signal.SIGINT and name in asked and not is_distributed():
             raise KeyboardInterrupt
@@ -274,7 +290,8 @@ def stop_signals() -> Iterator[list[str]]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in STOPPING}
+    _default_in_children()
     try:
         yield asked
     finally:
