@@ -14,7 +14,7 @@ from fourierkd import errors
 from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
 from fourierkd.engine.train_command import add_train_parser, shown
-from fourierkd.options import parse_options
+from fourierkd.options import add_options, parse_options
 from fourierkd.run_dir import json_text, write_atomic
 
 
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    add_options(add_train_parser(commands))
+    _add_cfg_options(add_train_parser(commands))
 
     test = commands.add_parser("test", help="score a checkpoint's student")
     test.add_argument("config", metavar="CONFIG", help="run config (.py)")
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--split", choices=("val", "test"), default="test", help="where to score; default test"
     )
     test.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
-    add_options(test)
+    _add_cfg_options(test)
     test.set_defaults(func=test_command)
 
     export = commands.add_parser("export", help="write the student alone, for plain mmseg or mmdet")
@@ -108,22 +108,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--batch-size", type=int, metavar="B", help="random images, so many")
     bench.add_argument("--json", metavar="FILE", help="write the numbers to this file too")
-    add_options(bench)
+    _add_cfg_options(bench)
     bench.set_defaults(func=bench_command)
 
-    add_options(add_doctor_parser(commands))
+    _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
     return parser
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """``--cfg-options k=v ...``."""
-    parser.add_argument(
+    add_options(
+        parser,
         "--cfg-options",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
+        dest="cfg_options",
         help="replace values of the config, e.g. train_cfg.max_iters=100 data_root=/data/x",
     )
 

@@ -18,6 +18,13 @@ _WORDS = {"true": True, "false": False, "none": None}
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
+def add_options(parser: argparse.ArgumentParser, flag: str, *, dest: str, help: str) -> None:
+    """``flag KEY=VALUE ...``; several of them add up, in ``dest``."""
+    parser.add_argument(
+        flag, nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest=dest, help=help
+    )
+
+
 def parse_options(items: Iterable[str]) -> dict[str, Any]:
     """``["a.b=1", "c=[x, 2]", "d=false", "e=text"]`` as a dict; of equal keys the last one counts.
 

@@ -20,12 +20,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fourierkd.errors import RunError
+from fourierkd.errors import ConfigError, RunError
 
 Row = dict[str, Any]
 STATES = ("complete", "pruned", "failed", "stopped")
 MAXIMIZE, MINIMIZE = DIRECTIONS = ("maximize", "minimize")  # which values of a metric are better
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
+
+
+def checked_direction(direction: object) -> str:
+    """``direction``; ConfigError where it is none."""
+    if direction not in DIRECTIONS:
+        raise ConfigError("direction is 'maximize' or 'minimize'", value=direction)
+    return str(direction)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

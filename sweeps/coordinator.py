@@ -188,7 +188,7 @@ class Coordinator:
 
     def _drive(self, runs: list[Run]) -> None:
         """Train those of ``runs`` that have no result yet."""
-        left = iter([run for run in runs if _to_do(run)])
+        left = _left(runs)
         self.driver.drive(lambda: next(left, None), self.config.jobs)
 
     # Trials
@@ -216,7 +216,7 @@ class Coordinator:
                 if trial.value is not None:
                     self.display.best(trial.value, self._trial_dir(trial).path.name)
 
-        arms = iter([run for run in self._arms if _to_do(run)])
+        arms = _left(self._arms)
 
         def next_run() -> Run | None:
             if (arm := next(arms, None)) is not None:
@@ -381,6 +381,11 @@ class Coordinator:
 
     def _run_dir(self, name: str) -> RunDir:
         return RunDir(self.work_dir / RUNS_NAME / name)
+
+
+def _left(runs: list[Run]) -> Iterator[Run]:
+    """Those without a result; all are looked at before the first is trained."""
+    return iter([run for run in runs if _to_do(run)])
 
 
 def _to_do(run: Run) -> bool:

@@ -20,7 +20,7 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
     sys.path[0] = str(REPO)
 
 from fourierkd.errors import ConfigError, exit_on_error  # noqa: E402
-from fourierkd.options import parse_options  # noqa: E402
+from fourierkd.options import add_options, parse_options  # noqa: E402
 from sweeps.executor import WORKER  # noqa: E402
 from sweeps.study import load_study  # noqa: E402
 
@@ -70,12 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--jobs", type=int, metavar="J", help="runs at once (default: as the study says)"
     )
-    study.add_argument(
+    add_options(
+        study,
         "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
         dest="overrides",
         help="study keys, such as final_seeds=2, or options.train_cfg.max_iters=50 of every run",
     )

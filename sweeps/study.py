@@ -17,7 +17,7 @@ from typing import Any
 
 from fourierkd.errors import ConfigError, FourierKDError, near
 from fourierkd.options import MAX_SEED
-from fourierkd.run_dir import DIRECTIONS
+from fourierkd.run_dir import checked_direction
 from sweeps.fingerprint import config_sources, digest
 from sweeps.space import check_space, describe
 
@@ -258,8 +258,7 @@ def _check(study: StudyConfig) -> None:
     _check_name("name", study.name)
     if not isinstance(study.metric, str) or not study.metric:
         raise ConfigError("metric is the name of a metric", value=study.metric, fix='e.g. "mIoU"')
-    if study.direction not in DIRECTIONS:
-        raise ConfigError("direction is 'maximize' or 'minimize'", value=study.direction)
+    checked_direction(study.direction)
     if study.final_split not in ("val", "test", None):
         raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)
     for key, low in (("trials", 1), ("sampler_startup", 1), ("jobs", 1), ("trial_jobs", 1)):

@@ -33,7 +33,7 @@ from fourierkd.analysis.results import metric_values  # noqa: E402
 from fourierkd.analysis.selection import tuned_method  # noqa: E402
 from fourierkd.engine.config import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
-from fourierkd.options import parse_options  # noqa: E402
+from fourierkd.options import add_options, parse_options  # noqa: E402
 from fourierkd.run_dir import RunDir  # noqa: E402
 from fourierkd.spectral.masks import Mask, build_mask, describe  # noqa: E402
 from sweeps.coordinator import run_study  # noqa: E402
@@ -58,14 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=["usual"])
     parser.add_argument("--all-pass", action="store_true", help="tune PKD and plain L2 too")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/verdicts"))
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-    )
+    add_options(parser, "--set", dest="overrides", help="study keys, as of sweeps/run.py study")
     args = parser.parse_args(arguments)
     rows, verdicts = [], Counter[tuple[str, str, str]]()
     for condition in args.conditions:

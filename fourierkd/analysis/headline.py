@@ -11,7 +11,7 @@ import pandas as pd
 
 from fourierkd.analysis.results import metric_direction
 from fourierkd.analysis.selection import TUNED, trials, tuned_method
-from fourierkd.analysis.stats import TOO_FEW, cells_of, claim, compare, decimals
+from fourierkd.analysis.stats import TOO_FEW, claim, compare, decimals, gain_cells
 from fourierkd.run_dir import MINIMIZE
 
 PUBLISHED = "published"  # also what names of its other forms begin with
@@ -96,7 +96,7 @@ def _others(means: list[str], best: str, tuned: str, baseline: str) -> dict[str,
 
 
 def _gain(row: dict[str, object], digits: int) -> str:
-    gain, limits = cells_of(row, digits)[3:5]
+    gain, limits = gain_cells(row, digits)
     if row["verdict"] == TOO_FEW:
         return f" ({gain})" if row["pairs"] else ""
     return f" ({gain} {limits})"

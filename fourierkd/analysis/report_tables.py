@@ -11,7 +11,7 @@ import pandas as pd
 
 from fourierkd.analysis.results import parameters
 from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
-from fourierkd.analysis.stats import cells_of, compare_pairs, decimals
+from fourierkd.analysis.stats import cells_of, compare_pairs, decimals, gain_cells
 from fourierkd.analysis.tuning import short
 
 MAX_PAIRED_METHODS = 6
@@ -100,8 +100,7 @@ def pair_rows(
             if row is None or not row["pairs"]:
                 cells.append(None)
                 continue
-            nothing = {"n": 0, "mean": math.nan, "low": math.nan, "high": math.nan}
-            mean, limits = cells_of({**nothing, **row}, digits)[3:5]
+            mean, limits = gain_cells(row, digits)
             cells.append({"mean": mean, "limits": limits, "verdict": row["verdict"]})
         rows.append({"method": method, "names": names, "cells": cells})
     return rows

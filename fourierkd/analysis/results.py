@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from fourierkd.errors import ConfigError, DataError, RunError
-from fourierkd.run_dir import DIRECTIONS, MAXIMIZE, RunDir, read_json, write_atomic
+from fourierkd.errors import DataError, RunError
+from fourierkd.run_dir import MAXIMIZE, RunDir, checked_direction, read_json, write_atomic
 
 CSV_NAME = "results.csv"
 PARQUET_NAME = "results.parquet"
@@ -164,9 +164,7 @@ def metric_direction(table: pd.DataFrame, direction: str | None = None) -> str:
                 "runs of both directions are not compared", value=said, fix="give a direction"
             )
         direction = said[0] if said else MAXIMIZE
-    if direction not in DIRECTIONS:
-        raise ConfigError("direction is 'maximize' or 'minimize'", value=direction)
-    return str(direction)
+    return checked_direction(direction)
 
 
 def parameters(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -176,7 +176,8 @@ def compare(
     for method, values in scores.items():
         own = interval(values, level)
         is_baseline = method == baseline
-        gain = own if is_baseline else gains[method, baseline]
+        none = Interval(math.nan, math.nan, math.nan, own.n)
+        gain = none if is_baseline else gains[method, baseline]
         rows.append(
             {
                 "method": method,
@@ -184,11 +185,7 @@ def compare(
                 "mean": own.mean,
                 "low": own.low,
                 "high": own.high,
-                "difference": math.nan if is_baseline else gain.mean,
-                "diff_low": math.nan if is_baseline else gain.low,
-                "diff_high": math.nan if is_baseline else gain.high,
-                "pairs": gain.n,
-                "verdict": "baseline" if is_baseline else _verdict(gain, direction),
+                **_columns(gain, "baseline" if is_baseline else _verdict(gain, direction)),
                 "missing": _missing(runs, method, values),
             }
         )
@@ -220,17 +217,8 @@ def compare_pairs(
     for (a, b), gain in differences(scores, combinations(scores, 2), level).items():
         other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
         for method, against, found in ((a, b, gain), (b, a, other)):
-            rows.append(
-                {
-                    "method": method,
-                    "against": against,
-                    "difference": found.mean,
-                    "diff_low": found.low,
-                    "diff_high": found.high,
-                    "pairs": found.n,
-                    "verdict": _verdict(found, direction),
-                }
-            )
+            columns = _columns(found, _verdict(found, direction))
+            rows.append({"method": method, "against": against, **columns})
     return pd.DataFrame(rows)
 
 
@@ -241,7 +229,7 @@ def sentences(comparison: pd.DataFrame, metric: str) -> list[str]:
     lines = []
     for row in comparison[comparison["verdict"] != "baseline"].to_dict("records"):
         pairs = row["pairs"]
-        known, limits = cells_of(row, digits)[3:5]
+        known, limits = gain_cells(row, digits)
         gain = f": {known} {metric}" if pairs else ""
         gain += f" {limits}" if row["verdict"] != TOO_FEW else ""
         tail = f"({pairs} paired seed{'' if pairs == 1 else 's'})"
@@ -256,23 +244,25 @@ def claim(verdict: str) -> str:
 
 def cells_of(row: Mapping[str, object], digits: int) -> list[str]:
     """One row as text: n, mean, interval, difference, interval, pairs; a dash where none."""
-
-    def number(name: str, sign: str = "") -> str:
-        value = float(row[name])  # type: ignore[arg-type]
-        return f"{value:{sign}.{digits}f}" if math.isfinite(value) else "–"
-
-    def limits(low: str, high: str, sign: str = "") -> str:
-        text = f"[{number(low, sign)}, {number(high, sign)}]"
-        return "–" if "–" in text else text
-
     return [
         str(row["n"]),
-        number("mean"),
-        limits("low", "high"),
-        number("difference", "+"),
-        limits("diff_low", "diff_high", "+"),
+        *_number_and_limits(row, ("mean", "low", "high"), digits),
+        *gain_cells(row, digits),
         "–" if row["verdict"] == "baseline" else str(row["pairs"]),
     ]
+
+
+def gain_cells(row: Mapping[str, object], digits: int) -> tuple[str, str]:
+    """A row's difference and its interval as signed text; a dash where none."""
+    return _number_and_limits(row, ("difference", "diff_low", "diff_high"), digits, "+")
+
+
+def _number_and_limits(
+    row: Mapping[str, object], names: tuple[str, str, str], digits: int, sign: str = ""
+) -> tuple[str, str]:
+    values = [float(row[name]) for name in names]  # type: ignore[arg-type]  # a table's floats
+    mean, low, high = (f"{v:{sign}.{digits}f}" if math.isfinite(v) else "–" for v in values)
+    return mean, "–" if "–" in (low, high) else f"[{low}, {high}]"
 
 
 def decimals(values: pd.Series) -> int:
@@ -336,6 +326,17 @@ def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:
             fix="keep one of the run folders",
         )
     return own.set_index("seed")["score"]
+
+
+def _columns(gain: Interval, verdict: str) -> dict[str, Any]:
+    """What a table says of a difference."""
+    return {
+        "difference": gain.mean,
+        "diff_low": gain.low,
+        "diff_high": gain.high,
+        "pairs": gain.n,
+        "verdict": verdict,
+    }
 
 
 def _verdict(gain: Interval, direction: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fourierkd.options import add_options
+
 # Options of `data shapes` beyond --out: field of ShapesSpec, type, number of values, help.
 SHAPES_OPTIONS: tuple[tuple[str, type, int | str | None, str], ...] = (
     ("seed", int, None, "the images are a function of it"),
@@ -105,14 +107,7 @@ def _add_cityscapes(commands: Any) -> None:
 def _add_check(commands: Any, check: Callable[[argparse.Namespace], int]) -> None:
     parser = commands.add_parser("check", help="open a run config's data and name what is wrong")
     parser.add_argument("config", metavar="CONFIG", help="run config (.py)")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="e.g. data_root=/data/x",
-    )
+    add_options(parser, "--cfg-options", dest="cfg_options", help="e.g. data_root=/data/x")
     parser.add_argument(
         "--images", type=int, default=50, metavar="K", help="images of a data set to decode"
     )

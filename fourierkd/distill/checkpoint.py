@@ -27,6 +27,7 @@ from fourierkd.run_dir import write_atomic
 
 SAFETENSORS = ".safetensors"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # buffers, not parameters
+EMA_KEY = "ema_state_dict"  # of EMAHook, which puts the averaged weights under `state_dict`
 
 
 class _Inert:
@@ -155,7 +156,8 @@ def export_student(
         file_format: "pth", or "safetensors": tensors, with ``meta`` as JSON in its header.
 
     Returns:
-        ``out``, ``config`` (path or None), ``layout`` (whose checkpoint it was), ``tensors``,
+        ``out``, ``config`` (path or None), ``layout`` (whose checkpoint it was),
+        ``averaged`` (whether its weights are the averaged ones of EMAHook), ``tensors``,
         ``parameters`` (numbers in them, the running statistics of normalisation left out),
         ``dropped`` (tensors of teacher, losses and connectors), ``bytes`` and ``sha256`` of the new
         file.
@@ -183,6 +185,7 @@ def export_student(
         "out": str(out),
         "config": None if config is None else str(config),
         "layout": layout_of(state).name,
+        "averaged": EMA_KEY in content,
         "tensors": len(student),
         "parameters": sum(v.numel() for k, v in student.items() if not k.endswith(STATISTICS)),
         "dropped": len(state) - len(student),

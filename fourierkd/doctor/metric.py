@@ -31,6 +31,7 @@ CLAIM_KEYS = ("tolerance", "images")
 TOLERANCE = 0.01  # of the claimed value, where the images are the claim's
 PART_TOLERANCE = 0.25  # of the claimed value, where they are only a part: a rule of thumb
 RANDOM_TEACHERS = 2
+NO_SCORE = {MAXIMIZE: 0.0, MINIMIZE: math.inf}  # of a control that cannot be scored
 CLEARLY_BETTER = 1.5  # times the best random teacher
 
 
@@ -143,7 +144,8 @@ def compare(
 ) -> Check:
     """Judge a score against its claim and against random weights."""
     lower = direction == MINIMIZE
-    value, control = score.metrics[metric], (min if lower else max)(controls)
+    best = min if lower else max
+    value, control = score.metrics[metric], best(controls, default=NO_SCORE[direction])
     better = value < control if lower else value > control
     clear = value * CLEARLY_BETTER <= control if lower else value >= CLEARLY_BETTER * control
     statuses, lines, advice = [OK], [], []
@@ -184,7 +186,7 @@ def compare(
 
 def random_scores(subject: Subject, metric: str, direction: str, *, images: int) -> list[float]:
     """Scores of the teacher's network with random weights, of several seeds."""
-    none = math.inf if direction == MINIMIZE else 0.0
+    none = NO_SCORE[direction]
     scores = []
     for draw in range(RANDOM_TEACHERS):
         with isolated_random_state():

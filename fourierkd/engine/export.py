@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.model import BaseModel
 
 from fourierkd.distill.checkpoint import (
+    EMA_KEY,
     SAFETENSORS,
     export_student,
     load_checkpoint,
@@ -64,7 +65,6 @@ def export(
     if shape is not None and min(shape) < 1:
         raise ConfigError("--shape is a height and a width from 1 on", value=shape)
     state = load_state_dict(checkpoint)
-    averaged = "ema_state_dict" in load_checkpoint(checkpoint)  # EMAHook swapped it with the other
     found = config or _config_beside(Path(checkpoint), ours=layout_of(state) == OURS)
     model: BaseModel | None = None
     plain: dict[str, Any] | None = None
@@ -79,14 +79,15 @@ def export(
             )
         from fourierkd.engine.onnx import export_onnx
 
-        names = load_checkpoint(checkpoint).get("meta", {}).get("dataset_meta") or {}
+        content = load_checkpoint(checkpoint)
+        names = content.get("meta", {}).get("dataset_meta") or {}
         classes = tuple(names.get("classes", ()))
         report = export_onnx(model, plain, out, classes=classes, shape=shape, image=image)
-        report["layout"] = layout_of(state).name
+        report |= {"layout": layout_of(state).name, "averaged": EMA_KEY in content}
     else:
         text = None if plain is None else config_text(plain)
         report = export_student(checkpoint, out, config_text=text, file_format=kind)
-    return {**report, "checked": found, "averaged": averaged}
+    return {**report, "checked": found}
 
 
 def check_format(out: str | Path, file_format: str | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from fourierkd.engine.config import RunConfig
 from fourierkd.errors import ConfigError, DataError
-from fourierkd.run_dir import DIRECTIONS, MAXIMIZE
+from fourierkd.run_dir import MAXIMIZE, checked_direction
 
 HOOKS: dict[str, dict[str, Any] | None] = {
     "runtime_info": {"type": "RuntimeInfoHook"},
@@ -74,9 +74,7 @@ def complete_config(config: RunConfig, split: str | None) -> None:
             config[f"{part}_cfg"] = {}
     if config.val_dataloader is not None and not config.get("metric"):
         raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
-    config.direction = config.get("direction") or MAXIMIZE
-    if config.direction not in DIRECTIONS:
-        raise ConfigError("direction is 'maximize' or 'minimize'", value=config.direction)
+    config.direction = checked_direction(config.get("direction") or MAXIMIZE)
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():
         if hook is not None and hook["type"] in VISUALIZATION_HOOKS and not hook.get("draw"):

@@ -28,7 +28,7 @@ def check_schedules(config: Mapping[str, Any], *, in_study: bool = False) -> lis
     """
     unit, length = _length(config["train_cfg"])
     said: list[str] = []
-    for schedule in _schedules(config.get("param_scheduler")):
+    for schedule in schedules_of(config.get("param_scheduler")):
         kind, by = str(schedule.get("type")), _unit(schedule)
         if kind in ONE_CYCLE:
             _check_total(kind, schedule, length if by == unit else None)
@@ -95,13 +95,13 @@ def _unit(schedule: Mapping[str, Any]) -> str:
     return "epoch" if schedule.get("by_epoch", True) else "iter"
 
 
-def _schedules(given: Any) -> Iterator[Mapping[str, Any]]:
-    """One, a list, or lists by optimizer."""
+def schedules_of(given: Any) -> Iterator[Mapping[str, Any]]:
+    """The schedules of a config, which has one, a list, or lists by optimizer."""
     if isinstance(given, Mapping) and "type" in given:
         yield given
     elif isinstance(given, Mapping):
         for part in given.values():
-            yield from _schedules(part)
+            yield from schedules_of(part)
     elif isinstance(given, list | tuple):
         for part in given:
-            yield from _schedules(part)
+            yield from schedules_of(part)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fourierkd.distill.registry import OPTIM_WRAPPERS
+from fourierkd.engine.schedules import ONE_CYCLE, schedules_of
 from fourierkd.errors import ConfigError, near
 
 AMP = {"fp16": "AmpOptimWrapper", "bf16": "Bf16OptimWrapper"}
@@ -123,9 +124,8 @@ def scaled_lr(config: Mapping[str, Any]) -> tuple[float, float, int] | None:
             fix="set auto_scale_lr=dict(base_batch_size=16) in the config",
         )
     batch = get_world_size() * config["train_dataloader"]["batch_size"]
-    schedulers = config.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
-        if str(scheduler.get("type", "")).startswith("OneCycle"):
+    for scheduler in schedules_of(config.get("param_scheduler")):
+        if scheduler.get("type") in ONE_CYCLE:
             peak = scheduler.get("eta_max")
             raise ConfigError(
                 "auto_scale_lr scales the optimizer's learning rate, which OneCycleLR does not use",

@@ -50,6 +50,11 @@ def test_random_weights_are_the_floor(best, status):
     assert compare(ALL, "mIoU", None, [1.0, best]).status == status
 
 
+@pytest.mark.parametrize(("best", "status"), [(120.0, "ok"), (90.0, "warn"), (75.0, "fail")])
+def test_of_an_error_random_weights_are_the_ceiling(best, status):
+    assert compare(ALL, "mIoU", None, [1000.0, best], "minimize").status == status
+
+
 def test_what_is_not_claimed_can_be():
     assert "teacher_metric=dict(mIoU=75)" in compare(ALL, "mIoU", None, [1.0]).advice
     assert "dict(mIoU=70, images=20)" in compare(PART, "mIoU", None, [1.0]).advice
