@@ -10,6 +10,7 @@ of the checkout.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import platform
 import re
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,8 +89,13 @@ def write_units(root: Path) -> None:
 
 def cache_dir() -> Path:
     """The folder of built wheels: $FOURIERKD_WHEEL_CACHE, else in the user's cache folder."""
-    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(CACHE_ENV) or Path(user, "fourierkd", "wheels")).absolute()
+    own, user = os.environ.get(CACHE_ENV), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own).absolute()
+    try:
+        return Path(user or Path.home() / ".cache", "fourierkd", "wheels").absolute()
+    except RuntimeError as error:  # some containers' users have none
+        raise BuildError(f"there is no home folder for the wheel; set {CACHE_ENV}") from error
 
 
 def cache_key(kind: str) -> str:
@@ -111,37 +116,50 @@ def cache_key(kind: str) -> str:
 
 
 def cached_wheel(folder: Path) -> Path | None:
-    """The complete wheel in ``folder``; a damaged one counts as none."""
+    """The wheel in ``folder`` that is what was stored there; any other counts as none."""
     for wheel in sorted(folder.glob("*.whl")):
         try:
-            with zipfile.ZipFile(wheel) as archive:
-                if archive.testzip() is None:
-                    return wheel
-        except (OSError, zipfile.BadZipFile):
-            pass
-        say(f"{wheel} is damaged and not used")
+            if digest(wheel) == hash_file(wheel).read_text().strip():
+                return wheel
+            say(f"{wheel} is not the file that was stored, and not used")
+        except OSError as error:
+            say(f"{wheel} is not used: its hash cannot be checked ({error})")
     return None
 
 
+def hash_file(wheel: Path) -> Path:
+    """Where the SHA-256 of a stored wheel lies."""
+    return wheel.with_name(f"{wheel.name}.sha256")
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, which is no link, in hexadecimal."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()  # a wheel has 10 MB
+
+
 def store_wheel(wheel: Path, folder: Path) -> Path:
-    """Copy ``wheel`` into the cache; its name appears there only once it is complete on disk."""
+    """Copy ``wheel`` into the cache, its hash first; the names appear once they are on disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{wheel.name}.{os.getpid()}.partial"
-    try:
-        with wheel.open("rb") as source, partial.open("wb") as target:
-            shutil.copyfileobj(source, target)
-            target.flush()
-            os.fsync(target.fileno())
-        return partial.replace(folder / wheel.name)
-    finally:
-        partial.unlink(missing_ok=True)
+    stored = folder / wheel.name
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+        copy, checksum = Path(temporary, "wheel"), Path(temporary, "hash")
+        shutil.copyfile(wheel, copy)
+        checksum.write_text(digest(copy) + "\n")
+        for path in (copy, checksum):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        checksum.replace(hash_file(stored))
+        return copy.replace(stored)
 
 
 @contextmanager
 def one_builder(folder: Path) -> Iterator[None]:
     """Let one process at a time fill ``folder``; the lock dies with its process."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as handle:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW  # a link's target is somebody's file
+    with os.fdopen(os.open(folder / "lock", flags, 0o666), "r+") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

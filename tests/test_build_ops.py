@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -99,7 +100,7 @@ def test_a_stored_wheel_is_found_and_a_damaged_one_is_not(
     assert build_ops.cached_wheel(cache) is None
     stored = build_ops.store_wheel(wheel, cache)
     assert build_ops.cached_wheel(cache) == stored
-    assert [path.name for path in cache.iterdir()] == [wheel.name]
+    assert {path.name for path in cache.iterdir()} == {wheel.name, f"{wheel.name}.sha256"}
 
     data = bytearray(stored.read_bytes())
     data[len(data) // 2] ^= 1
@@ -107,7 +108,45 @@ def test_a_stored_wheel_is_found_and_a_damaged_one_is_not(
     assert build_ops.cached_wheel(cache) is None
     stored.write_bytes(data[:1000])
     assert build_ops.cached_wheel(cache) is None
-    assert "is damaged and not used" in capsys.readouterr().out
+    assert "is not the file that was stored, and not used" in capsys.readouterr().out
+
+
+def test_a_wheel_that_nobody_stored_is_not_used(
+    wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    shutil.copy(wheel, cache)  # put there by hand, or by an older version: without its hash
+    assert build_ops.cached_wheel(cache) is None
+    assert "its hash cannot be checked" in capsys.readouterr().out
+    stored = build_ops.store_wheel(wheel, cache)
+    stored.rename(tmp_path / "elsewhere.whl")
+    stored.symlink_to(tmp_path / "elsewhere.whl")
+    assert build_ops.cached_wheel(cache) is None
+
+
+def test_a_lock_that_is_a_link_leaves_its_target_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (tmp_path / "lock").symlink_to(mine)
+    with pytest.raises(OSError, match="symbolic links"), build_ops.one_builder(tmp_path):
+        pass
+    assert mine.read_text() == "mine"
+
+
+def test_without_a_home_folder_the_cache_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (build_ops.CACHE_ENV, build_ops.WHEEL_ENV, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", _no_home)
+    monkeypatch.setattr(build_ops, "device_kind", lambda: "cpu")
+    assert build_ops.main() == 1
+    assert f"set {build_ops.CACHE_ENV}" in capsys.readouterr().out
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def test_a_build_killed_while_storing_leaves_no_wheel(wheel: Path, tmp_path: Path) -> None:
@@ -116,8 +155,8 @@ def test_a_build_killed_while_storing_leaves_no_wheel(wheel: Path, tmp_path: Pat
     code = (
         "import os, pathlib, shutil, sys; from fourierkd import build_ops\n"
         "def half(source, target):\n"
-        "    target.write(source.read(50_000)); target.flush(); os._exit(9)\n"
-        "shutil.copyfileobj = half\n"
+        "    target.write_bytes(source.read_bytes()[:50_000]); os._exit(9)\n"
+        "shutil.copyfile = half\n"
         "build_ops.store_wheel(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
     )
     root = Path(build_ops.__file__).parents[1]
@@ -125,7 +164,7 @@ def test_a_build_killed_while_storing_leaves_no_wheel(wheel: Path, tmp_path: Pat
         [sys.executable, "-c", code, str(wheel), str(cache)], cwd=root, check=False
     )
     assert run.returncode == 9
-    assert [path.suffix for path in cache.iterdir()] == [".partial"]
+    assert not list(cache.glob("*.whl"))
     assert build_ops.cached_wheel(cache) is None
     assert build_ops.cached_wheel(build_ops.store_wheel(wheel, cache).parent) is not None
 
