@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 EXIT_BAD_INPUT = 2
-# A full or read-only disk, and a path through a file or onto a folder.
+# A full or read-only disk; a path that is too long, through a file, onto a folder or a link.
 USERS_ERRNOS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -23,6 +24,8 @@ USERS_ERRNOS = (
     errno.EROFS,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 )
 _MISSING = object()
 
@@ -78,6 +81,9 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
     """Run ``main`` and exit; bad input and what a user does to files give one line and code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may have ASCII alone
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     try:
         sys.exit(main() or 0)
     except FourierKDError as error:

@@ -14,17 +14,18 @@ import json
 import math
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fourierkd.errors import ConfigError, RunError
 
 Row = dict[str, Any]
 STATES = ("complete", "pruned", "failed", "stopped")
 MAXIMIZE, MINIMIZE = DIRECTIONS = ("maximize", "minimize")  # which values of a metric are better
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
 
@@ -44,18 +45,28 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "it is no folder", error.filename) from error
     payload = data.encode() if isinstance(data, str) else data
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = path.parent / f".{path.name[:200]}.{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        # "x": nobody's file or link; mkstemp's mode would be 0600, and this one is the umask's
+        with open(beside, "xb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        os.replace(beside, path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         _name_file(error, path)
         raise
+
+
+def open_lock(path: Path) -> TextIO:
+    """The file of a lock, made where there is none, its content kept, for ``fcntl.flock``.
+
+    Raises:
+        OSError: it cannot be made, or it is a link: what that leads to is somebody's file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "r+")
 
 
 def _name_file(error: BaseException, path: Path) -> None:
@@ -95,12 +106,24 @@ def picture_label(loss: str, level: int, levels: int) -> str:
 
 
 def cache_root() -> Path:
-    """``$FOURIERKD_CACHE``, else ``$XDG_CACHE_HOME/fourierkd``, else ``~/.cache/fourierkd``."""
+    """``$FOURIERKD_CACHE``, else ``$XDG_CACHE_HOME/fourierkd``, else ``~/.cache/fourierkd``.
+
+    Raises:
+        ConfigError: none of them is set, and the user has no home folder (in some containers).
+    """
     own = os.environ.get("FOURIERKD_CACHE")
     if own:
         return Path(own).absolute()
     user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(user) if user else Path.home() / ".cache") / "fourierkd"
+    if user:
+        return Path(user) / "fourierkd"
+    try:
+        return Path.home() / ".cache" / "fourierkd"
+    except RuntimeError as error:
+        raise ConfigError(
+            "a cache folder is needed, and this user has no home folder",
+            fix="set FOURIERKD_CACHE to a folder",
+        ) from error
 
 
 def single_request(
@@ -203,7 +226,7 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Hold the run for this process; RunError where another live process trains it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self._lock, "w") as file:
+        with open_lock(self._lock) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -217,7 +240,7 @@ class RunDir:
     def append(self, row: Row) -> None:
         """Append one scalars row (needs ``iter``); a number that is not finite becomes null."""
         line = (json_text(row) + "\n").encode()
-        descriptor = os.open(self.scalars, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(self.scalars, _APPEND, 0o666)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":

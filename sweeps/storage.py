@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import ConfigError, StudyError, near
-from fourierkd.run_dir import RunDir, read_json, write_atomic
+from fourierkd.run_dir import RunDir, open_lock, read_json, write_atomic
 from sweeps.fingerprint import digest
 from sweeps.study import StudyConfig
 
@@ -40,7 +40,7 @@ def one_writer(work_dir: Path) -> Iterator[None]:
     path = work_dir / LOCK_NAME
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 - held open as long as the lock
+        file = open_lock(path)  # held open as long as the lock
     except OSError as error:
         raise StudyError(
             f"the work dir must be a writable folder ({error.strerror})",
@@ -51,7 +51,6 @@ def one_writer(work_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            file.seek(0)
             owner = file.read().strip() or "another process"
             raise StudyError(
                 f"a study is run by one process at a time, and {owner} runs this one",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError
-from fourierkd.run_dir import RunDir, cache_root
+from fourierkd.run_dir import RunDir, cache_root, open_lock
 from sweeps.driver import Driver, Run
 from sweeps.executor import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, digest, versions
@@ -121,7 +121,7 @@ def _lock(
 ) -> Iterator[None]:
     """One study trains a teacher, another that wants it waits."""
     run_dir.path.parent.mkdir(parents=True, exist_ok=True)
-    with open(run_dir.path.with_suffix(".lock"), "w") as file:
+    with open_lock(run_dir.path.with_suffix(".lock")) as file:
         told = False
         while True:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import subprocess
 import sys
@@ -74,6 +75,15 @@ def test_full_disk_and_a_folder_for_a_file_are_bad_input_and_a_bug_is_not(capsys
 
     with pytest.raises(OSError, match="Bad file descriptor"):
         exit_on_error("prog", bug)
+
+
+def test_an_ascii_terminal_shows_what_it_can():
+    code = "from fourierkd.errors import *; exit_on_error('x', lambda: print('a – b'))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"a ? b\n", b"")
 
 
 def test_a_reader_that_has_seen_enough_sees_no_traceback():

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fourierkd.errors import RunError
-from fourierkd.run_dir import RunDir, read_json, write_atomic
+from fourierkd.errors import ConfigError, RunError
+from fourierkd.run_dir import RunDir, cache_root, read_json, write_atomic
 
 
 @pytest.fixture
@@ -29,7 +29,6 @@ def test_request_round_trip(run_dir):
 def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch):
     path = tmp_path / "a" / "file"
     write_atomic(path, "old")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -39,6 +38,45 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeyp
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_are_as_open_as_the_umask_says(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        run_dir = RunDir(tmp_path / "run").create({"seed": 3})
+        run_dir.append({"iter": 1})
+        with run_dir.lock():
+            pass
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in run_dir.path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {mode}
+
+
+def test_a_link_in_the_place_of_a_lock_or_the_rows_leaves_its_target_alone(run_dir, tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    for name in ("lock", "scalars.jsonl"):
+        (run_dir.path / name).symlink_to(mine)
+    with pytest.raises(OSError, match="symbolic links"), run_dir.lock():
+        pass
+    with pytest.raises(OSError, match="symbolic links"):
+        run_dir.append({"iter": 1})
+    assert mine.read_text() == "mine"
+
+
+def test_without_a_home_folder_the_cache_folder_is_asked_for(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("FOURIERKD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="set FOURIERKD_CACHE to a folder"):
+        cache_root()
+    monkeypatch.setenv("FOURIERKD_CACHE", "/x")
+    assert cache_root() == Path("/x")
 
 
 def test_rows_survive_a_line_cut_by_a_kill(run_dir):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def make_shapes(args: argparse.Namespace) -> int:
 
     chosen = {name: getattr(args, name) for name, *_ in SHAPES_OPTIONS}
     spec = ShapesSpec.from_dict({k: v for k, v in chosen.items() if v is not None})
-    whole = not find_fault(Path(args.out).expanduser().resolve(), spec)
+    whole = not find_fault(Path(os.path.expanduser(args.out)).resolve(), spec)
     manifest = prepare_shapes(args.out, spec, force=args.force)
     counts = ", ".join(f"{spec.split_size(split)} {split}" for split in ("train", "val", "test"))
     state = "whole already" if whole else "written"

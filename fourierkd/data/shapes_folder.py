@@ -56,7 +56,7 @@ def prepare_shapes(
         DataError: ``out`` holds files that are not ours, or data of other parameters without
             ``force``; or it has to be rebuilt while a run reads it.
     """
-    place = Path(out).expanduser().resolve()
+    place = Path(os.path.expanduser(out)).resolve()
     if find_fault(place, spec, verify=verify):
         with _lock(place):
             _make_whole(place, spec, verify=verify, force=force)
@@ -77,7 +77,7 @@ def reading_shapes(
     Raises:
         DataError: as ``prepare_shapes``.
     """
-    place = Path(out).expanduser().resolve()
+    place = Path(os.path.expanduser(out)).resolve()
     if place.exists() and not os.access(place.parent, os.W_OK):
         yield prepare_shapes(place, spec)
         return
@@ -167,9 +167,9 @@ def _lock(place: Path) -> Iterator[None]:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except PermissionError:
-            descriptor = os.open(path, os.O_RDONLY)  # another user made it
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # another user made it
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             "a data root must lie in a folder", value=str(place), fix="choose another --out"

@@ -8,6 +8,7 @@ pretrained weights comes from ``local_weights`` and is read by ``checkpoint.load
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,7 +103,7 @@ def local_weights(name: str) -> Path:
         if key not in table:
             raise ConfigError("unknown pretrained weights", value=name, fix=near(key, table))
         name = table[key]
-    return fetch(name, option=OPTION) if is_address(name) else Path(name).expanduser()
+    return fetch(name, option=OPTION) if is_address(name) else Path(os.path.expanduser(name))
 
 
 @contextmanager

@@ -18,10 +18,11 @@ def console_to(path: Path) -> Iterator[TextIO]:
     for stream in streams:
         stream.flush()
     saved = os.dup(1), os.dup(2)
-    terminal = (
-        os.fdopen(os.dup(1), "w", buffering=1) if _is_descriptor_1(sys.stdout) else sys.stdout
-    )
-    log = open(path, "a", buffering=1, errors="replace")  # noqa: SIM115 - closed below
+    terminal = sys.stdout
+    if _is_descriptor_1(sys.stdout):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        terminal = os.fdopen(os.dup(1), "w", buffering=1, encoding=encoding, errors=errors)
+    log = open(path, "a", buffering=1, encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below
     try:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

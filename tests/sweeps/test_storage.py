@@ -37,6 +37,15 @@ def test_a_damaged_journal_is_an_error(study_file, tmp_path):
         open_study(config, tmp_path)
 
 
+def test_a_lock_that_is_a_link_leaves_its_target_alone(tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (tmp_path / "study.lock").symlink_to(mine)
+    with pytest.raises(StudyError, match="symbolic links"), one_writer(tmp_path):
+        pass
+    assert mine.read_text() == "mine"
+
+
 def test_the_lock_names_its_owner_and_is_let_go(tmp_path):
     refused = pytest.raises(StudyError, match="process [0-9]+ runs this one")
     with one_writer(tmp_path), refused, one_writer(tmp_path):
