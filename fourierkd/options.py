@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fourierkd.errors import ConfigError
 
 MAX_SEED = 2**53
+# a scheme, what stands before the last "@" of the host part, and the host
+_SECRET = re.compile(r"\s*([A-Za-z][\w+.-]*://)[^/?#]*@([^/?#@]*)")
 _WORDS = {"true": True, "false": False, "none": None}
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
@@ -68,6 +71,28 @@ def parse_value(text: str) -> Any:
         return float(text)  # inf and nan, for whoever checks the value to refuse
     except ValueError:
         return text
+
+
+def refuse_passwords(value: Any) -> None:
+    """Refuse a user or password in an address, at any depth: they would stand in every record.
+
+    Raises:
+        ConfigError: ``https://user:password@host/...``; the message names the host alone.
+    """
+    if isinstance(value, str):
+        found = _SECRET.match(value)
+        if found is not None:
+            raise ConfigError(
+                "an address holds no user and password: logs and records show it",
+                value=f"{found[1]}...@{found[2]}",
+                fix="download the file yourself and give its path",
+            )
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            refuse_passwords(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            refuse_passwords(item)
 
 
 def seed(text: str) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import ConfigError, FourierKDError, near
-from fourierkd.options import MAX_SEED
+from fourierkd.options import MAX_SEED, refuse_passwords
 from fourierkd.run_dir import checked_direction
 from sweeps.fingerprint import config_sources, digest
 from sweeps.space import check_space, describe
@@ -155,6 +155,7 @@ def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
     _check_keys(values, KEYS, "study")
     for key, value in (overrides or {}).items():
         _override(values, key, value)
+    refuse_passwords(values)
     for key in ("name", "config", "space", "metric"):
         if key not in values:
             raise ConfigError("a study needs the key", value=key, fix=f"add it to {path}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmengine.config import DictAction
 
 from fourierkd.errors import ConfigError
-from fourierkd.options import parse_options, parse_value
+from fourierkd.options import parse_options, parse_value, refuse_passwords
 
 
 def of_mmengine(text: str) -> object:
@@ -29,6 +29,21 @@ def test_values_are_those_of_mmengine(text):
     ours, theirs = parse_value(text), of_mmengine(text)
     assert ours == theirs
     assert type(ours) is type(theirs)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://me:s3cret@host/a.pth", "http://s3cret@host:80/a", "mlflow+https://a:s3cret@b@host/x"],
+)
+def test_a_password_in_an_address_is_refused_at_any_depth_and_not_shown(address):
+    for value in (address, {"a": [1, (address,)]}):
+        with pytest.raises(ConfigError, match=r"\.\.\.@host") as error:
+            refuse_passwords(value)
+        assert "s3cret" not in str(error.value)
+
+
+def test_other_addresses_and_texts_pass():
+    refuse_passwords({"a": ["https://host/x@y", "me@host", "torchvision://resnet18", 3, None]})
 
 
 def test_what_mmengine_has_no_words_for_is_a_python_literal():

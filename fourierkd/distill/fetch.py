@@ -11,19 +11,22 @@ import fcntl
 import hashlib
 import http.client
 import re
-import socket
-from pathlib import Path, PurePosixPath
+import tempfile
+from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-import torch
 from mmengine.logging import print_log
 
 from fourierkd.distill.checkpoint import sha256
-from fourierkd.errors import CheckpointError
-from fourierkd.run_dir import cache_root
+from fourierkd.errors import CheckpointError, ConfigError
+from fourierkd.options import refuse_passwords
+from fourierkd.run_dir import cache_root, open_lock
 
 PATIENCE = 30.0  # seconds without an answer
+BLOCK = 1 << 20  # bytes read at once
 # "-1d2dac9c.pth": the model zoos end a name with the start of the file's SHA-256
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
@@ -37,12 +40,21 @@ def cached_path(address: str) -> Path:
     """Where the file behind ``address`` lies once it is downloaded.
 
     A name without a hash is no identity: such a file gets a folder named by its whole address.
+
+    Raises:
+        ConfigError: the address does not end with the name of a file.
     """
-    name = unquote(PurePosixPath(urlsplit(address).path).name)
+    name = unquote(urlsplit(address).path).rpartition("/")[2]  # "%2F" is a slash as well
+    if name in ("", ".", "..") or "\0" in name:
+        raise ConfigError(
+            "an address of weights ends with the name of a file",
+            value=address,
+            fix="download it yourself and give the file",
+        )
     folder = cache_root() / "checkpoints"
     if not _HASH.search(name):
         folder /= hashlib.sha256(address.encode()).hexdigest()[:12]
-    return folder / (name or "checkpoint.pth")
+    return folder / name
 
 
 def fetch(address: str, *, option: str) -> Path:
@@ -53,16 +65,19 @@ def fetch(address: str, *, option: str) -> Path:
         option: the config's key that takes a local file in its place, for messages.
 
     Raises:
-        CheckpointError: it cannot be downloaded, or its SHA-256 does not begin as its name says.
+        ConfigError: the address holds a password, or no file's name.
+        CheckpointError: it cannot be downloaded whole, or its SHA-256 does not begin as its name
+            says.
     """
+    refuse_passwords(address)
     path = cached_path(address)
     named = _HASH.search(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as lock:
+    with open_lock(path.parent / f".{path.name}.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             print_log(f"downloading {address} to {path}", "current")
-            _download(address, path, named[1] if named else None, option)
+            _download(address, path, named[1] if named else "", option)
         elif named and not sha256(path).startswith(named[1]):
             raise CheckpointError(
                 f"a downloaded file's SHA-256 must begin with {named[1]}, as its name says",
@@ -72,17 +87,46 @@ def fetch(address: str, *, option: str) -> Path:
     return path
 
 
-def _download(address: str, path: Path, prefix: str | None, option: str) -> None:
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)  # torch's function takes none, and some networks just drop
-    try:  # torch writes beside the path and renames what is whole and has the right hash
-        torch.hub.download_url_to_file(address, str(path), hash_prefix=prefix, progress=False)
-    except (URLError, http.client.HTTPException, RuntimeError, ConnectionError, TimeoutError) as e:
+class _HttpAlone(HTTPRedirectHandler):
+    """Follows redirects to http(s) only; urllib's own goes to ftp as well."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        if not is_address(newurl):
+            raise URLError(f"it leads to {urlsplit(newurl).scheme}, not to http")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _download(address: str, path: Path, prefix: str, option: str) -> None:
+    """Write beside ``path``, and rename what is whole and has the right hash."""
+    try:
+        with (
+            build_opener(_HttpAlone).open(address, timeout=PATIENCE) as answer,
+            tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder,
+        ):
+            whole = _receive(answer, Path(folder, "file"), prefix)
+            whole.replace(path)
+    except (URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as e:
         reason = str(getattr(e, "reason", e)) or type(e).__name__
         raise CheckpointError(
             f"the weights cannot be downloaded ({reason})",
             value=address,
             fix=f"download them elsewhere and set {option}=FILE, or put them at {path}",
         ) from e
-    finally:
-        socket.setdefaulttimeout(timeout)
+
+
+def _receive(answer: Any, path: Path, prefix: str) -> Path:
+    """Write an answer's body to ``path``; URLError where it is not what was announced."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        while block := answer.read(BLOCK):
+            file.write(block)
+            digest.update(block)
+            size += len(block)
+    announced = answer.headers.get("Content-Length")
+    if announced is not None and size != int(announced):
+        raise URLError(f"{size} of {announced} bytes came")
+    if not digest.hexdigest().startswith(prefix):
+        raise URLError(f"its SHA-256 begins with {digest.hexdigest()[:16]}, its name says {prefix}")
+    return path

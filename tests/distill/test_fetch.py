@@ -15,7 +15,7 @@ import torch
 
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.fetch import cached_path, fetch
-from fourierkd.errors import CheckpointError
+from fourierkd.errors import CheckpointError, ConfigError
 
 ZOO = "https://download.openmmlab.com/mmdetection/v2.0/x/"
 OPTION = "model.teacher.checkpoint"
@@ -91,7 +91,7 @@ def test_processes_download_together_once(site, cache):
 def test_a_file_of_another_hash_is_refused_and_not_kept(site, cache):
     address, folder, _ = site
     (folder / "net-0123abcd.pth").write_bytes(b"other")
-    with pytest.raises(CheckpointError, match=r"cannot be downloaded \(invalid hash") as error:
+    with pytest.raises(CheckpointError, match="its name says 0123abcd") as error:
         fetch(f"{address}/net-0123abcd.pth", option=OPTION)
     assert "model.teacher.checkpoint=FILE" in str(error.value)
     assert "\n" not in str(error.value)
@@ -99,6 +99,69 @@ def test_a_file_of_another_hash_is_refused_and_not_kept(site, cache):
     (cache / "net-0123abcd.pth").write_bytes(b"put there by hand")
     with pytest.raises(CheckpointError, match="SHA-256 must begin with 0123abcd.*delete it"):
         fetch(f"{address}/net-0123abcd.pth", option=OPTION)
+
+
+@pytest.mark.parametrize("inside", ["%2F", "x%2F", "..%2F..%2F"])
+def test_a_download_is_named_by_the_last_part_and_is_no_path(site, cache, tmp_path, inside):
+    address, folder, _ = site
+    name = publish(folder, b"weights")
+    escaped = str(tmp_path / "outside").replace("/", "%2F")
+    for where in (f"{address}/{inside}{name}", f"{address}/{escaped}%2F{name}"):
+        assert cached_path(where) == cache / name
+    plain = cached_path(f"{address}/%2Ftmp%2Fusercustomize.py")
+    assert plain.name == "usercustomize.py"
+    assert plain.parent.parent == cache
+
+
+@pytest.mark.parametrize(
+    "end", ["", "/", "/..", "/.", "/a%2F", "/a%2F..", "/a%00b.pth", "?x=a.pth"]
+)
+def test_an_address_without_a_files_name_is_refused(end):
+    with pytest.raises(ConfigError, match="ends with the name of a file"):
+        cached_path(f"http://127.0.0.1:9{end}")
+
+
+@pytest.fixture
+def answer():
+    """An address whose server sends the given head, and then a body of three bytes."""
+    servers = []
+
+    def serve(head: str) -> str:
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+
+        def send() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\nabc".encode())
+
+        threading.Thread(target=send, daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}/net.pth"
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+def test_a_download_that_breaks_off_is_not_kept(answer):
+    where = answer("200 OK\r\nContent-Length: 1400")
+    with pytest.raises(CheckpointError, match="3 of 1400 bytes came"):
+        fetch(where, option=OPTION)
+    assert not cached_path(where).exists()
+
+
+def test_a_redirect_away_from_http_is_not_followed(answer):
+    where = answer("302 Found\r\nLocation: ftp://127.0.0.1:9/net.pth")
+    with pytest.raises(CheckpointError, match="leads to ftp"):
+        fetch(where, option=OPTION)
+
+
+def test_a_password_is_in_no_message(capfd):
+    with pytest.raises(ConfigError, match="holds no user and password") as error:
+        fetch("https://me:s3cret@127.0.0.1:9/net.pth", option=OPTION)
+    out, err = capfd.readouterr()
+    assert "s3cret" not in str(error.value) + out + err
 
 
 def test_without_a_network_the_remedy_is_named(site, cache):
