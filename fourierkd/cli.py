@@ -95,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--shape", nargs=2, type=int, metavar=("H", "W"), help="input size of the ONNX model"
     )
     export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
+    export.add_argument("--force", action="store_true", help="replace files that are there already")
     export.set_defaults(func=export_command)
 
     bench = commands.add_parser(
@@ -158,6 +159,7 @@ def export_command(args: argparse.Namespace) -> int:
             config=args.config,
             shape=tuple(args.shape) if args.shape else None,
             image=args.image,
+            force=args.force,
         )
     size = report["bytes"] / 2**20
     print(f"{report['out']}: {report['parameters']:,} parameters, {size:.3g} MiB")

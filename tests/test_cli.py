@@ -53,7 +53,8 @@ def test_train_test_export_and_resume(capsys):
     code, out, err = train(capsys, "--work-dir", "run", "--seed", 3, "--test-split", "test")
     assert (code, err) == (0, "")
     assert "complete after 20 iterations" in out
-    assert "export: fourierkd export run/checkpoints/best.pth" in out
+    export = "export: fourierkd export run/checkpoints/best.pth --out student.pth"
+    assert f"{export} --config run/config.py" in out  # for its custom_imports
     run_dir = RunDir("run")
     assert run_dir.read_request()["seed"] == 3
     assert "iter 20/20" in run_dir.log.read_text()
@@ -249,6 +250,19 @@ def test_a_run_that_bad_input_ended_at_its_start_may_be_started_anew(capsys):
     assert "complete after 20 iterations" in out
     assert "holds one run" in refused(train(capsys, "--work-dir", "run"))
     assert Path("run/notes.txt").read_text() == "mine"
+
+
+def test_a_password_in_an_address_reaches_no_file_and_no_terminal(capsys, tmp_path):
+    address = "https://me:s3cret@127.0.0.1:9/net.pth"
+    Path("own.py").write_text(f"_base_ = {CONFIG!r}\nmodel = dict(pretrained={address!r})")
+    for arguments in (
+        ("train", CONFIG, "--work-dir", "run", "--cfg-options", f"model.pretrained={address}"),
+        ("train", "own.py", "--work-dir", "run"),
+    ):
+        answer = call(capsys, *arguments)
+        assert "an address holds no user and password" in refused(answer)
+        assert "s3cret" not in answer[1] + answer[2]
+    assert not Path("run").exists()
 
 
 def test_missing_files_are_named(capsys, tmp_path):

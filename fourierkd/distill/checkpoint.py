@@ -121,6 +121,13 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return state
 
 
+def dataset_meta(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Class names and palette of a checkpoint of any origin; empty where it has none."""
+    meta = content.get("meta")
+    names = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    return dict(names) if isinstance(names, Mapping) else {}
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """The file's SHA-256 digest in hexadecimal."""
     digest = hashlib.sha256()
@@ -169,8 +176,7 @@ def export_student(
     content = load_checkpoint(checkpoint)
     state = load_state_dict(checkpoint)
     student = student_state_dict(state)
-    names = content.get("meta", {}).get("dataset_meta") or {}
-    info: dict[str, Any] = {"dataset_meta": names, **(meta or {})}
+    info: dict[str, Any] = {"dataset_meta": dataset_meta(content), **(meta or {})}
     for old, key in (("CLASSES", "classes"), ("PALETTE", "palette")):
         if key in info["dataset_meta"]:
             info.setdefault(old, info["dataset_meta"][key])

@@ -42,6 +42,8 @@ def package_config(name: str) -> Path:
     if not folder.is_dir():  # an editable install keeps them at the root of its checkout
         folder = Path(spec.origin).parent.parent / "configs"
     path = folder / relative
+    if ".." in Path(relative).parts or not path.is_relative_to(folder):
+        raise ConfigError(f"a name after {scope}:: leads to its own configs", value=name)
     if not path.is_file():
         stems = {p.name: str(p.relative_to(folder)) for p in folder.rglob("*.py")}
         hint = near(Path(relative).name, stems)

@@ -20,11 +20,12 @@ from fourierkd.distill.model_config import build_model, to_plain
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject
-from fourierkd.engine.config import RunConfig, load_config
+from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.runner import first_line
 from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.literals import read_literals
 from fourierkd.run_dir import MAXIMIZE, MINIMIZE, RunDir
 
 CLAIM_KEYS = ("tolerance", "images")
@@ -89,7 +90,7 @@ def run_claim(config: RunConfig, checkpoint: str) -> Claim | None:
     if not run_dir.request.is_file() or not run_dir.config.is_file():
         return None
     try:
-        result, theirs = run_dir.read_result() or {}, load_config(run_dir.config)
+        result, theirs = run_dir.read_result() or {}, read_literals(run_dir.config)
     except FourierKDError:
         return None  # a folder of something else
     best = (result.get("checkpoints") or {}).get("best")

@@ -8,8 +8,6 @@ mistyped key is refused.
 from __future__ import annotations
 
 import inspect
-import math
-import pprint
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +20,8 @@ from mmengine.runner import Runner
 from fourierkd.distill.model_config import package_config, replace_at, resolve_model, to_plain
 from fourierkd.engine.switches import with_student_norm
 from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.literals import config_text
+from fourierkd.options import refuse_passwords
 
 OWN_KEYS = {"metric", "direction", "data_root", "prepare_data", "student_norm", "teacher_metric"}
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
@@ -96,10 +96,12 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     path = Path(path)
     if not path.is_file():
         raise ConfigError("a config must be a file", value=str(path), fix="check the path")
+    refuse_passwords(options or {})
     packages: list[Path] = []
     with _package_bases(packages):
         values = _read(path)
         values = _check_keys(values, path, packages)
+    refuse_passwords(values)
     for key, value in (options or {}).items():
         replace_at(values, key, value)
     values = _check_keys(values, path, packages)
@@ -140,25 +142,6 @@ def read_config(name: str | Path) -> dict[str, Any]:
         raise ConfigError("a config must be a file", value=str(path), fix="check the path")
     with _package_bases([]):
         return _read(path)
-
-
-def config_text(values: Mapping[str, Any]) -> str:
-    """``key = value`` lines that Python reads back to equal values."""
-    printer = _Printer(width=100, sort_dicts=False)
-    return "".join(f"{key} = {printer.pformat(value)}\n" for key, value in values.items())
-
-
-class _Printer(pprint.PrettyPrinter):
-    """pprint whose floats and paths are valid source."""
-
-    def format(
-        self, object: Any, context: dict[int, int], maxlevels: int, level: int
-    ) -> tuple[str, bool, bool]:
-        if isinstance(object, float) and not math.isfinite(object):
-            return f"float({str(object)!r})", True, False
-        if isinstance(object, Path):
-            return repr(str(object)), True, False
-        return super().format(object, context, maxlevels, level)
 
 
 def _read(path: Path) -> dict[str, Any]:

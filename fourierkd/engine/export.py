@@ -6,6 +6,9 @@ and ``onnx`` (``engine.onnx``) is a segmentation student that runs without PyTor
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,18 @@ from mmengine.model import BaseModel
 from fourierkd.distill.checkpoint import (
     EMA_KEY,
     SAFETENSORS,
+    dataset_meta,
     export_student,
     load_checkpoint,
     load_state_dict,
 )
 from fourierkd.distill.foreign import OURS, layout_of
 from fourierkd.distill.model_config import build_model, student_config
-from fourierkd.distill.registry import SCOPE
+from fourierkd.distill.registry import SCOPE, registered_only
 from fourierkd.distill.teacher import load_strictly
-from fourierkd.engine.config import config_text, load_config, read_config
+from fourierkd.engine.config import SCOPES, load_config, read_config
 from fourierkd.errors import CheckpointError, ConfigError, near
+from fourierkd.literals import config_text, read_literals
 from fourierkd.run_dir import RunDir
 
 SUFFIXES = {".pth": "pth", ".pt": "pth", SAFETENSORS: "safetensors", ".onnx": "onnx"}
@@ -38,6 +43,7 @@ def export(
     config: str | None = None,
     shape: tuple[int, int] | None = None,
     image: str | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write the student in ``checkpoint`` to ``out``, after a strict check against its config.
 
@@ -50,6 +56,7 @@ def export(
             and nothing is checked.
         shape: (H, W) of the ONNX model's input.
         image: the file it is tried on.
+        force: replace files that are there already.
 
     Returns:
         What ``export_student`` or ``export_onnx`` says; ``checked``: the config that the weights
@@ -57,7 +64,7 @@ def export(
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe, or does not fit the config.
-        ConfigError: the format, the config or the model does not allow it.
+        ConfigError: the format, the config, the model or a file in the way does not allow it.
     """
     kind = check_format(out, file_format)
     if kind != "onnx" and (shape or image):
@@ -66,11 +73,52 @@ def export(
         raise ConfigError("--shape is a height and a width from 1 on", value=shape)
     state = load_state_dict(checkpoint)
     found = config or _config_beside(Path(checkpoint), ours=layout_of(state) == OURS)
+    if not force:
+        refuse_to_replace(Path(out), config=found is not None and kind != "onnx")
+    named = config is not None
+    # what lies beside a checkpoint came with it: nobody asked for its code to run
+    with nullcontext() if named else registered_only():
+        report = _export(checkpoint, out, kind, found, named=named, shape=shape, image=image)
+    return {**report, "checked": found}
+
+
+def refuse_to_replace(out: Path, *, config: bool) -> None:
+    """ConfigError where ``out``, or the config beside it, is there already."""
+    for path in (out, out.with_suffix(".py")) if config else (out,):
+        if os.path.lexists(path):
+            raise ConfigError(
+                "an export replaces no file",
+                value=str(path),
+                fix="choose another --out, or --force",
+            )
+
+
+def _export(
+    checkpoint: str | Path,
+    out: str | Path,
+    kind: str,
+    found: str | None,
+    *,
+    named: bool,
+    shape: tuple[int, int] | None,
+    image: str | None,
+) -> dict[str, Any]:
+    state = load_state_dict(checkpoint)
     model: BaseModel | None = None
     plain: dict[str, Any] | None = None
     if found is not None:
-        plain = plain_config(found)
-        model = build_model({**plain["model"], "_scope_": plain["default_scope"]}, role="student")
+        plain = plain_config(found) if named else received_config(found)
+        try:
+            model = build_model(
+                {**plain["model"], "_scope_": plain["default_scope"]}, role="student"
+            )
+        except ConfigError as error:
+            if named or "custom_imports" not in read_literals(Path(found)):
+                raise
+            raise ConfigError(
+                f"modules of your own are imported from a config that you name ({error})",
+                fix=f"add --config {found}",
+            ) from error
         load_strictly(model, str(checkpoint))
     if kind == "onnx":
         if model is None or plain is None:
@@ -80,14 +128,13 @@ def export(
         from fourierkd.engine.onnx import export_onnx
 
         content = load_checkpoint(checkpoint)
-        names = content.get("meta", {}).get("dataset_meta") or {}
-        classes = tuple(names.get("classes", ()))
+        classes = tuple(dataset_meta(content).get("classes", ()))
         report = export_onnx(model, plain, out, classes=classes, shape=shape, image=image)
         report |= {"layout": layout_of(state).name, "averaged": EMA_KEY in content}
     else:
         text = None if plain is None else config_text(plain)
         report = export_student(checkpoint, out, config_text=text, file_format=kind)
-    return {**report, "checked": found}
+    return report
 
 
 def check_format(out: str | Path, file_format: str | None) -> str:
@@ -121,15 +168,53 @@ def plain_config(config: str) -> dict[str, Any]:
         ConfigError: there is no such config, or it has no model.
     """
     values = read_config(config)
-    kind = str((values.get("model") or {}).get("type", ""))
-    if kind.rpartition(".")[2] == "Distiller":
+    if _is_distiller(values):
         return student_config(load_config(config).to_dict())
-    if not kind:
+    return _of_plain_model(values, config)
+
+
+def received_config(path: str) -> dict[str, Any]:
+    """``plain_config`` of a file that nobody named: nothing in it, or that it names, is run.
+
+    Raises:
+        ConfigError: it is more than literals, or its student is of another file or package.
+    """
+    values = read_literals(Path(path))
+    if not _is_distiller(values):
+        plain = _of_plain_model(values, path)
+    else:
+        student = values["model"].get("student")
+        name = student.get("config") if isinstance(student, dict) else student
+        if isinstance(name, str) and "::" not in name:
+            raise ConfigError(
+                "a config of a student is run, and a file beside a checkpoint names this one",
+                value=name,
+                fix=f"where you trust both, name it: --config {path}",
+            )
+        plain = student_config(values)
+    if plain["default_scope"] not in (SCOPE, *SCOPES):
+        raise ConfigError(
+            "a package is imported, and a file beside a checkpoint names this one",
+            value=plain["default_scope"],
+            fix=f"where you trust both, name it: --config {path}",
+        )
+    return plain
+
+
+def _is_distiller(values: Mapping[str, Any]) -> bool:
+    model = values.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    return isinstance(kind, str) and kind.rpartition(".")[2] == "Distiller"
+
+
+def _of_plain_model(values: Mapping[str, Any], config: str) -> dict[str, Any]:
+    model = values.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    if not isinstance(kind, str) or not isinstance(model, dict):
         raise ConfigError("a config has a model with a type", value=config)
     package = config.partition("::")[0] if "::" in config else SCOPE
     scope = kind.rpartition(".")[0] or values.get("default_scope") or package
-    model = {"_scope_": scope, **values["model"]}
-    return student_config({**values, "model": {"student": model}})
+    return student_config({**values, "model": {"student": {"_scope_": scope, **model}}})
 
 
 def _config_beside(checkpoint: Path, *, ours: bool) -> str | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
+from fourierkd.literals import read_literals
 from fourierkd.options import parse_options, seed
 from fourierkd.run_dir import RunDir, single_request
 
@@ -240,8 +241,17 @@ def summary(args: argparse.Namespace, run_dir: RunDir, result: dict[str, Any]) -
         lines.append(continue_line(args, run_dir))
     if result["checkpoints"]["best"]:
         best_path = shown(run_dir.path / result["checkpoints"]["best"])
-        lines.append(f"export: fourierkd export {best_path} --out student.pth")
+        named = f" --config {shown(run_dir.config)}" if imports_modules(run_dir) else ""
+        lines.append(f"export: fourierkd export {best_path} --out student.pth{named}")
     return "\n".join(lines)
+
+
+def imports_modules(run_dir: RunDir) -> bool:
+    """Whether the run's config imports modules: ``export`` does that where one names the config."""
+    try:
+        return "custom_imports" in read_literals(run_dir.config)
+    except ConfigError:
+        return True  # objects of such modules are in it
 
 
 def continue_line(args: argparse.Namespace, run_dir: RunDir) -> str:

@@ -6,12 +6,11 @@ so the run is sent from there, under the same id and with the state that the stu
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from fourierkd.errors import ConfigError
+from fourierkd.literals import read_literals
 from fourierkd.run_dir import RunDir
 from fourierkd.tracking.record import missing, wanted
 from fourierkd.tracking.wandb_backend import WandbBackend
@@ -28,22 +27,15 @@ def mend(runs: Iterable[RunDir]) -> None:
             continue  # still at work, or it never began
         if not wanted(run_dir) or not missing(run_dir):
             continue
-        config = literals(run_dir.config)
-        backend = WandbBackend(run_dir, run_dir.read_request(), config)
+        backend = WandbBackend(run_dir, run_dir.read_request(), _config(run_dir))
         if backend.mode == "disabled":
             return  # W&B does not start: it would not for the next one
         backend.close(result["state"], result.get("metrics"))
 
 
-def literals(path: Path) -> dict[str, Any]:
-    """A resolved config's ``key = value`` lines, not run; what is no literal is left out."""
-    values = {}
+def _config(run_dir: RunDir) -> dict[str, Any]:
+    """The run's resolved config; empty where it is damaged: the run is sent without it."""
     try:
-        lines = ast.parse(path.read_text()).body
-    except SyntaxError:  # damaged: the run is sent without it
+        return read_literals(run_dir.config)
+    except ConfigError:
         return {}
-    for node in lines:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            with suppress(ValueError):
-                values[node.targets[0].id] = ast.literal_eval(node.value)
-    return values

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from fourierkd.engine.config import config_text, load_config
+from fourierkd.engine.config import load_config
 from fourierkd.engine.prepare import complete_config
 from fourierkd.errors import ConfigError
+from fourierkd.literals import config_text
 
 SMALL = """
 metric = "mIoU"

@@ -13,8 +13,9 @@ from toy import ToyModel
 
 from fourierkd.cli import run_command
 from fourierkd.distill.checkpoint import export_student, load_checkpoint, load_state_dict
-from fourierkd.engine.export import check_format, export, plain_config
+from fourierkd.engine.export import check_format, export, plain_config, received_config
 from fourierkd.errors import CheckpointError, ConfigError
+from fourierkd.run_dir import RunDir
 
 CONFIG = str(Path(__file__).parent / "toy_config.py")
 NARROW = """
@@ -158,3 +159,96 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path):
 def test_a_shape_below_one_is_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ConfigError, match=r"a height and a width from 1 on, got \(0, 5\)"):
         export(tmp_path / "none.pth", tmp_path / "a.onnx", shape=(0, 5))
+
+
+def test_no_file_is_replaced_without_force(official, tmp_path, capsys):
+    path, student = official
+    out, config = tmp_path / "s.pth", tmp_path / "s.py"
+    config.write_text("# mine")
+    with pytest.raises(ConfigError, match=r"replaces no file, got .*s\.py'; choose another --out"):
+        export(path, out, config=CONFIG)
+    assert config.read_text() == "# mine"
+    config.unlink()
+    with pytest.raises(ConfigError, match=r"replaces no file, got .*official\.pth"):
+        export(path, path, config=CONFIG)
+    export(path, out, config=CONFIG)
+    before = out.read_bytes()
+    with pytest.raises(ConfigError, match=r"replaces no file, got .*s\.pth"):
+        export(path, out)
+    assert out.read_bytes() == before
+    command = ["export", str(path), "--out", str(out), "--config", CONFIG, "--force"]
+    assert run_command(command) == 0
+    assert same(load_state_dict(out), student)
+
+
+@pytest.fixture
+def received(tmp_path):
+    """A run folder from somebody else, whose config is the given text; its checkpoint."""
+
+    def make(text: str) -> Path:
+        run_dir = RunDir(tmp_path / "received").create({})
+        run_dir.config.write_text(text)
+        run_dir.checkpoints.mkdir(exist_ok=True)
+        state = {f"student.{key}": value for key, value in ToyModel().state_dict().items()}
+        torch.save({"meta": {}, "state_dict": state}, run_dir.best_checkpoint())
+        return run_dir.best_checkpoint()
+
+    return make
+
+
+DISTILLER = "model = {{'type': 'Distiller', 'student': {}}}\n"
+
+
+def test_the_config_of_a_run_folder_is_read_as_literals(received, tmp_path):
+    text = DISTILLER.format({"type": "ToyModel"}) + "data_root = '/x'\n"
+    report = export(received(text), tmp_path / "s.pth")
+    assert report["checked"] == str(tmp_path / "received" / "config.py")
+    with pytest.raises(ConfigError, match="plain values and is not run"):
+        export(received(f"open({str(tmp_path / 'ran')!r}, 'w')\n{text}"), tmp_path / "t.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"type": "os.mkdir", "path": "ran"},
+        {"type": "ran"},
+        {"type": "ToyModel", "_scope_": "ran"},
+        {"type": "mmdet.RetinaNet", "backbone": {"type": "os.mkdir", "path": "ran"}},
+        {"type": "mmdet.RetinaNet", "backbone": {"type": "ResNet", "_scope_": "ran", "depth": 18}},
+        "ran.py",
+        {"config": "ran.py"},
+        "mmdet::../../../../../../../../../../{cwd}/ran.py",
+    ],
+)
+def test_nothing_that_a_received_config_names_is_run(received, tmp_path, monkeypatch, student):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("ran.py").write_text("import os; os.mkdir('ran'); model = dict(type='ToyModel')")
+    if isinstance(student, str):
+        student = student.format(cwd=tmp_path)
+    with pytest.raises(ConfigError):
+        export(received(DISTILLER.format(repr(student))), tmp_path / "s.pth")
+    assert not Path("ran").exists()
+
+
+def test_a_model_that_is_none_is_refused(tmp_path):
+    for text in ("model = 5", "model = {'type': 5}", "a = 1"):
+        (tmp_path / "c.py").write_text(text)
+        for read in (plain_config, received_config):
+            with pytest.raises(ConfigError, match="a model with a type"):
+                read(str(tmp_path / "c.py"))
+
+
+def test_modules_of_ones_own_need_a_named_config(received, tmp_path):
+    text = DISTILLER.format({"type": "MyOwn"}) + "custom_imports = {'imports': ['mine']}\n"
+    with pytest.raises(ConfigError, match=r"a config that you name .*add --config .*config\.py"):
+        export(received(text), tmp_path / "s.pth")
+
+
+@pytest.mark.parametrize("meta", [5, {"dataset_meta": 5}, None])
+def test_metadata_of_any_kind_costs_the_class_names_alone(official, tmp_path, meta):
+    path, student = official
+    torch.save({"meta": meta, "state_dict": student}, path)
+    export(path, tmp_path / "s.pth", config=CONFIG)
+    assert load_checkpoint(tmp_path / "s.pth")["meta"] == {"dataset_meta": {}}

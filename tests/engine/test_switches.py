@@ -12,7 +12,7 @@ from torch import nn
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import build_model, student_config
-from fourierkd.engine.config import config_text, load_config
+from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.engine.switches import (
     Bf16OptimWrapper,
@@ -23,6 +23,7 @@ from fourierkd.engine.switches import (
     with_student_norm,
 )
 from fourierkd.errors import ConfigError
+from fourierkd.literals import config_text
 from fourierkd.losses.fourier import FourierLoss
 from tests.engine.conftest import HERE, TEACHER
 from tests.engine.test_run import Killed, act_at, assert_same, kill, last_state

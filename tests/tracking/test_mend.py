@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fourierkd.run_dir import RunDir
-from fourierkd.tracking.mend import literals, mend
+from fourierkd.tracking.mend import mend
 from fourierkd.tracking.record import missing
 from fourierkd.tracking.wandb_backend import WandbBackend
 from tests.wandb_files import history, inspect, segments, summary
@@ -63,10 +63,9 @@ def test_where_wandb_does_not_start_it_is_tried_once(
     assert reasons == ["no process can be started", "tracking did not start"]
 
 
-def test_a_config_is_read_and_not_run(tmp_path: Path) -> None:
-    path = tmp_path / "config.py"
-    path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\na = float('inf')\nb = (1, None)\n")
-    assert literals(path) == {"b": (1, None)}
-    assert not (tmp_path / "ran").exists()
-    path.write_text("a = (")
-    assert literals(path) == {}
+def test_a_damaged_config_costs_the_config_alone(tmp_path: Path) -> None:
+    run_dir = died(tmp_path / "run")
+    run_dir.write_result({"state": "failed"})
+    run_dir.config.write_text("a = (")
+    mend([run_dir])
+    assert not missing(run_dir)
