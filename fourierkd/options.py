@@ -102,6 +102,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def whole_number(name: str, value: object, low: int) -> int:
+    """``value``; ConfigError unless it is a whole number from ``low`` on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"{name} is a whole number from {low} on", value=value)
+    return value
+
+
 def _split(text: str) -> list[str]:
     """The parts between the commas outside of all brackets and quotes."""
     parts, start, at = [], 0, 0

@@ -211,12 +211,25 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
         (['default_hooks={"spectra": {"type": "SpectraHook", "evry": 2}}'], "mean 'every'"),
         (["model.student.widht=3"], "widht"),
         (["model=3"], "model is a dict, got 3"),
-        (["visualizer=SegLocalVisualizer"], "visualizer is a dict, got 'SegLocalVisualizer'"),
-        (["custom_hooks=3"], "custom_hooks is a list of dicts, got 3"),
-        (["default_hooks=[]"], "default_hooks is a dict, got []"),
+        (
+            ["visualizer=SegLocalVisualizer"],
+            "visualizer is a dict with a type, got 'SegLocalVisualizer'",
+        ),
+        (["custom_hooks=3"], "custom_hooks is a list of dicts with a type, got 3"),
+        (["default_hooks=[]"], "default_hooks is a dict of dicts with a type, or None, got []"),
         (["train_cfg.max_iters=-3"], "train_cfg.max_iters is a whole number from 1 on, got -3"),
         (["train_cfg.val_interval=often"], "train_cfg.val_interval is a whole number"),
-        (["optim_wrapper.optimizer.lr=-1"], "AdamW refuses its values in the config (Invalid lear"),
+        (
+            ["optim_wrapper.optimizer.lr=-1"],
+            "optim_wrapper.optimizer.lr is a number from 0 to 10000, got -1",
+        ),
+        (["model.losses=5"], "model.losses is a dict of name -> loss, got 5"),
+        (["model.teacher=5"], "model.teacher is a dict with model and checkpoint, or None, got 5"),
+        (["default_hooks={'checkpoint': {'type': 'RunCheckpointHook', 'interval': -1}}"], "from 1"),
+        (
+            ["optim_wrapper.optimizer.lr=nan"],
+            "option optim_wrapper.optimizer.lr is a finite number",
+        ),
         (["param_scheduler.0.end=-3"], "PolyLR refuses its values in the config (end should be"),
     ],
 )
@@ -232,6 +245,41 @@ def test_bad_input_that_shows_in_training_keeps_the_log(capsys):
     assert "one that the evaluator gives, got 'mIoU'; known: acc" in refused(answer)
     assert "its log is run/run.log" in answer[2]
     assert RunDir("run").log.exists()
+
+
+def test_what_ends_a_run_before_its_first_iteration_is_one_line(capsys):
+    options = ("--cfg-options", "param_scheduler.0.power=x")
+    answer = train(capsys, "--work-dir", "run", *options)
+    line = refused(answer)
+    assert "the run ends before its first iteration is done (TypeError: unsupported" in line
+    assert "Traceback" in RunDir("run").log.read_text()  # it is kept there
+    assert "its log is run/run.log" in answer[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "import no_such_package",
+            "ModuleNotFoundError: Failed to import no_such_package",
+        ),
+        ("exit()", "cannot be read: SystemExit"),
+        ("raise SystemExit(0)", "cannot be read: SystemExit"),
+        ("custom_imports = dict(imports=['no_such'])", "no_such"),
+    ],
+)
+def test_a_config_that_ends_badly_is_one_line(capsys, text, expected):
+    Path("own.py").write_text(text)
+    assert expected in refused(call(capsys, "train", "own.py", "--work-dir", "run"))
+    student = f"model.student={{'config': {str(Path('own.py').absolute())!r}}}"
+    answer = train(capsys, "--work-dir", "run", "--cfg-options", student)
+    assert expected in refused(answer)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("arguments", [("x" * 300,), (CONFIG, "--work-dir", "x" * 300)])
+def test_a_path_that_is_too_long_is_one_line(capsys, arguments):
+    assert "File name too long" in refused(call(capsys, "train", *arguments))
 
 
 def test_a_mistake_of_the_test_split_costs_no_training(capsys):

@@ -15,10 +15,11 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.connectors import composes, in_words
 from fourierkd.distill.heads import Call, head_samples, observe, pair_heads
 from fourierkd.distill.inherit import Inherited, copy_modules, describe, match_modules
-from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model, to_plain
+from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Taps, isolated_random_state, probe
@@ -94,11 +95,13 @@ class Distiller(BaseModel):
     ) -> None:
         for key in unknown:
             raise ConfigError("unknown key of model", value=key, fix=near(key, MODEL_KEYS))
-        losses = to_plain(losses or {})
+        losses = to_plain({} if losses is None else losses)
         teacher = to_plain(teacher)
         check_keys(teacher, losses)
         if not student:
             raise ConfigError("model needs a student", fix="add model.student")
+        if not isinstance(inherit, (list, tuple)) or not all(isinstance(p, str) for p in inherit):
+            raise ConfigError("model.inherit is a list of module paths", value=inherit)
         if inherit and teacher is None:
             raise ConfigError("model.inherit needs a teacher", value=inherit, fix="set it to ()")
         built = build_model(set_pretrained(resolve_model(student), pretrained), role="student")

@@ -1,58 +1,24 @@
 """Model configs: in flows a name, a name with overrides, or a dict; out flows one plain dict.
 
 The dict carries ``_scope_``, so MMEngine builds it and everything inside it from the right
-package's registry. ``mmdet::`` and ``mmseg::`` names resolve to the installed package's own
-configs (MMEngine's resolver would install the stock package over the maintained one).
+package's registry.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModel
 
+from fourierkd.distill.config_files import read_file, to_plain
 from fourierkd.distill.refusals import refusal
-from fourierkd.distill.registry import MODELS, SCOPE, TASK_SCOPES, register_scope
+from fourierkd.distill.registry import MODELS, SCOPE, register_scope
 from fourierkd.errors import ConfigError, near
 
 ModelSpec = str | Mapping[str, Any]
-
-
-def package_config(name: str) -> Path:
-    """Path of a package's own config, such as ``mmdet::retinanet/retinanet_r18_fpn_1x_coco.py``.
-
-    Raises:
-        ConfigError: the package is not known or not installed, or it has no such config (near
-            names are listed).
-    """
-    scope, _, relative = name.partition("::")
-    if scope not in TASK_SCOPES:
-        raise ConfigError(
-            "a config name starts with a package", value=name, fix=near(scope, TASK_SCOPES)
-        )
-    spec = importlib.util.find_spec(scope)
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"{scope} must be installed to use {name!r}", fix="run `make setup`")
-    folder = Path(spec.origin).parent / ".mim" / "configs"
-    if not folder.is_dir():  # an editable install keeps them at the root of its checkout
-        folder = Path(spec.origin).parent.parent / "configs"
-    path = folder / relative
-    if ".." in Path(relative).parts or not path.is_relative_to(folder):
-        raise ConfigError(f"a name after {scope}:: leads to its own configs", value=name)
-    if not path.is_file():
-        stems = {p.name: str(p.relative_to(folder)) for p in folder.rglob("*.py")}
-        hint = near(Path(relative).name, stems)
-        for stem, full in stems.items():
-            hint = hint.replace(repr(stem), repr(f"{scope}::{full}"))
-        raise ConfigError(
-            f"{scope} has no such config", value=name, fix=hint if "mean" in hint else str(folder)
-        )
-    return path
 
 
 def resolve_model(spec: ModelSpec) -> dict[str, Any]:
@@ -183,25 +149,13 @@ def _without_scope(node: Any, scope: str) -> Any:
     return node
 
 
-def to_plain(node: Any) -> Any:
-    """A deep copy with plain dicts, lists and tuples in place of MMEngine's config types."""
-    if isinstance(node, ConfigDict):
-        node = node.to_dict()
-    if isinstance(node, Mapping):
-        return {key: to_plain(value) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return type(node)(to_plain(value) for value in node)
-    return node
-
-
-def _from_file(name: str) -> dict[str, Any]:
-    path = package_config(name) if "::" in name else Path(name)
-    if not path.is_file():
-        raise ConfigError("no such model config", value=name, fix="check the path")
-    config = Config.fromfile(path)
-    if "model" not in config:
-        raise ConfigError("a model config has a `model`", value=name)
-    model: dict[str, Any] = to_plain(config.model)
+def _from_file(name: Any) -> dict[str, Any]:
+    if not isinstance(name, str):
+        raise ConfigError("a model's config is a path or a package's name", value=name)
+    config = read_file(name)
+    model: Any = config.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("type"), str):
+        raise ConfigError("a model config has a `model` with a type", value=name)
     scope = name.partition("::")[0] if "::" in name else config.get("default_scope", SCOPE)
     model.setdefault("_scope_", model["type"].rpartition(".")[0] or scope)
     return model

@@ -44,7 +44,7 @@ def refusal(error: Exception) -> ConfigError | None:
         found = _UNKNOWN.match(str(error.args[0])) if error.args else None
         if found is None:
             return None
-        hint = near(found[1], _names(frame.f_locals["registry"]))
+        hint = near(found[1], registered(frame.f_locals["registry"]))
         return ConfigError(
             f"unknown type of a {found[3]} in the config",
             value=found[1],
@@ -100,7 +100,7 @@ def _parameters(kind: type) -> set[str]:
     return names - {"self"}
 
 
-def _names(registry: Any) -> set[str]:
+def registered(registry: Any) -> set[str]:
     """Types of a registry and of those it falls back to."""
     names: set[str] = set()
     while isinstance(registry, Registry):

@@ -6,6 +6,7 @@ Every rule that can be checked before the first iteration is checked here.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,12 +67,18 @@ def _as_tuple(taps: str | Sequence[str]) -> tuple[str, ...]:
     return (taps,) if isinstance(taps, str) else tuple(taps)
 
 
-def check_keys(teacher: Mapping[str, Any] | None, losses: Mapping[str, Mapping[str, Any]]) -> None:
+def check_keys(teacher: Any, losses: Any) -> None:
     """Refuse what is wrong with ``model.teacher`` and ``model.losses`` before any model is built.
 
     Raises:
         ConfigError: a key is missing or unknown, or a value is out of its range.
     """
+    if teacher is not None and not isinstance(teacher, Mapping):
+        raise ConfigError(
+            "model.teacher is a dict with model and checkpoint, or None", value=teacher
+        )
+    if not isinstance(losses, Mapping):
+        raise ConfigError("model.losses is a dict of name -> loss", value=losses)
     if (teacher is None) != (not losses):
         raise ConfigError(
             "teacher and losses come together",
@@ -82,11 +89,14 @@ def check_keys(teacher: Mapping[str, Any] | None, losses: Mapping[str, Mapping[s
         raise ConfigError("unknown key of model.teacher", value=key, fix=near(key, TEACHER_KEYS))
     if teacher is not None and not isinstance(teacher.get("compile", False), bool):
         raise ConfigError("model.teacher.compile is True or False", value=teacher["compile"])
+    checkpoint = (teacher or {}).get("checkpoint")
+    if checkpoint is not None and not isinstance(checkpoint, str):
+        raise ConfigError("model.teacher.checkpoint is a file", value=checkpoint)
     if teacher is not None and "model" not in teacher:
         raise ConfigError("model.teacher needs a model", fix="add model.teacher.model")
     for name, entry in losses.items():
         where = f"model.losses.{name}"
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+        if not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
             raise ConfigError("a loss has a plain name such as 'fourier'", value=name)
         if not isinstance(entry, Mapping):
             raise ConfigError(
@@ -109,7 +119,7 @@ def check_keys(teacher: Mapping[str, Any] | None, losses: Mapping[str, Mapping[s
         if counts[0] != counts[1]:
             raise ConfigError(f"{where} needs as many student taps as teacher taps", value=counts)
         warmup = entry.get("warmup_iters", 0)
-        if not isinstance(warmup, int) or warmup < 0:
+        if not isinstance(warmup, int) or isinstance(warmup, bool) or warmup < 0:
             raise ConfigError(f"{where}.warmup_iters is a whole number from 0 on", value=warmup)
         _check_loss(where, entry["loss"])
 
@@ -131,9 +141,9 @@ def _check_loss(where: str, config: Any) -> None:
         raise ConfigError(f"unknown key of {where}.loss", value=key, fix=near(key, known))
     weights = config.get("loss_weight", 1.0)
     for weight in weights if isinstance(weights, (list, tuple)) else [weights]:
-        if not isinstance(weight, (int, float)) or not weight > 0:
+        if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
             raise ConfigError(
-                f"{where}.loss.loss_weight must be above 0, else the loss has no gradient",
+                f"{where}.loss.loss_weight must be above 0, else there is no gradient, and finite",
                 value=weight,
                 fix="remove the loss instead",
             )

@@ -16,7 +16,8 @@ import torch
 from mmengine.evaluator import Evaluator
 from torch import nn
 
-from fourierkd.distill.model_config import build_model, to_plain
+from fourierkd.distill.config_files import to_plain
+from fourierkd.distill.model_config import build_model
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject

@@ -7,61 +7,20 @@ mistyped key is refused.
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-from fourierkd.distill.model_config import package_config, replace_at, resolve_model, to_plain
+from fourierkd.distill.config_files import read_file
+from fourierkd.distill.model_config import replace_at, resolve_model
+from fourierkd.engine.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
 from fourierkd.engine.switches import with_student_norm
-from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.errors import ConfigError, near
 from fourierkd.literals import config_text
 from fourierkd.options import refuse_passwords
 
-OWN_KEYS = {"metric", "direction", "data_root", "prepare_data", "student_norm", "teacher_metric"}
-RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
-# What MMEngine's runner looks up in ``runner.cfg``, beside its constructor's arguments.
-CFG_KEYS = {
-    "activation_checkpointing",
-    "compile",
-    "custom_imports",
-    "efficient_conv_bn_eval",
-    "find_unused_parameters",
-    "model_wrapper_cfg",
-    "sync_bn",
-}
-KNOWN_KEYS = (OWN_KEYS | RUNNER_KEYS | CFG_KEYS) - {"data_preprocessor"}  # the student has its own
-# Variables that configs of this ecosystem define for their own use; any other one starts with "_".
-HELPER_KEYS = {
-    "backend_args",
-    "batch_size",
-    "checkpoint",
-    "classes",
-    "crop_size",
-    "data_preprocessor",
-    "dataset_type",
-    "image_size",
-    "img_ratios",
-    "img_scale",
-    "max_epochs",
-    "max_iters",
-    "metainfo",
-    "norm_cfg",
-    "num_classes",
-    "optimizer",
-    "palette",
-    "test_pipeline",
-    "train_pipeline",
-    "tta_model",
-    "tta_pipeline",
-    "val_pipeline",
-    "vis_backends",
-}
 SCOPES = ("mmdet", "mmseg", "mmengine", "mmcv")
 # What default_runtime.py and the schedules of the task packages name without their scope.
 PACKAGE_TYPES = {
@@ -93,32 +52,36 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     Raises:
         ConfigError: no such file, a syntax error, an unknown key or option.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError("a config must be a file", value=str(path), fix="check the path")
-    refuse_passwords(options or {})
+    path, options = Path(path), options or {}
+    refuse_passwords(options)
     packages: list[Path] = []
-    with _package_bases(packages):
-        values = _read(path)
-        values = _check_keys(values, path, packages)
+    values = _check_keys(read_file(path, packages), path, packages)
     refuse_passwords(values)
-    for key, value in (options or {}).items():
+    check_options(options)
+    for key, value in options.items():
         replace_at(values, key, value)
     values = _check_keys(values, path, packages)
+    check_types(values)
     values = _fill(values, values.get("data_root"))
-    if values.get("student_norm") is not None and "student" in (values.get("model") or {}):
-        student = resolve_model(values["model"]["student"])
-        values["model"]["student"] = with_student_norm(student, values["student_norm"])
-    model = values.get("model")  # whatever a user wrote; what is wrong with it is said later
-    losses = model.get("losses") if isinstance(model, dict) else None
-    if isinstance(losses, dict):
-        values["model"]["losses"] = {k: v for k, v in losses.items() if v is not None}
+    model = values.get("model") or {}
+    if "student" in model:
+        model["student"] = _whole_student(model["student"], values.get("student_norm"))
+    if isinstance(model.get("losses"), dict):
+        model["losses"] = {k: v for k, v in model["losses"].items() if v is not None}
     for part in _parts(values):
-        if isinstance(part, dict) and part.get("type") in PACKAGE_TYPES:
+        if part is not None and part["type"] in PACKAGE_TYPES:
             part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
     _scope_children(values)
     values["default_scope"] = "fourierkd"
     return RunConfig(values, filename=str(path))
+
+
+def _whole_student(student: Any, norm: Any) -> Any:
+    """The student, without a file of the user's, which a run folder could not name later."""
+    name = student.get("config") if isinstance(student, dict) else student
+    if norm is not None:
+        return with_student_norm(resolve_model(student), norm)
+    return resolve_model(student) if isinstance(name, str) and "::" not in name else student
 
 
 def require_distiller(config: Mapping[str, Any]) -> None:
@@ -129,64 +92,6 @@ def require_distiller(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             "the model must be a Distiller", value=kind, fix="set model.type = 'Distiller'"
         )
-
-
-def read_config(name: str | Path) -> dict[str, Any]:
-    """Any MMEngine config as it stands, keys unchecked: a path, or ``mmdet::name``.
-
-    Raises:
-        ConfigError: no such file, or it cannot be read.
-    """
-    path = package_config(str(name)) if "::" in str(name) else Path(name)
-    if not path.is_file():
-        raise ConfigError("a config must be a file", value=str(path), fix="check the path")
-    with _package_bases([]):
-        return _read(path)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        config = Config.fromfile(path)
-    except FourierKDError:
-        raise
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"a _base_ of {path} is missing", value=str(error), fix="correct its path"
-        ) from error
-    except Exception as error:  # whatever the config's own Python raises
-        clash = re.search(r"because (\w+) is a dict in the child config but", str(error))
-        if clash is not None:  # MMEngine's message has the whole dict
-            raise ConfigError(
-                f"config {path}: {clash[1]} is a dict here and none in its _base_",
-                fix=f"write {clash[1]}=dict(_delete_=True, ...)",
-            ) from error
-        raise ConfigError(
-            f"config {path} cannot be read: {type(error).__name__}: {error}", fix="correct it"
-        ) from error
-    return {key: to_plain(value) for key, value in config.items()}
-
-
-@contextmanager
-def _package_bases(seen: list[Path]) -> Iterator[None]:
-    """Within: MMEngine resolves a ``package::`` base by ``package_config`` and adds it to ``seen``.
-
-    MMEngine asks for a distribution named mmsegmentation, which is not the name of the maintained
-    one.
-    """
-    original = Config._get_cfg_path
-
-    def resolve(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if "::" not in cfg_path:
-            return original(cfg_path, filename)
-        path = Path(package_config(cfg_path))
-        seen.append(path)
-        return str(path), cfg_path.partition("::")[0]
-
-    Config._get_cfg_path = staticmethod(resolve)
-    try:
-        yield
-    finally:
-        Config._get_cfg_path = staticmethod(original)
 
 
 def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dict[str, Any]:
@@ -207,15 +112,7 @@ def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dic
 
 
 def _parts(values: Mapping[str, Any]) -> list[Any]:
-    """The visualizer and the hooks; ConfigError where they are no such thing."""
-    for key, kind, words in (
-        ("visualizer", dict, "a dict"),
-        ("default_hooks", dict, "a dict"),
-        ("custom_hooks", list | tuple, "a list of dicts"),
-    ):
-        value = values.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise ConfigError(f"{key} is {words}", value=value, fix="correct it")
+    """The visualizer and the hooks."""
     hooks = (values.get("default_hooks") or {}).values()
     return [values.get("visualizer"), *hooks, *(values.get("custom_hooks") or [])]
 

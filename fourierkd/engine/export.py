@@ -22,11 +22,12 @@ from fourierkd.distill.checkpoint import (
     load_checkpoint,
     load_state_dict,
 )
+from fourierkd.distill.config_files import read_file
 from fourierkd.distill.foreign import OURS, layout_of
 from fourierkd.distill.model_config import build_model, student_config
 from fourierkd.distill.registry import SCOPE, registered_only
 from fourierkd.distill.teacher import load_strictly
-from fourierkd.engine.config import SCOPES, load_config, read_config
+from fourierkd.engine.config import SCOPES, load_config
 from fourierkd.errors import CheckpointError, ConfigError, near
 from fourierkd.literals import config_text, read_literals
 from fourierkd.run_dir import RunDir
@@ -167,7 +168,7 @@ def plain_config(config: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such config, or it has no model.
     """
-    values = read_config(config)
+    values = read_file(config)
     if _is_distiller(values):
         return student_config(load_config(config).to_dict())
     return _of_plain_model(values, config)

@@ -12,8 +12,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from fourierkd.distill.refusals import registered
+from fourierkd.distill.registry import OPTIMIZERS
 from fourierkd.engine.config import RunConfig
-from fourierkd.errors import ConfigError, DataError
+from fourierkd.errors import ConfigError, DataError, near
 from fourierkd.run_dir import MAXIMIZE, checked_direction
 
 HOOKS: dict[str, dict[str, Any] | None] = {
@@ -33,7 +35,12 @@ MMENGINES = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler
 # What configs of the task packages ask for, and a run does otherwise.
 REPLACED_HOOKS = ("CheckpointHook", "IterTimerHook", "LoggerHook")
 VISUALIZATION_HOOKS = ("mmdet.DetVisualizationHook", "mmseg.SegVisualizationHook")
-COUNTS = ("max_iters", "max_epochs", "val_interval", "val_begin")
+# What the command line decides: a value in the config would be passed over.
+ELSEWHERE = {
+    "load_from": "give a teacher as model.teacher.checkpoint, continue a run with --resume",
+    "resume": "continue a run with --resume",
+    "randomness": "give the seed as --seed",
+}
 
 
 def complete_config(config: RunConfig, split: str | None) -> None:
@@ -46,18 +53,13 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
         if not config.get(key):
             raise ConfigError(f"a run config needs {key}", fix="see configs/_base_")
-        if not isinstance(config[key], dict):
-            raise ConfigError(f"{key} is a dict", value=config[key], fix="see configs/_base_")
-    for key in COUNTS:
-        count = config.train_cfg.get(key)
-        if count is not None and (not isinstance(count, int) or count < 1):
-            raise ConfigError(f"train_cfg.{key} is a whole number from 1 on", value=count)
-    if config.get("load_from"):  # MMEngine's own loader would run what the file holds
-        raise ConfigError(
-            "load_from is not supported: weights from outside are loaded strictly",
-            value=config.load_from,
-            fix="give a teacher as model.teacher.checkpoint, continue a run with --resume",
-        )
+    if "type" not in config.model:
+        raise ConfigError("model names its class", value=None, fix="set model.type = 'Distiller'")
+    for key, fix in ELSEWHERE.items():  # MMEngine's load_from would run what the file holds
+        if config.get(key):
+            raise ConfigError(f"{key} is not read from a config", value=config[key], fix=fix)
+        config.pop(key, None)
+    _complete_training(config)
     if split not in (None, "val", "test"):
         raise ConfigError("a split is val or test", value=split)
     for part in ("val", "test"):
@@ -87,6 +89,26 @@ def complete_config(config: RunConfig, split: str | None) -> None:
         hooks["checkpoint"].setdefault("metric", config.get("metric"))
         hooks["checkpoint"].setdefault("direction", config.direction)
     config.default_hooks = hooks
+
+
+def _complete_training(config: RunConfig) -> None:
+    """Name the classes that MMEngine takes where a config names none; it builds them alike."""
+    loop, wrapper = config.train_cfg, config.optim_wrapper
+    if "type" not in loop:
+        by_epoch = loop.pop("by_epoch", "max_iters" not in loop)
+        loop["type"] = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
+    if "constructor" in wrapper:
+        return  # it may want several optimizers, by names of its own
+    wrapper.setdefault("type", "OptimWrapper")
+    if "optimizer" not in wrapper:
+        raise ConfigError("optim_wrapper needs an optimizer", fix="see configs/_base_")
+    kind = wrapper.optimizer["type"]
+    if isinstance(kind, str) and "." not in kind and kind not in registered(OPTIMIZERS):
+        raise ConfigError(
+            "unknown type of an optimizer in the config",
+            value=kind,
+            fix=near(kind, registered(OPTIMIZERS)),
+        )
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def root_cause(error: BaseException) -> BaseException:
     store = _groups["store"]
     if store is None or isinstance(error, _PeerError):
         return error
-    if isinstance(error, RuntimeError) and _LOST.search(str(error)):
+    if peer_lost(error):
         told = _told_by_others(GRACE)
         if told is not None:
             if leads():
@@ -162,6 +162,11 @@ def root_cause(error: BaseException) -> BaseException:
     with suppress(RuntimeError):  # the store's own process may be gone
         store.set(f"failure/{get_rank()}", json.dumps(record))
     return error
+
+
+def peer_lost(error: BaseException) -> bool:
+    """Whether a collective broke because another rank ended."""
+    return is_distributed() and isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
 class _PeerError(RunError):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import signal
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size, is_distributed
@@ -31,13 +33,15 @@ from fourierkd.engine.environment import environment
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
 from fourierkd.engine.prepare import complete_config, prepared_data
-from fourierkd.engine.ranks import from_leader, leads, root_cause, wait
+from fourierkd.engine.ranks import from_leader, leads, peer_lost, root_cause, wait
 from fourierkd.engine.runner import KDRunner, teacher_sha256
 from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
-from fourierkd.errors import RunError
+from fourierkd.errors import FourierKDError, RunError
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 
+# PyTorch's words for memory that is too small, and for what is wrong with a device.
+_MEMORY = re.compile(r"out of memory|allocate|CUDA|cuDNN|NCCL")
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -74,7 +78,7 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
             return from_leader(job.finish(stop.state, stop.reason) if leads() else {})
         except BaseException as error:
             traceback.print_exc()
-            cause = root_cause(error)
+            cause = root_cause(job.in_words(error))
             if leads():
                 job.fail(cause)
             if cause is error:
@@ -94,6 +98,7 @@ class _Job:
         self.metric: str | None = None
         self.direction: str | None = None
         self.warnings: list[str] = []
+        self.first = 0  # iteration that this process starts from
         self.test_metrics: dict[str, float] = {}
 
     def train(self, signals: list[str], *, resume: bool) -> None:
@@ -110,8 +115,8 @@ class _Job:
             self.held.enter_context(prepared_data(config, reader=str(run_dir.path)))
             self._write_facts(config)
             if resume:
-                iteration = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
-                run_dir.append({"event": "resume", "iter": iteration})
+                self.first = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
+                run_dir.append({"event": "resume", "iter": self.first})
             self.tracker = self._tracker(config)  # it sends the curve so far
         wait()
         register_all()
@@ -153,6 +158,29 @@ class _Job:
 
         with self.clock.part("tracking"):
             return WandbBackend(self.run_dir, self.request, config.to_dict())
+
+    def in_words(self, error: BaseException) -> BaseException:
+        """``error`` as one line where it ends a run before anything is trained.
+
+        Nearly always the config is wrong there, in a way that some class says in its own words; the
+        run's log has all of them. Memory that is too small and a lost rank are something else.
+        """
+        trained = self.runner is not None and self.runner.iterations > self.first
+        if (
+            trained
+            or not isinstance(error, Exception)
+            or isinstance(error, FourierKDError | OSError | MemoryError)
+            or _MEMORY.search(str(error))
+            or peer_lost(error)
+        ):
+            return error
+        trace = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())[:300]
+        return RunError(
+            f"the run ends before its first iteration is done ({type(error).__name__}: {text}, "
+            f"in {'/'.join(Path(trace.filename).parts[-2:])}:{trace.lineno})",
+            fix="correct the config or the data; the run's log has the whole traceback",
+        )
 
     def fail(self, error: BaseException) -> None:
         """Write the result of a run that ``error`` ends."""

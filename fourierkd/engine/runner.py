@@ -31,7 +31,8 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.checkpoint import save as save_atomic
 from fourierkd.distill.registry import SCOPE, register_scope
 from fourierkd.engine.clock import Clock
-from fourierkd.engine.config import RUNNER_KEYS, RunConfig
+from fourierkd.engine.config import RunConfig
+from fourierkd.engine.keys import RUNNER_KEYS
 from fourierkd.engine.loaders import build_loader
 from fourierkd.engine.parallel import average_buffers, ddp_config
 from fourierkd.engine.ranks import leads
@@ -71,7 +72,7 @@ class KDRunner(Runner):
         self.best: dict[str, Any] | None = None  # iter, value, metrics
         self.signals: list[str] = []  # names of those that asked the run to stop
         self.saved_iteration = -1  # of the last checkpoint
-        arguments = {k: v for k, v in config.items() if k in RUNNER_KEYS}
+        arguments = {k: v for k, v in config.items() if k in RUNNER_KEYS and v is not None}
         if resume_from is not None:
             arguments.update(resume=True, load_from=str(resume_from))
         arguments.update(

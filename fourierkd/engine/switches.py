@@ -96,11 +96,6 @@ def check_switches(config: Mapping[str, Any]) -> None:
             value=f"optim_wrapper.type={wrapper['type']}",
             fix="use --amp bf16, or leave it out",
         )
-    counts = wrapper.get("accumulative_counts", 1)
-    if not isinstance(counts, int) or counts < 1:
-        raise ConfigError(
-            "optim_wrapper.accumulative_counts is a whole number from 1 on", value=counts
-        )
     scaled_lr(config)
 
 
@@ -123,17 +118,23 @@ def scaled_lr(config: Mapping[str, Any]) -> tuple[float, float, int] | None:
             value=base,
             fix="set auto_scale_lr=dict(base_batch_size=16) in the config",
         )
+    optimizer = config["optim_wrapper"].get("optimizer") or {}
+    for name, value in (
+        ("train_dataloader.batch_size", config["train_dataloader"].get("batch_size")),
+        ("optim_wrapper.optimizer.lr", optimizer.get("lr")),
+    ):
+        if value is None:
+            raise ConfigError(f"auto_scale_lr needs {name}", fix="set it, or leave scaling out")
     batch = get_world_size() * config["train_dataloader"]["batch_size"]
     for scheduler in schedules_of(config.get("param_scheduler")):
         if scheduler.get("type") in ONE_CYCLE:
-            peak = scheduler.get("eta_max")
+            peak = scheduler.get("eta_max") or 0.0
             raise ConfigError(
                 "auto_scale_lr scales the optimizer's learning rate, which OneCycleLR does not use",
                 value=f"eta_max={peak}",
                 fix=f"set its eta_max to {peak * batch / base:g} yourself, for a batch of {batch}",
             )
-    lr = config["optim_wrapper"]["optimizer"]["lr"]
-    return lr, lr * batch / base, batch
+    return optimizer["lr"], optimizer["lr"] * batch / base, batch
 
 
 def accumulated_gradients(model: nn.Module, optim_wrapper: Any) -> dict[str, Tensor]:

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 from mmengine.config import ConfigDict
 
-from fourierkd.distill.model_config import (
-    build_model,
-    package_config,
-    replace_at,
-    resolve_model,
-    student_config,
-    to_plain,
-)
+from fourierkd.distill.config_files import package_config, to_plain
+from fourierkd.distill.model_config import build_model, replace_at, resolve_model, student_config
 from fourierkd.errors import ConfigError
 
 PSP = "mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py"
@@ -80,7 +74,7 @@ def test_overrides_replace_whole_values():
         ),
         ({"config": PSP, "overrides": {"data_preprocessor.mean.9": 1}}, "no '9'"),
         ({"config": PSP, "overides": {}}, "unknown key of a model.*'overrides'"),
-        ({"config": "none.py"}, "no such model config"),
+        ({"config": "none.py"}, "a config must be a file"),
         ({"backbone": {}}, "an inline model names its class"),
         ({"type": "mmsg.EncoderDecoder"}, None),
         (3, "a model is a config name"),

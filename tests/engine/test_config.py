@@ -156,7 +156,7 @@ def test_text_reads_back_equal(write):
 
 def test_pictures_of_the_task_packages_are_drawn_where_they_are_asked_for(write):
     hook = 'default_hooks = dict(visualization=dict(type="SegVisualizationHook"{}))\n'
-    rest = "optim_wrapper = dict(type='OptimWrapper')\n"
+    rest = "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
     silent = load_config(write(SMALL + rest + hook.format("")))
     complete_config(silent, None)
     assert "visualization" not in silent.default_hooks  # it would only warn that it draws nothing

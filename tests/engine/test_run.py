@@ -335,7 +335,7 @@ def test_diverged_loss_fails_and_is_named(make_run):
 
 
 def test_mmengines_own_weight_loader_is_refused(make_run):
-    with pytest.raises(ConfigError, match="load_from is not supported.*got 'any.pth'"):
+    with pytest.raises(ConfigError, match="load_from is not read from a config.*got 'any.pth'"):
         run(make_run(options={"load_from": "any.pth"}), resume=False)
 
 

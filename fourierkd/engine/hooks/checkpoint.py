@@ -17,6 +17,7 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError, RunError, near
+from fourierkd.options import whole_number
 from fourierkd.run_dir import MAXIMIZE, MINIMIZE
 
 COCO_METRICS = [
@@ -55,6 +56,8 @@ class RunCheckpointHook(Hook):
         direction: str = MAXIMIZE,
         interval: int | None = None,
     ) -> None:
+        if interval is not None:
+            whole_number("RunCheckpointHook.interval", interval, 1)
         self.metric, self.direction, self.interval = metric, direction, interval
         self._validated = False
         self._no_value: float | None = None  # what a validation gave instead of one

@@ -14,6 +14,7 @@ from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.ranks import mean
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import RunError
+from fourierkd.options import whole_number
 
 PARTS = ("teacher", "student", "losses")
 
@@ -41,7 +42,7 @@ class ScalarsHook(Hook):
     priority = "NORMAL"
 
     def __init__(self, interval: int = 10) -> None:
-        self.interval = interval
+        self.interval = whole_number("ScalarsHook.interval", interval, 1)
         self._sums: dict[str, Any] = defaultdict(float)
         self._count = 0
         self._clock = (0.0, 0.0)  # seconds of data and step at the last row

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.ranks import leads
 from fourierkd.engine.runner import KDRunner
+from fourierkd.options import whole_number
 from fourierkd.run_dir import picture_label, write_atomic
 from fourierkd.spectral.frequency import (
     BANDS,
@@ -56,7 +57,8 @@ class SpectraHook(Hook):
     priority = "BELOW_NORMAL"
 
     def __init__(self, every: int = 4, edges: tuple[float, ...] = BANDS) -> None:
-        self.every, self.edges = every, check_edges(edges)
+        self.every = whole_number("SpectraHook.every", every, 0)
+        self.edges = check_edges(edges)
         self.validations = 0
 
     def before_train(self, runner: KDRunner) -> None:

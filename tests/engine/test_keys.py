@@ -1,0 +1,132 @@
+"""Wrong types at every key of a run config: a line of ours, or accepted as meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TEACHER
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fourierkd.engine.config import load_config
+from fourierkd.engine.console import console_to
+from fourierkd.engine.keys import KNOWN_KEYS
+from fourierkd.engine.prepare import complete_config
+from fourierkd.engine.run import run
+from fourierkd.engine.schedules import check_schedules
+from fourierkd.engine.switches import check_switches
+from fourierkd.errors import ConfigError, FourierKDError
+from fourierkd.run_dir import RunDir, single_request
+
+CONFIG = Path(__file__).parent / "toy_config.py"
+OPTIONS: dict[str, Any] = {
+    **TEACHER,
+    "train_cfg.max_iters": 2,
+    "train_cfg.val_interval": 1,
+    "param_scheduler.0.end": 2,
+    "custom_hooks": [{"type": "Slow", "seconds": 0.0}],
+    "default_hooks": {
+        "checkpoint": {"type": "RunCheckpointHook", "interval": 1},
+        "spectra": {"type": "SpectraHook", "every": 1},
+    },
+    "env_cfg": {"cudnn_benchmark": False},
+    "log_level": "INFO",
+    "visualizer": {"type": "Visualizer", "vis_backends": []},
+    "auto_scale_lr": {"enable": False, "base_batch_size": 3},
+}
+WRONG = [None, 5, -1, 0, True, float("nan"), float("inf"), "x", "", [], [5], {}, {"a": 1}]
+WRONG.append({"type": "x"})
+
+
+def paths(node: Any, before: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every dotted key at and below ``node``."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield ".".join((*before, str(key)))
+        if isinstance(value, dict | list | tuple):
+            yield from paths(value, (*before, str(key)))
+
+
+@pytest.fixture(scope="module")
+def keys() -> list[str]:
+    """Of a whole run config, and those that it could have."""
+    values = load_config(CONFIG, OPTIONS).to_dict()
+    return [key for key in paths(values) if "_scope_" not in key] + sorted(KNOWN_KEYS - set(values))
+
+
+# all 1 526 pairs take two minutes, these ten seconds
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_wrong_value_anywhere_is_a_line_of_ours_or_meant(keys, tmp_path_factory, data):
+    key, value = data.draw(st.sampled_from(keys)), data.draw(st.sampled_from(WRONG))
+    options = {**OPTIONS, key: value}
+    folder = tmp_path_factory.mktemp("run")
+    try:
+        config = load_config(CONFIG, options)
+        complete_config(config, None)
+        check_switches(config)
+        check_schedules(config)
+        run_dir = RunDir(folder).create(single_request(CONFIG, options, wandb_mode="disabled"))
+        with console_to(run_dir.log):
+            assert run(run_dir, resume=False)["state"] == "complete"
+    except FourierKDError:
+        pass  # anything else fails the test
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ({"optim_wrapper.optimizer": None}, "optim_wrapper.optimizer is a dict with a type"),
+        ({"optim_wrapper.optimizer.lr": "fast"}, "lr is a number from 0 to 10000, got 'fast'"),
+        ({"optim_wrapper.optimizer.lr": 1e30}, r"lr is a number from 0 to 10000, got 1e\+30"),
+        ({"train_dataloader.dataset": None}, "train_dataloader.dataset is a dict with a type"),
+        ({"train_dataloader.num_worker": 1}, "unknown key of train_dataloader.*'num_workers'"),
+        ({"data_root": 5}, "data_root is a path, got 5"),
+        ({"default_hooks": 5}, "default_hooks is a dict"),
+        ({"custom_hooks": [5]}, r"custom_hooks is a list of dicts with a type, got \[5\]"),
+        ({"param_scheduler": "x"}, "param_scheduler is a dict with a type, or a list of them"),
+        ({"param_scheduler.0.by_epoch": "no"}, "by_epoch is True or False, got 'no'"),
+        ({"env_cfg": 5}, "env_cfg is a dict, got 5"),
+        ({"env_cfg": {"cudnn_benchmrk": True}}, "unknown key of env_cfg.*'cudnn_benchmark'"),
+        ({"activation_checkpointing": 5}, "activation_checkpointing is a module path or a list"),
+        ({"randomness": 5}, "randomness is a dict, got 5"),
+        ({"__import__": 1}, "a variable of the config's own file, got '__import__'"),
+        ({"max_iters": 9}, "a variable of the config's own file, got 'max_iters'"),
+        ({"custom_imports": {"imports": ["x"]}}, "imported while a file is read"),
+        ({"model.student.width": float("inf")}, "the option .* is a finite number"),
+        ({"val_evaluator": {"type": "ToyAccuracy", "a": [float("nan")]}}, "a.0 is a number, got n"),
+        ({"val_evaluator": {"type": 5}}, "val_evaluator.type names a class, got 5"),
+    ],
+)
+def test_wrong_types_and_options_that_nothing_reads_are_named(option, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load_config(CONFIG, option)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ({"optim_wrapper.optimizer.type": "Adamm"}, "type of an optimizer.*'Adamm'; did you mean"),
+        ({"randomness": {"seed": 3}}, "randomness is not read from a config.*--seed"),
+        ({"resume": True}, "resume is not read from a config.*--resume"),
+        ({"model": {"student": {}}}, "model names its class"),
+    ],
+)
+def test_what_a_whole_config_cannot_have(option, expected):
+    with pytest.raises(ConfigError, match=expected):
+        complete_config(load_config(CONFIG, option), None)
+
+
+def test_a_loop_and_a_wrapper_without_a_type_are_those_of_mmengine(tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text(
+        "model = dict(type='Distiller')\ntrain_dataloader = dict(dataset=dict(type='ToyDataset'))\n"
+        "train_cfg = dict(by_epoch=True, max_epochs=3)\n"
+        "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
+    )
+    config = load_config(path)
+    complete_config(config, None)
+    assert config.train_cfg == {"type": "EpochBasedTrainLoop", "max_epochs": 3}
+    assert config.optim_wrapper.type == "OptimWrapper"
