@@ -97,11 +97,12 @@ def _complete_training(config: RunConfig) -> None:
     if "type" not in loop:
         by_epoch = loop.pop("by_epoch", "max_iters" not in loop)
         loop["type"] = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
-    if "constructor" in wrapper:
-        return  # it may want several optimizers, by names of its own
-    wrapper.setdefault("type", "OptimWrapper")
+    if "constructor" not in wrapper:  # else it may want several optimizers, by other names
+        wrapper.setdefault("type", "OptimWrapper")
+        if "optimizer" not in wrapper:
+            raise ConfigError("optim_wrapper needs an optimizer", fix="see configs/_base_")
     if "optimizer" not in wrapper:
-        raise ConfigError("optim_wrapper needs an optimizer", fix="see configs/_base_")
+        return
     kind = wrapper.optimizer["type"]
     if isinstance(kind, str) and "." not in kind and kind not in registered(OPTIMIZERS):
         raise ConfigError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from fourierkd.engine.clock import Clock
 from fourierkd.engine.config import RunConfig
 from fourierkd.engine.keys import RUNNER_KEYS
 from fourierkd.engine.loaders import build_loader
+from fourierkd.engine.optimizers import build_by_constructor
 from fourierkd.engine.parallel import average_buffers, ddp_config
 from fourierkd.engine.ranks import leads
 from fourierkd.engine.switches import (
@@ -127,6 +129,12 @@ class KDRunner(Runner):
         if self.distributed:
             model_wrapper_cfg = ddp_config(model_wrapper_cfg, self.cfg, model)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """A constructor of a task package sees the student."""
+        if isinstance(optim_wrapper, Mapping) and "constructor" in optim_wrapper:
+            return build_by_constructor(self.model, optim_wrapper)
+        return super().build_optim_wrapper(optim_wrapper)
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         """Ranks' results meet in the process group, not in a folder that all nodes share."""
