@@ -15,7 +15,7 @@ from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
 from fourierkd.engine.train_command import add_train_parser, shown
 from fourierkd.options import add_options, parse_options
-from fourierkd.run_dir import json_text, write_atomic
+from fourierkd.run_dir import json_text, require_writable, write_atomic
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -132,6 +132,8 @@ def test_command(args: argparse.Namespace) -> int:
     from fourierkd.engine.console import console_to
     from fourierkd.engine.evaluate import evaluate
 
+    if args.json:
+        require_writable(Path(args.json))
     with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
         metrics = evaluate(
             args.config,
@@ -196,6 +198,8 @@ def bench_command(args: argparse.Namespace) -> int:
     from fourierkd.engine.bench import bench, print_table
     from fourierkd.engine.console import console_to
 
+    if args.json:
+        require_writable(Path(args.json))
     with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
         result = bench(
             args.config,

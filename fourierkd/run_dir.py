@@ -15,6 +15,7 @@ import math
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,26 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         beside.unlink(missing_ok=True)
         _name_file(error, path)
         raise
+
+
+def require_writable(path: Path) -> None:
+    """Before the work whose answer goes to ``path``: make its folder, and try it.
+
+    Raises:
+        ConfigError: no file can be written there.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"the answer's file must be writable ({error.strerror})",
+            value=str(path),
+            fix="choose another",
+        ) from error
 
 
 def open_lock(path: Path) -> TextIO:

@@ -367,7 +367,6 @@ class Coordinator:
             "parameters": parameters or {},
             "test_split": test_split,
             "wandb": {
-                "project": "fourierkd",
                 "mode": None,
                 **self.config.wandb,
                 "group": self.config.name,

@@ -125,7 +125,7 @@ def _track(coordinator: Coordinator, table: pd.DataFrame) -> None:
         tables,
         study=config.name,
         metric=config.metric,
-        wandb={"project": "fourierkd", **config.wandb},
+        wandb=config.wandb,
     )
 
 

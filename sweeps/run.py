@@ -125,9 +125,11 @@ def _dashboard(args: argparse.Namespace) -> int:
     if not args.wandb:
         raise ConfigError("dashboard needs to know which one", fix="add --wandb")
     config = load_study(args.config)
-    project = args.project or config.wandb.get("project") or "fourierkd"
-    entity = args.entity or config.wandb.get("entity")
     from fourierkd.tracking import workspace
+    from fourierkd.tracking.login import default_project
+
+    project = args.project or config.wandb.get("project") or default_project()
+    entity = args.entity or config.wandb.get("entity")
     from sweeps.space import shared_parameters
 
     names = shared_parameters(config.space)

@@ -174,7 +174,7 @@ def _run_file(path: Path) -> dict[str, Any]:
         namespace = runpy.run_path(str(path))
     except FourierKDError as error:
         raise ConfigError(f"{_where(path, error)}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{_where(path, error)}: {type(error).__name__}: {error}",
             fix="correct the study config",

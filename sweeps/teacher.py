@@ -41,7 +41,6 @@ def teacher_request(study: StudyConfig) -> dict[str, Any]:
         "parameters": {},
         "test_split": None,
         "wandb": {
-            "project": "fourierkd",
             **study.wandb,
             "group": "teachers",
             "job_type": "teacher",

@@ -300,6 +300,20 @@ def test_a_run_that_bad_input_ended_at_its_start_may_be_started_anew(capsys):
     assert Path("run/notes.txt").read_text() == "mine"
 
 
+def test_an_answer_that_cannot_be_written_is_found_before_the_work(capsys, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("fourierkd.engine.evaluate.evaluate", never)
+    monkeypatch.setattr("fourierkd.engine.bench.bench", never)
+    Path("c.pth").touch()
+    Path("folder").mkdir()
+    for place in ("/proc/x/y.json", "folder", "c.pth/y.json"):
+        for command in (("test", CONFIG, "c.pth"), ("bench", CONFIG)):
+            line = refused(call(capsys, *command, "--json", place))
+            assert "the answer's file must be writable" in line
+
+
 def test_a_password_in_an_address_reaches_no_file_and_no_terminal(capsys, tmp_path):
     address = "https://me:s3cret@127.0.0.1:9/net.pth"
     Path("own.py").write_text(f"_base_ = {CONFIG!r}\nmodel = dict(pretrained={address!r})")

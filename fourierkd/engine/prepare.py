@@ -15,6 +15,7 @@ from typing import Any
 from fourierkd.distill.refusals import registered
 from fourierkd.distill.registry import OPTIMIZERS
 from fourierkd.engine.config import RunConfig
+from fourierkd.engine.hooks.checkpoint import check_metric
 from fourierkd.errors import ConfigError, DataError, near
 from fourierkd.run_dir import MAXIMIZE, checked_direction
 
@@ -76,6 +77,8 @@ def complete_config(config: RunConfig, split: str | None) -> None:
             config[f"{part}_cfg"] = {}
     if config.val_dataloader is not None and not config.get("metric"):
         raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
+    if config.val_evaluator is not None:
+        check_metric(config.metric, config.val_evaluator)
     config.direction = checked_direction(config.get("direction") or MAXIMIZE)
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():

@@ -16,7 +16,18 @@ from fourierkd.errors import ConfigError
 
 MODES = ("online", "offline", "disabled")
 PROBE_SECONDS = 3.0
+_YES = ("true", "t", "yes", "y", "on", "1")
 _ALIASES = {"dryrun": "offline", "run": "online", "shared": "online"}
+
+
+def default_project() -> str:
+    """Where runs go that name no project: WANDB_PROJECT, else ``fourierkd``."""
+    return os.environ.get("WANDB_PROJECT") or "fourierkd"
+
+
+def switched_off() -> bool:
+    """Whether WANDB_DISABLED says so, in one of the words that W&B takes for yes."""
+    return os.environ.get("WANDB_DISABLED", "").strip().lower() in _YES
 
 
 def preload() -> None:
@@ -85,8 +96,8 @@ def choose_mode(requested: str | None) -> tuple[str, str]:
     """The mode a run uses, and a line that says why where it is not the one asked for.
 
     Args:
-        requested: ``online``, ``offline``, ``disabled``, or None for WANDB_MODE, then the
-            settings file, then online for those who are logged in.
+        requested: ``online``, ``offline``, ``disabled``, or None for WANDB_DISABLED, WANDB_MODE,
+            the settings file, then online for those who are logged in.
 
     Returns:
         (mode, reason): one of MODES; the reason is empty where nothing was overruled.
@@ -96,6 +107,8 @@ def choose_mode(requested: str | None) -> tuple[str, str]:
     """
     if requested is not None and requested not in MODES:
         raise ConfigError("wandb.mode is one of online, offline, disabled", value=requested)
+    if requested is None and switched_off():
+        return "disabled", ""
     explicit = requested or os.environ.get("WANDB_MODE")
     mode = explicit or _settings_mode()
     mode = _ALIASES.get(mode, mode)

@@ -27,7 +27,7 @@ import numpy as np
 
 from fourierkd.errors import ConfigError, RunError
 from fourierkd.run_dir import MINIMIZE, Row, RunDir
-from fourierkd.tracking.login import choose_mode
+from fourierkd.tracking.login import choose_mode, default_project
 from fourierkd.tracking.record import Tally, held, read_record, uploaded, write_record
 from fourierkd.tracking.wandb_values import cell, loggable, run_config, tags
 
@@ -92,12 +92,12 @@ class WandbBackend:
             "id": kept["id"],
             "resume": "allow" if earlier else None,
             "config": run_config(self._dir, request, config),
-            "project": wandb_request.get("project") or "fourierkd",
+            "project": wandb_request.get("project") or default_project(),
             "entity": wandb_request.get("entity"),
             "group": wandb_request.get("group") or request.get("study"),
             "job_type": wandb_request.get("job_type") or request.get("phase"),
-            "name": wandb_request.get("name") or self._dir.path.name,
-            "tags": list(wandb_request.get("tags") or tags(request)),
+            "name": wandb_request.get("name") or _own_name(request) or self._dir.path.name,
+            "tags": list(wandb_request.get("tags") or _own_tags() or tags(request)),
             "notes": wandb_request.get("notes"),
         }
         write_record(self._dir, self._record)
@@ -328,6 +328,17 @@ def _pixels(path: Path) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.open(path).convert("RGB"))
+
+
+def _own_name(request: Mapping[str, Any]) -> str | None:
+    """WANDB_NAME, for a run by itself: the runs of a study cannot share one."""
+    return os.environ.get("WANDB_NAME") if request.get("phase") == "single" else None
+
+
+def _own_tags() -> list[str]:
+    """Those of WANDB_TAGS, between commas."""
+    given = os.environ.get("WANDB_TAGS", "").split(",")
+    return [tag.strip() for tag in given if tag.strip()]
 
 
 def _new_id() -> str:

@@ -145,3 +145,21 @@ def test_a_list_in_a_tuples_place_becomes_a_tuple():
     replace_at(model, "strides", (8, 16))
     expected = {"scale": (128, 96), "levels": [{"size": (3, 3)}, (5, 6)], "strides": (8, 16)}
     assert model == expected
+
+
+def test_a_head_of_ones_own_in_the_registry_of_a_task_package(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_head.py").write_text(
+        "from mmseg.models.decode_heads import FCNHead\nfrom mmseg.registry import MODELS\n"
+        "@MODELS.register_module()\nclass OwnHead(FCNHead):\n    pass\n"
+    )
+    (tmp_path / "student.py").write_text(
+        "custom_imports = dict(imports=['own_head'], allow_failed_imports=False)\n"
+        "model = dict(type='mmseg.EncoderDecoder',\n"
+        "    backbone=dict(type='ResNetV1c', depth=18, num_stages=1, strides=(1,),\n"
+        "                  dilations=(1,), out_indices=(0,), base_channels=4, stem_channels=4),\n"
+        "    decode_head=dict(type='OwnHead', in_channels=4, in_index=0, channels=4,\n"
+        "                     num_classes=2, loss_decode=dict(type='CrossEntropyLoss')))\n"
+    )
+    student = build_model(str(tmp_path / "student.py"), role="student")
+    assert type(student.decode_head).__name__ == "OwnHead"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TEACHER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError, FourierKDError
 from fourierkd.run_dir import RunDir, single_request
+from tests.engine.conftest import TEACHER
 
 CONFIG = Path(__file__).parent / "toy_config.py"
 OPTIONS: dict[str, Any] = {

@@ -20,7 +20,7 @@ from fourierkd.data.shapes_folder import prepare_shapes
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.evaluate import evaluate
-from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, short_names
+from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, check_metric, short_names
 from fourierkd.engine.run import run, stop_signals
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
@@ -411,6 +411,35 @@ def test_a_detector_that_finds_nothing_scores_zero():
 def test_a_wrong_metric_is_named_even_where_a_detector_finds_nothing():
     with pytest.raises(ConfigError, match="got 'bbox_map'; did you mean 'bbox_mAP'"):
         RunCheckpointHook("bbox_map").after_val_epoch(None, {})
+
+
+@pytest.mark.parametrize(
+    ("metric", "evaluator", "hint"),
+    [
+        ("mIuO", {"type": "mmseg.IoUMetric"}, "mIoU"),
+        ("mIoU", {"type": "IoUMetric", "iou_metrics": ["mDice"]}, "mDice"),
+        ("bbox_mAp", {"type": "mmdet.CocoMetric", "ann_file": "x"}, "'bbox_mAP'"),
+        ("segm_mAP", [{"type": "mmdet.CocoMetric", "metric": "bbox"}], "bbox_mAP"),
+    ],
+)
+def test_a_mistyped_metric_is_found_before_anything_is_trained(metric, evaluator, hint):
+    with pytest.raises(ConfigError, match=f"one that the evaluator gives.*{hint}"):
+        check_metric(metric, evaluator)
+
+
+@pytest.mark.parametrize(
+    ("metric", "evaluator"),
+    [
+        ("mIoU", {"type": "mmseg.IoUMetric"}),
+        ("mFscore", {"type": "IoUMetric", "iou_metrics": ("mIoU", "mFscore")}),
+        ("coco/bbox_mAP_50", {"type": "mmdet.CocoMetric", "metric": ["bbox", "segm"]}),
+        ("AR@100", {"type": "mmdet.CocoMetric", "metric": "proposal"}),
+        ("acc", {"type": "ToyAccuracy"}),
+        ("acc", [{"type": "mmseg.IoUMetric"}, {"type": "ToyAccuracy"}]),
+    ],
+)
+def test_a_metric_that_may_come_is_accepted(metric, evaluator):
+    check_metric(metric, evaluator)
 
 
 def test_unknown_metric_lists_the_evaluators(make_run):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from tiny_study import REPO, outcome
 
-from fourierkd.errors import ConfigError
+from fourierkd.errors import ConfigError, exit_on_error
 from sweeps.run import main
 
 # Optuna warns that this pruner is experimental.
@@ -79,6 +79,28 @@ def test_low_above_high_gives_one_line_with_the_place(study_file, start_cli, tmp
 def test_a_work_dir_that_is_not_writable_gives_one_line(start_cli, tmp_path):
     (tmp_path / "work").write_text("a file")
     assert "the work dir must be a writable folder" in one_line(start_cli())
+
+
+def test_an_ascii_terminal_shows_a_study_to_its_end(start_cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    process = start_cli("--trials", "3", "--set", "final_seeds=1", "start_points={}")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, (out, err)
+    assert "minus student_alone" in out
+    assert (tmp_path / "work" / "report.html").exists()
+
+
+@pytest.mark.parametrize("text", ["exit()", "raise SystemExit(0)"])
+def test_a_study_config_that_exits_gives_one_line(start_cli, study_file, text):
+    study_file.write_text(text)
+    assert "SystemExit" in one_line(start_cli())
+
+
+def test_a_path_that_is_too_long_gives_one_line(capsys):
+    with pytest.raises(SystemExit) as end:
+        exit_on_error("run.py", lambda: main(["study", "x" * 300]))
+    assert end.value.code == 2
+    assert "File name too long" in capsys.readouterr().err
 
 
 def test_a_taken_name_gives_one_line(start_cli, run_tiny):

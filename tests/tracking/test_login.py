@@ -62,6 +62,17 @@ def test_wandb_mode_is_honoured(
     assert choose_mode(None) == (mode, "")
 
 
+@pytest.mark.parametrize("word", ["true", "True", "1", "yes"])
+def test_wandb_disabled_is_obeyed_where_no_option_says_otherwise(
+    word: str, home: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
+) -> None:
+    monkeypatch.setenv("WANDB_DISABLED", word)
+    assert choose_mode(None) == ("disabled", "")
+    assert choose_mode("offline") == ("offline", "")
+    monkeypatch.setenv("WANDB_DISABLED", "false")
+    assert choose_mode(None) == ("offline", "")
+
+
 def test_the_settings_file_of_wandb_login_is_honoured(home: Path, no_network: None) -> None:
     settings = home / ".config" / "wandb" / "settings"
     settings.parent.mkdir(parents=True)

@@ -91,6 +91,26 @@ def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Pa
     assert (final["best/mIoU"], final["test/mIoU"], final["state"]) == (0.7, 0.65, "complete")
 
 
+def test_wandbs_variables_are_obeyed_where_no_option_says_otherwise(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PROJECT", "mine"), ("NAME", "try-3"), ("TAGS", "a,b")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+
+    def sent(name: str, asked: dict[str, Any]) -> tuple[str, str, list[str]]:
+        run_dir = RunDir(tmp_path / name).create(asked)
+        WandbBackend(run_dir, asked, CONFIG).close("complete")
+        (segment,) = segments(run_dir.wandb)
+        (run,) = [record["run"] for record in inspect(segment) if record["type"] == "run"]
+        return run["project"], run["display_name"], run["tags"]
+
+    single = {**REQUEST, "study": None, "phase": "single", "wandb": {"mode": None}}
+    assert sent("single", single) == ("mine", "try-3", ["a", "b"])
+    assert sent("trial", {**REQUEST, "wandb": {}}) == ("mine", "trial", ["a", "b"])
+    options = request(project="kd", name="own", tags=["c"])
+    assert sent("options", options) == ("kd", "own", ["c"])
+
+
 @pytest.mark.parametrize(("direction", "best"), [("minimize", 0.2), ("maximize", 0.6)])
 def test_the_summary_of_a_curve_is_its_best_value(
     home: Path, tmp_path: Path, direction: str, best: float

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -25,6 +26,14 @@ COCO_METRICS = [
     for kind in ("bbox", "segm")
     for part in ("", "_50", "_75", "_s", "_m", "_l")
 ]
+# Where mmseg's IoUMetric and mmdet's CocoMetric are asked for something, and what they give then.
+_ASKED = {"IoUMetric": ("iou_metrics", "mIoU"), "CocoMetric": ("metric", "bbox")}
+_GIVEN = {
+    "mIoU": ("aAcc", "mIoU", "mAcc"),
+    "mDice": ("aAcc", "mDice", "mAcc"),
+    "mFscore": ("aAcc", "mFscore", "mPrecision", "mRecall"),
+    **{k: [m for m in COCO_METRICS if m.startswith(k)] for k in ("bbox", "segm")},
+}
 # Precision and recall of COCO's evaluation lie in [0, 1]; -1 says that there was no such object.
 _COCO_VALUE = re.compile(r"(bbox|segm|proposal)_(mAP|AR)")
 
@@ -116,6 +125,29 @@ class RunCheckpointHook(Hook):
                 value=self._no_value,
                 fix="look whether the validation data hold objects of every class",
             )
+
+
+def check_metric(metric: str, evaluator: Any) -> None:
+    """Refuse a metric that the evaluator will not give, as far as its class says so beforehand.
+
+    Raises:
+        ConfigError: every metric of the evaluator is of a known class, and none of them gives it.
+    """
+    known: set[str] = set()
+    for part in [evaluator] if isinstance(evaluator, Mapping) else evaluator:
+        kind = part["type"].rpartition(".")[2] if isinstance(part["type"], str) else ""
+        if kind not in _ASKED or part.get("classwise"):
+            return
+        key, default = _ASKED[kind]
+        names = part.get(key) or default
+        names = [names] if isinstance(names, str) else list(names)
+        if not set(names) <= set(_GIVEN):
+            return
+        known |= {metric for name in names for metric in _GIVEN[name]}
+    if metric.rpartition("/")[2] not in known:
+        raise ConfigError(
+            "metric must be one that the evaluator gives", value=metric, fix=near(metric, known)
+        )
 
 
 def short_names(metrics: dict[str, Any] | None, metric: str | None) -> dict[str, float]:
