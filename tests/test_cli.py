@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -245,6 +246,23 @@ def test_bad_input_that_shows_in_training_keeps_the_log(capsys):
     assert "one that the evaluator gives, got 'mIoU'; known: acc" in refused(answer)
     assert "its log is run/run.log" in answer[2]
     assert RunDir("run").log.exists()
+
+
+def test_other_back_ends_of_a_visualizer_work_or_are_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = "visualizer={'type': 'Visualizer', 'vis_backends': [{'type': '%s'}]}"
+    code, _, err = train(
+        capsys,
+        "--work-dir",
+        "a",
+        "--cfg-options",
+        options % "WandbVisBackend",
+        "train_cfg.max_iters=2",
+    )
+    assert code == 0, err
+    if importlib.util.find_spec("clearml") is None:
+        answer = train(capsys, "--work-dir", "b", "--cfg-options", options % "ClearMLVisBackend")
+        assert "pip install clearml" in refused(answer)
 
 
 def test_what_ends_a_run_before_its_first_iteration_is_one_line(capsys):

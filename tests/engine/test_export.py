@@ -252,3 +252,10 @@ def test_metadata_of_any_kind_costs_the_class_names_alone(official, tmp_path, me
     torch.save({"meta": meta, "state_dict": student}, path)
     export(path, tmp_path / "s.pth", config=CONFIG)
     assert load_checkpoint(tmp_path / "s.pth")["meta"] == {"dataset_meta": {}}
+
+
+def test_ema_buffers_of_2x_checkpoints_are_named(official, tmp_path):
+    path, student = official
+    torch.save({"state_dict": {**student, "ema_features_weight": torch.ones(3)}}, path)
+    with pytest.raises(CheckpointError, match=r"1 unexpected \(ema_features_weight"):
+        export(path, tmp_path / "s.pth", config=CONFIG)
