@@ -18,6 +18,7 @@ from typing import Any
 from fourierkd.errors import ConfigError, FourierKDError, near
 from fourierkd.options import MAX_SEED, refuse_passwords
 from fourierkd.run_dir import checked_direction
+from fourierkd.tracking.login import MODES
 from sweeps.fingerprint import config_sources, digest
 from sweeps.space import check_space, describe
 
@@ -297,6 +298,7 @@ def _check(study: StudyConfig) -> None:
     _check_options("options", study.options)
     if study.teacher is not None:
         _check_options("teacher.options", study.teacher["options"])
+    _check_name("baseline", study.baseline)
     if study.baseline not in study.arms:
         raise ConfigError(
             "baseline must be an arm", value=study.baseline, fix=near(study.baseline, study.arms)
@@ -310,6 +312,14 @@ def _check(study: StudyConfig) -> None:
     if not isinstance(study.wandb, dict):
         raise ConfigError("wandb must be a dict", value=study.wandb)
     _check_keys(study.wandb, _WANDB_KEYS, "wandb")
+    for key, value in study.wandb.items():
+        words = "a list of texts" if key == "tags" else "a text"
+        texts = value if key == "tags" else [value]
+        right = isinstance(texts, list | tuple) and all(isinstance(t, str) and t for t in texts)
+        if value is not None and not right:
+            raise ConfigError(f"wandb.{key} is {words}", value=value)
+    if study.wandb.get("mode") not in (None, *MODES):
+        raise ConfigError(f"wandb.mode is one of {', '.join(MODES)}", value=study.wandb["mode"])
 
 
 def _check_name(what: str, value: Any) -> None:

@@ -58,7 +58,6 @@ def options(teacher):
             "loss": {"type": "FourierLoss", "loss_weight": 1.0},
         }
         return {
-            "custom_imports": {"imports": ["toy", "planted"], "allow_failed_imports": False},
             "model.student": {"type": "BranchedModel", **(student or {})},
             "model.teacher": {
                 "model": {"type": "BranchedModel", "width": 6},

@@ -1,9 +1,10 @@
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from fourierkd.errors import ConfigError
-from sweeps.study import load_study
+from sweeps.study import KEYS, load_study
 
 
 def edited(path: Path, old: str, new: str) -> Path:
@@ -158,3 +159,50 @@ def test_the_teacher_sees_the_data_of_the_students(study_file):
         {"teacher": teacher, "options.data_root": "/d", "options.train_cfg.max_iters": 3},
     )
     assert study.teacher_options() == {"data_root": "/d"}
+
+
+WRONG = [None, 5, -1, 0, 1.5, True, float("nan"), float("inf"), "x", "", [], [5], {}, {"a": 1}]
+NESTED = [
+    "options.x",
+    "space.a",
+    "arms.x",
+    "arms.x.y",
+    "reference_arms.x",
+    "start_points.x",
+    "teacher.config",
+    "teacher.seed",
+    "teacher.option",
+    "teacher.options",
+    "teacher.options.x",
+    "pruner.type",
+    "wandb.project",
+    "wandb.entity",
+    "wandb.mode",
+    "wandb.tags",
+    "wandb.notes",
+]
+
+
+@pytest.mark.parametrize("key", [*KEYS, *NESTED])
+def test_a_wrong_value_anywhere_is_a_line_of_ours_or_meant(study_file, key):
+    for value in WRONG:
+        for before in ({}, {"teacher": {"config": "teacher_config.py", "option": "a.b"}}):
+            with suppress(ConfigError):  # anything else fails the test
+                load_study(study_file, {**before, key: value}).identity()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"wandb.tags": 5}, "wandb.tags is a list of texts, got 5"),
+        ({"wandb.tags": "abc"}, "wandb.tags is a list of texts, got 'abc'"),
+        ({"wandb.project": ["a"]}, r"wandb.project is a text, got \['a'\]"),
+        ({"wandb.mode": "onlin"}, "wandb.mode is one of online, offline, disabled, got 'onlin'"),
+        ({"options": {"a": "https://me:s3cret@host/x"}}, r"no user and password.*\.\.\.@host"),
+        ({"options.x": float("nan")}, "options must hold plain values only"),
+    ],
+)
+def test_wandbs_keys_and_passwords(study_file, option, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        load_study(study_file, option)
+    assert "s3cret" not in str(error.value)
