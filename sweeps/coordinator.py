@@ -20,16 +20,16 @@ from fourierkd.errors import StudyError
 from fourierkd.run_dir import Row, RunDir
 from sweeps import finish
 from sweeps.account import Account
+from sweeps.ask import SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
 from sweeps.choice import Method, final_methods, rung_methods
 from sweeps.driver import Driver, Interrupted, Run, check_same
 from sweeps.executor import WORKER, LocalExecutor
 from sweeps.progress import Display, share_done
-from sweeps.space import branches, match, resolve
+from sweeps.samplers import EXHAUSTIVE, make_pruner, make_sampler
+from sweeps.space import branches, match
 from sweeps.storage import (
     RUNS_NAME,
     claim,
-    make_pruner,
-    make_sampler,
     not_writable,
     one_writer,
     open_study,
@@ -67,6 +67,7 @@ def run_study(
     """
     work_dir = work_dir.absolute()
     make_pruner(config.pruner)  # before anything is written
+    make_sampler(config, 0)
     display = display or Display(config.metric, config.direction)
     with one_writer(work_dir):
         moved = claim(config, work_dir)
@@ -183,7 +184,7 @@ class Coordinator:
         } | {phase: len(runs) for phase, runs in self._repeats.items()}
         known = [*self._arms, *(run for runs in self._repeats.values() for run in runs)]
         done = sum(not _to_do(run) for run in known)
-        done += sum(trial.state.is_finished() for trial in self._all_trials())
+        done += sum(trial.state.is_finished() for trial in own_trials(self.study))
         self.display.plan(config.trials + sum(counts.values()), done)
 
     def _drive(self, runs: list[Run]) -> None:
@@ -207,9 +208,10 @@ class Coordinator:
                 for name, parameters in points.items():
                     if parameters is not None and name not in known:
                         self.study.enqueue_trial(parameters, user_attrs={key: name})
+            settle(self.study)
             unfinished = [
                 trial
-                for trial in self._all_trials()
+                for trial in own_trials(self.study)
                 if trial.state == optuna.trial.TrialState.RUNNING
             ]
             for trial in self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
@@ -222,31 +224,44 @@ class Coordinator:
             if (arm := next(arms, None)) is not None:
                 return arm
             with self.account.part("optuna"):
-                if unfinished:
-                    frozen = unfinished.pop(0)
-                    self.study.sampler = make_sampler(self.config, frozen.number)
-                    return self._trial(optuna.trial.Trial(self.study, frozen._trial_id))
-                waiting = [
-                    t for t in self._all_trials() if t.state == optuna.trial.TrialState.WAITING
-                ]
-                started = len(self._all_trials()) - len(waiting)
-                if started >= self._target:
+                while unfinished:
+                    trial = live(self.study, unfinished.pop(0))
+                    self.study.sampler = make_sampler(self.config, trial.number)
+                    if (proposal := propose(self.config, self.study, trial)) is not None:
+                        return self._trial(proposal)
+                if len(own_trials(self.study)) >= self._target:
                     return None
-                self.study.sampler = make_sampler(self.config, started)
-                return self._trial(self.study.ask())
+                new = ask(self.config, self.study)
+                return None if new is None else self._trial(new)
 
         self.driver.drive(next_run, self.config.trial_jobs)
+        self._note_repeats()
+
+    def _note_repeats(self) -> None:
+        """Say what of the budget was not spent, and which trials have no run."""
+        runs = len(own_trials(self.study))
+        if runs < self._target:
+            self.notes.append(
+                f"The search ended after {runs} of {self._target} trials: "
+                "the space has no other point, or the sampler proposed none."
+            )
+        if repeats := sum(SAME_AS in trial.user_attrs for trial in self._all_trials()):
+            self.notes.append(
+                f"{repeats} proposals repeat an earlier trial: they took its value, without a run."
+            )
 
     def _branches(self) -> dict[str, dict[str, Any]]:
         """Choices that the first sampled trials take, so that none of the space is left out."""
+        if self.config.sampler["type"] in EXHAUSTIVE:
+            return {}
         given = [*self.arm_parameters.values(), *self._start_points.values()]
         found = branches(self.config.space, [p for p in given if p is not None])
         return {str(number): parameters for number, parameters in enumerate(found)}
 
-    def _trial(self, trial: optuna.Trial) -> Run:
+    def _trial(self, proposal: Proposal) -> Run:
         import optuna
 
-        options, parameters = resolve(self.config.space, trial)
+        trial, options, parameters = proposal
         arm, start = trial.user_attrs.get("arm"), trial.user_attrs.get("start")
         run_dir = self._trial_dir(trial)
         known = set(self._all_trials()[trial.number].intermediate_values)
@@ -280,13 +295,13 @@ class Coordinator:
                     state = "failed"
                     result = {**result, "reason": "it ended without a value of its metric"}
                 if state == "complete" and value is not None:
-                    self.study.tell(trial, float(value), state=states.COMPLETE)
+                    tell(self.study, trial, states.COMPLETE, float(value))
                     self.display.best(float(value), run_dir.path.name)
                     return
                 trial.set_user_attr("reason", result["reason"])
                 if state == "failed":
                     trial.set_user_attr("log", str(run_dir.log))
-                self.study.tell(trial, state=states.PRUNED if state == "pruned" else states.FAIL)
+                tell(self.study, trial, states.PRUNED if state == "pruned" else states.FAIL)
 
         name = run_dir.path.name
         return Run(run_dir, request, name, done, metric=self.config.metric, report=report)

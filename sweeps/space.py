@@ -263,6 +263,31 @@ def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[dict
     return found
 
 
+def size(value: Any) -> float:
+    """How many points a space (or a part of it) has; inf where a real number has no step.
+
+    Example:
+        >>> masked = dict(cutoff=suggest.float(0, 1, step=0.5))
+        >>> size({"loss": suggest.choice(plain=0, masked=masked)})
+        4
+    """
+    if isinstance(value, Choice):
+        return sum(size(item) for item in value.values.values())
+    if isinstance(value, _NODES):
+        return len(_values(value)) if _finite(value) else math.inf
+    return math.prod(size(item) for _, item in _items(value))
+
+
+def choices(space: Space) -> dict[str, list[Any]]:
+    """The values that each parameter of a finite space can have, by its name."""
+    short = short_names(space)
+    return {
+        name: _values(node)
+        for key, value in space.items()
+        for name, node in _nodes(value, short.get(key, key))
+    }
+
+
 def describe(value: Any) -> Any:
     """The space in JSON's types, each node as ``{"suggest": kind, ...}``: it identifies a study."""
     if isinstance(value, Choice):
@@ -305,11 +330,29 @@ def _check_range(kind: str, low: float, high: float, log: bool, step: float | No
         )
 
 
-def _names(value: Any, name: str) -> list[str]:
-    """Names of all parameters that ``value`` may bring."""
-    own = [name] if isinstance(value, _NODES) else []
+def _nodes(value: Any, name: str) -> list[tuple[str, Any]]:
+    """Names and nodes of all parameters that ``value`` may bring."""
+    own = [(name, value)] if isinstance(value, _NODES) else []
     items = value.values if isinstance(value, Choice) else value
-    return own + [n for part, item in _items(items) for n in _names(item, f"{name}.{part}")]
+    return own + [n for part, item in _items(items) for n in _nodes(item, f"{name}.{part}")]
+
+
+def _names(value: Any, name: str) -> list[str]:
+    return [name for name, _ in _nodes(value, name)]
+
+
+def _finite(node: Any) -> bool:
+    return not isinstance(node, Float) or node.step is not None
+
+
+def _values(node: Any) -> list[Any]:
+    """All values of a node; a range's as Optuna has them: from ``low`` in steps up to ``high``."""
+    if isinstance(node, Choice):
+        return list(node.values)
+    if isinstance(node, Categorical):
+        return list(node.choices)
+    step = node.step or 1
+    return [node.low + i * step for i in range(int((node.high - node.low) / step + 1e-8) + 1)]
 
 
 def _branches(value: Any, name: str) -> list[dict[str, Any]]:

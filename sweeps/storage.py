@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import datetime
 import fcntl
-import hashlib
-import inspect
 import json
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fourierkd.errors import ConfigError, StudyError, near
+from fourierkd.errors import StudyError
 from fourierkd.run_dir import RunDir, open_lock, read_json, write_atomic
 from sweeps.fingerprint import digest
+from sweeps.samplers import make_pruner, make_sampler
 from sweeps.study import StudyConfig
 
 if TYPE_CHECKING:
@@ -146,60 +145,6 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
         raise StudyError(
             f"{path} is damaged ({error})", fix="restore it, or choose another --work-dir"
         ) from error
-
-
-def make_sampler(config: StudyConfig, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler of trial ``number``: each trial has a random stream of its own, so that a resumed
-    study proposes what an uninterrupted one would.
-    """
-    import optuna
-
-    seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4], "big")
-    # Every argument is named, since Optuna's defaults change; None: prior, magic clip and weights
-    # as published.
-    return optuna.samplers.TPESampler(
-        n_startup_trials=config.sampler_startup,
-        n_ei_candidates=24,
-        gamma=None,
-        weights=None,
-        seed=seed,
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-    )
-
-
-def make_pruner(spec: dict[str, Any] | None) -> optuna.pruners.BasePruner:
-    """The pruner of ``dict(type=<class of optuna.pruners>, ...)``; None: nothing is pruned.
-
-    Raises:
-        ConfigError: an unknown type or argument, or a value that the pruner refuses.
-    """
-    import optuna
-
-    if spec is None:
-        return optuna.pruners.NopPruner()
-    if not isinstance(spec, dict):
-        raise ConfigError("pruner must be a dict(type=..., ...) or None", value=spec)
-    arguments = dict(spec)
-    kind = arguments.pop("type", None)
-    known = [n for n in dir(optuna.pruners) if n.endswith("Pruner") and n != "BasePruner"]
-    if kind not in known:
-        raise ConfigError(
-            "pruner.type is a class of optuna.pruners", value=kind, fix=near(str(kind), known)
-        )
-    cls = getattr(optuna.pruners, kind)
-    names = [n for n in inspect.signature(cls.__init__).parameters if n != "self"]
-    for name in arguments:
-        if name not in names:
-            raise ConfigError(f"{kind} has no such argument", value=name, fix=near(name, names))
-    if isinstance(arguments.get("wrapped_pruner"), dict):
-        arguments["wrapped_pruner"] = make_pruner(arguments["wrapped_pruner"])
-    try:
-        pruner: optuna.pruners.BasePruner = cls(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"pruner: {error}", value=spec) from error
-    return pruner
 
 
 def not_writable(path: Path, error: OSError) -> StudyError:

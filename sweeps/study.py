@@ -53,7 +53,9 @@ class StudyConfig:
         rung_seeds: how many seeds each of them is run again with; 0: none, as above.
         final_seeds: how many fresh seeds each final method is retrained with.
         final_split: where the final runs are scored: ``test``, ``val`` or None.
-        sampler_startup: random trials before TPE takes over.
+        sampler: ``dict(type=<class of optuna.samplers>, ...)``: TPE, GridSampler, RandomSampler,
+            QMCSampler, CmaEsSampler and others.
+        sampler_startup: trials before a sampler that learns takes over.
         pruner: ``dict(type=<class of optuna.pruners>, ...)``, or None.
         prune_from: share of a run's schedule, in [0, 1], before which no trial is pruned.
         options: dotted options of every run but the teacher's (data_root and prepare_data also of
@@ -84,6 +86,7 @@ class StudyConfig:
     rung_seeds: int = 2
     final_seeds: int = 3
     final_split: str | None = "test"
+    sampler: dict[str, Any] = dataclasses.field(default_factory=lambda: {"type": "TPESampler"})
     sampler_startup: int = 5
     pruner: dict[str, Any] | None = dataclasses.field(default_factory=lambda: dict(DEFAULT_PRUNER))
     prune_from: float = PRUNE_FROM

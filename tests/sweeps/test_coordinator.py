@@ -631,3 +631,18 @@ def test_every_branch_of_the_space_is_tried_first(study_file, tmp_path, seed):
             0.5,
             0.5,
         ]
+
+
+def test_equal_trials_are_one_run_and_a_used_up_space_ends_the_search(study_file, tmp_path):
+    study_file.write_text(study_file.read_text() + BRANCHES)
+    space = {"a": suggest.categorical([0, 1]), "b": suggest.choice(x=0, y=1)}
+    study = load_study(study_file, {"trials": 9, "final_seeds": 1, "space": space, "trial_jobs": 2})
+    for _ in range(2):
+        run_study(study, tmp_path / "work", worker=FAKE)
+        runs = [RunDir(p) for p in sorted((tmp_path / "work/runs").glob("trial_*"))]
+        chosen = [str(run.read_request()["parameters"]) for run in runs]
+        assert len(set(chosen)) == len(chosen) == 4
+        page = (tmp_path / "work/report.html").read_text()
+        assert "The search ended after 4 of 8 trials: the space has no other point" in page
+    repeats = len(trials_of(tmp_path / "work")) - 4
+    assert (f"{repeats} proposals repeat an earlier trial" in page) == (repeats > 0)

@@ -1,11 +1,9 @@
 import json
-import warnings
 
-import optuna
 import pytest
 
-from fourierkd.errors import ConfigError, StudyError
-from sweeps.storage import make_pruner, make_sampler, one_writer, open_study
+from fourierkd.errors import StudyError
+from sweeps.storage import one_writer, open_study
 from sweeps.study import load_study
 
 
@@ -59,38 +57,6 @@ def test_a_work_dir_that_cannot_be_made(tmp_path):
     refused = pytest.raises(StudyError, match=r"writable folder .*choose another --work-dir")
     with refused, one_writer(tmp_path / "file" / "work"):
         pass
-
-
-def test_every_trial_has_a_stream_of_its_own(study_file):
-    config = load_study(study_file)
-
-    def first(number):
-        study = optuna.create_study(sampler=make_sampler(config, number))
-        return study.ask().suggest_float("x", 0, 1)
-
-    assert first(1) == first(1)
-    assert len({first(number) for number in range(5)}) == 5
-
-
-def test_the_sampler_gives_no_warning(study_file):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        make_sampler(load_study(study_file), 0)
-
-
-def test_pruners():
-    assert isinstance(make_pruner(None), optuna.pruners.NopPruner)
-    median = make_pruner({"type": "MedianPruner", "n_startup_trials": 2})
-    assert isinstance(median, optuna.pruners.MedianPruner)
-    patient = make_pruner(
-        {"type": "PatientPruner", "wrapped_pruner": {"type": "MedianPruner"}, "patience": 1}
-    )
-    assert isinstance(patient, optuna.pruners.PatientPruner)
-    with pytest.raises(ConfigError, match="did you mean 'MedianPruner'"):
-        make_pruner({"type": "MedianPrunner"})
-    with pytest.raises(ConfigError, match="did you mean 'n_startup_trials'"):
-        make_pruner({"type": "MedianPruner", "n_startup_trial": 2})
 
 
 def test_study_json_is_readable(run_tiny):
