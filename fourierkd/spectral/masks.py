@@ -23,6 +23,7 @@ from fourierkd.errors import ConfigError, near
 from fourierkd.spectral.half import hermitian_weights
 
 MaskConfig = Mapping[str, Any]
+ROUNDINGS = 4  # of a radius, relative, in units of its dtype's epsilon: at most 2.5
 
 
 class Mask(Hashable, Protocol):
@@ -330,7 +331,10 @@ def _radius(fy: Tensor, fx: Tensor) -> Tensor:
 def _step(radius: Tensor, at: float, soft: float) -> Tensor:
     """0 below ``at``, 1 from there on; with a half-cosine rise of width ``soft`` centred on it."""
     if soft == 0:
-        return (radius >= at).to(radius.dtype)
+        # A radius carries the roundings of two frequencies, their squares and a root: a ring that
+        # lies on the edge is on its upper side at every size, whichever way they went.
+        ring = ROUNDINGS * torch.finfo(radius.dtype).eps * at
+        return (radius >= at - ring).to(radius.dtype)
     rise = ((radius - at) / soft + 0.5).clamp(0, 1)
     return 0.5 - 0.5 * torch.cos(math.pi * rise)
 

@@ -1,5 +1,6 @@
 import json
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -95,6 +96,40 @@ def test_radial_shapes():
     open_top = mask_weights(BandPass(0.25, 1.0, soft=0.0), 32, 32)
     assert torch.equal(open_top > 0, r >= 0.25)
     assert torch.equal(mask_weights(LowPass(1.0), 8, 8), mask_weights(AllPass(), 8, 8))
+
+
+EDGES = [Fraction(k, 20) for k in range(1, 20)]  # 0.05 to 0.95, few of which floats can hold
+
+
+@pytest.mark.parametrize("edge", EDGES, ids=str)
+def test_a_ring_on_a_hard_edge_is_above_it_at_every_size(edge):
+    sizes = [*range(2, 129), 200, 250, 360, 512]
+    for size in sizes:
+        low = LowPass(float(edge)).raw(*frequencies(size))
+        high = HighPass(float(edge)).raw(*frequencies(size))
+        halves = [Fraction(2 * i, size) for i in range(size // 2 + 1)]
+        expected = [f < edge for f in halves]  # on the axis
+        assert low[0].bool().tolist() == expected
+        assert torch.equal(low + high, torch.ones_like(low))
+
+
+@pytest.mark.parametrize("size", [10, 30, 50, 65, 70, 100, 130])
+def test_nor_does_a_ring_off_the_axes(size):
+    for i, j in ((3, 4), (4, 3), (5, 12), (8, 15)):  # radii that are whole numbers
+        if 2 * max(i, j) <= size:
+            edge = 2 * math.hypot(i, j) / size
+            if edge < 1:  # 1 is an open top
+                assert LowPass(edge).raw(*frequencies(size))[i, j] == 0
+                assert HighPass(edge).raw(*frequencies(size))[i, j] == 1
+                assert BandPass(edge / 2, edge, soft=0.0).raw(*frequencies(size))[i, j] == 0
+
+
+def frequencies(size):
+    """As ``mask_weights`` has them."""
+    return (
+        2 * torch.fft.fftfreq(size, dtype=torch.float64)[:, None],
+        2 * torch.fft.rfftfreq(size, dtype=torch.float64),
+    )
 
 
 def test_soft_edges_rise_over_their_width():
