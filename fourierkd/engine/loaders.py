@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -39,6 +42,9 @@ def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
         )
         if prepare is not None and info is not None:
             dataset.prepare_data = partial(_prepare, prepare, info)
+    if loader.worker_init_fn is not None and "worker_init_fn" not in config:  # MMEngine's
+        sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+        loader.worker_init_fn = partial(_seed_worker, loader.worker_init_fn, sampler)
     return loader
 
 
@@ -47,6 +53,22 @@ def in_process(loader: Mapping[str, Any]) -> dict[str, Any]:
     only_workers = ("persistent_workers", "prefetch_factor", "pin_memory")
     kept = {key: value for key, value in loader.items() if key not in only_workers}
     return {**copy.deepcopy(kept), "num_workers": 0}
+
+
+def _seed_worker(as_mmengine_does: Callable[[int], None], sampler: Any, worker: int) -> None:
+    """Seed a loader's worker by run, rank, worker and epoch.
+
+    Workers that do not persist are started for every epoch; MMEngine seeds them alike each time,
+    and every image got the augmentation of the epoch before.
+    """
+    as_mmengine_does(worker)
+    epoch = getattr(sampler, "epoch", 0)
+    if epoch:
+        mixed = np.random.SeedSequence([torch.initial_seed(), epoch])
+        seeds = [int(word) for word in mixed.generate_state(3)]
+        random.seed(seeds[0])
+        np.random.seed(seeds[1])
+        torch.manual_seed(seeds[2])
 
 
 def _empty(config: Any) -> DataError:

@@ -21,7 +21,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def loader(folder, *, wrap=lambda dataset: dataset, images: str = "images", workers: int = 0):
+def loader(folder, *, wrap=lambda dataset: dataset, images="images", workers=0, persistent=False):
     dataset = {
         "type": "mmseg.BaseSegDataset",
         "_scope_": "mmseg",
@@ -40,6 +40,7 @@ def loader(folder, *, wrap=lambda dataset: dataset, images: str = "images", work
         {
             "batch_size": 2,
             "num_workers": workers,
+            "persistent_workers": persistent,
             "dataset": wrap(dataset),
             "sampler": {"type": "DefaultSampler", "shuffle": False},
         },
@@ -86,3 +87,33 @@ def test_folder_without_images(folder):
 def test_missing_folder(folder):
     with pytest.raises(DataError, match="nowhere"):
         loader(folder, images="nowhere")
+
+
+def flipped(folder, *, persistent: bool, epochs: range) -> list[list[float]]:
+    """Of each epoch what every image became under a random augmentation."""
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8, 1).repeat(3, axis=2)
+    for name in ("a", "b"):
+        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+
+    def augmented(dataset):
+        load, annotate, pack = dataset["pipeline"]
+        crop = {"type": "RandomCrop", "crop_size": (2, 2)}
+        return {**dataset, "pipeline": [load, annotate, crop, pack]}
+
+    data = loader(folder, wrap=augmented, workers=1, persistent=persistent)
+    found = []
+    for epoch in epochs:
+        data.sampler.set_epoch(epoch)
+        found.append([float(x.float().mean()) for batch in data for x in batch["inputs"]])
+    return found
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_augmentation_differs_by_epoch(folder, persistent):
+    found = flipped(folder, persistent=persistent, epochs=range(4))
+    assert len({tuple(epoch) for epoch in found}) == 4
+
+
+def test_an_epochs_augmentation_is_the_same_after_a_resume(folder):
+    straight = flipped(folder, persistent=False, epochs=range(4))
+    assert flipped(folder, persistent=False, epochs=range(2, 4)) == straight[2:]
