@@ -8,15 +8,13 @@ their packages' versions.
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.metadata
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import ConfigError
+from fourierkd.fingerprint import data_fingerprint
 
 PACKAGES = (
     "fourierkd",
@@ -27,12 +25,6 @@ PACKAGES = (
     "onedl-mmdetection",
     "onedl-mmsegmentation",
 )
-
-
-def digest(value: Any) -> str:
-    """sha256 of ``value`` as canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def config_sources(path: Path) -> list[tuple[str, str]]:
@@ -99,7 +91,7 @@ def _dict_call(node: ast.expr) -> dict[str, Any] | None:
 def data_identity(config: Path, options: Mapping[str, Any]) -> Any:
     """What identifies the data of a run: nothing more than the config where it makes them itself.
 
-    Else the folder and a digest of its files' names and sizes.
+    Else the folder and the fingerprint of its files.
     """
     if options.get("prepare_data", literal(config, "prepare_data")) is not None:
         return "prepared"
@@ -107,16 +99,7 @@ def data_identity(config: Path, options: Mapping[str, Any]) -> Any:
     if not isinstance(root, str):
         return None
     folder = Path(root).absolute()
-    files = []
-    for parent, names, leaves in os.walk(folder):
-        names.sort()
-        files += [(os.path.join(parent, leaf), leaf) for leaf in sorted(leaves)]
-    listing = [
-        (os.path.relpath(file, folder), os.path.getsize(file))
-        for file, _ in files
-        if os.path.exists(file)
-    ]
-    return {"data_root": str(folder), "files": digest(listing)}
+    return {"data_root": str(folder), "files": data_fingerprint(folder)}
 
 
 def versions() -> dict[str, str | None]:
@@ -128,12 +111,3 @@ def versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             known[name] = None
     return known
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with open(path, "rb") as file:
-        sha = hashlib.sha256()
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import FourierKDError, RunError
+from fourierkd.fingerprint import file_sha256
 from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import sentence
-from sweeps.fingerprint import file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd

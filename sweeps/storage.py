@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fourierkd.errors import StudyError
+from fourierkd.fingerprint import digest
 from fourierkd.run_dir import RunDir, open_lock, read_json, write_atomic
-from sweeps.fingerprint import digest
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.study import StudyConfig
 

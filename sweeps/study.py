@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.fingerprint import digest
 from fourierkd.options import MAX_SEED, refuse_passwords
 from fourierkd.run_dir import checked_direction
 from fourierkd.tracking.login import MODES
-from sweeps.fingerprint import config_sources, digest
+from sweeps.fingerprint import config_sources
 from sweeps.space import check_space, describe
 
 STUDENT_ALONE: dict[str, Any] = {"model.teacher": None, "model.losses": {}}

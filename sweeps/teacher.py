@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError
+from fourierkd.fingerprint import digest
 from fourierkd.run_dir import RunDir, cache_root, open_lock
 from sweeps.driver import Driver, Run
 from sweeps.executor import threads_of_a_run
-from sweeps.fingerprint import config_sources, data_identity, digest, versions
+from sweeps.fingerprint import config_sources, data_identity, versions
 from sweeps.study import StudyConfig
 
 KEY_LENGTH = 20

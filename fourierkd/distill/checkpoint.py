@@ -6,7 +6,6 @@ are NumPy's data types and inert stand-ins for what MMEngine stores beside the t
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from fourierkd.distill.foreign import layout_of
 from fourierkd.errors import CheckpointError
+from fourierkd.fingerprint import file_sha256
 from fourierkd.run_dir import write_atomic
 
 SAFETENSORS = ".safetensors"
@@ -128,15 +128,6 @@ def dataset_meta(content: Mapping[str, Any]) -> dict[str, Any]:
     return dict(names) if isinstance(names, Mapping) else {}
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The file's SHA-256 digest in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def student_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The student's keys, of our checkpoints and of MMRazor's; a plain model's pass through."""
     prefix = layout_of(state).prefix
@@ -196,7 +187,7 @@ def export_student(
         "parameters": sum(v.numel() for k, v in student.items() if not k.endswith(STATISTICS)),
         "dropped": len(state) - len(student),
         "bytes": out.stat().st_size,
-        "sha256": sha256(out),
+        "sha256": file_sha256(out),
     }
 
 

@@ -20,8 +20,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from mmengine.logging import print_log
 
-from fourierkd.distill.checkpoint import sha256
 from fourierkd.errors import CheckpointError, ConfigError
+from fourierkd.fingerprint import file_sha256
 from fourierkd.options import refuse_passwords
 from fourierkd.run_dir import cache_root, open_lock
 
@@ -78,7 +78,7 @@ def fetch(address: str, *, option: str) -> Path:
         if not path.exists():
             print_log(f"downloading {address} to {path}", "current")
             _download(address, path, named[1] if named else "", option)
-        elif named and not sha256(path).startswith(named[1]):
+        elif named and not file_sha256(path).startswith(named[1]):
             raise CheckpointError(
                 f"a downloaded file's SHA-256 must begin with {named[1]}, as its name says",
                 value=str(path),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fourierkd.distill.checkpoint import load_state_dict, sha256, student_state_dict
+from fourierkd.distill.checkpoint import load_state_dict, student_state_dict
 from fourierkd.distill.compiled import compile_failures, compile_parts
 from fourierkd.distill.fetch import fetch, is_address
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
@@ -20,6 +20,7 @@ from fourierkd.distill.nuisance import Nuisance
 from fourierkd.distill.taps import Taps, isolated_random_state
 from fourierkd.distill.teacher_maps import Maps, TeacherMaps
 from fourierkd.errors import CheckpointError, ConfigError
+from fourierkd.fingerprint import file_sha256
 
 RANDOM = "random"
 
@@ -75,7 +76,7 @@ class FrozenTeacher:
         self.sha256: str | None = None
         if checkpoint != RANDOM:
             load_strictly(self.model, checkpoint)
-            self.sha256 = sha256(checkpoint)
+            self.sha256 = file_sha256(checkpoint)
         self.model.requires_grad_(False)
         self.model.eval()
         self._nuisance = None if nuisance is None else Nuisance(nuisance)

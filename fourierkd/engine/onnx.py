@@ -20,9 +20,9 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from fourierkd.distill.checkpoint import sha256
 from fourierkd.distill.teacher import pixel_statistics
 from fourierkd.errors import CheckpointError, ConfigError, DataError
+from fourierkd.fingerprint import file_sha256
 from fourierkd.run_dir import write_atomic
 
 OPSET = 18
@@ -114,7 +114,7 @@ def export_onnx(
         "agreement": float((given.argmax(1) == expected.argmax(1)).mean()),
         "parameters": sum(p.numel() for p in model.parameters()),
         "bytes": len(data),
-        "sha256": sha256(out),
+        "sha256": file_sha256(out),
     }
 
 

@@ -32,6 +32,7 @@ from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.environment import environment
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
+from fourierkd.engine.identity import KEY, check_identity, identity
 from fourierkd.engine.prepare import complete_config, prepared_data
 from fourierkd.engine.ranks import from_leader, leads, peer_lost, root_cause, wait
 from fourierkd.engine.runner import KDRunner, teacher_sha256
@@ -113,7 +114,10 @@ class _Job:
         checkpoint = run_dir.last_checkpoint() if resume else None
         if leads():
             self.held.enter_context(prepared_data(config, reader=str(run_dir.path)))
-            self._write_facts(config)
+            now = identity(config)
+            if resume:
+                check_identity(run_dir, config, now)
+            self._write_facts(config, now)
             if resume:
                 self.first = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
                 run_dir.append({"event": "resume", "iter": self.first})
@@ -136,7 +140,7 @@ class _Job:
         if split is not None:
             self.test_metrics = score_best(self.runner, split)
 
-    def _write_facts(self, config: RunConfig) -> None:
+    def _write_facts(self, config: RunConfig, now: dict[str, str | None]) -> None:
         """The resolved config, and what it runs on."""
         run_dir = self.run_dir
         run_dir.checkpoints.mkdir(exist_ok=True)
@@ -147,6 +151,7 @@ class _Job:
             "max_iters": config.train_cfg.get("max_iters"),
             "ranks": get_world_size(),
             "warnings": self.warnings,
+            KEY: now,
         }
         write_atomic(run_dir.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
 

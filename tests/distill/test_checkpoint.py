@@ -20,12 +20,12 @@ from fourierkd.distill.checkpoint import (
     load_checkpoint,
     load_state_dict,
     save,
-    sha256,
     student_state_dict,
 )
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import student_config
 from fourierkd.errors import CheckpointError
+from fourierkd.fingerprint import file_sha256
 
 TENSORS = {"a.weight": torch.arange(3.0), "a.bias": torch.ones(2)}
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_without_tensors_is_refused(tmp_path, content):
 def test_sha256_is_of_the_file(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"x" * 3_000_000)
-    assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_students_keys_are_stripped_and_plain_ones_pass():
@@ -218,7 +218,7 @@ def test_plain_mmseg_loads_the_exported_student(tmp_path, psp, seg_batch, capfd)
     assert report["tensors"] == len(model.student.state_dict())
     assert report["dropped"] == len(model.state_dict()) - report["tensors"] > 0
     assert report["bytes"] < (tmp_path / "run.pth").stat().st_size
-    assert report["sha256"] == sha256(report["out"])
+    assert report["sha256"] == file_sha256(report["out"])
 
 
 def test_plain_mmdet_loads_the_exported_student(tmp_path, retina, det_batch, capfd):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourierkd.distill.checkpoint import sha256
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import build_model
 from fourierkd.distill.teacher import FrozenTeacher
 from fourierkd.errors import CheckpointError, ConfigError
+from fourierkd.fingerprint import file_sha256
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_it_gives_what_the_checkpoints_model_gives(psp, saved):
     assert torch.equal(
         maps["decode_head.bottleneck"][0], model.decode_head._forward_feature(expected)
     )
-    assert teacher.sha256 == sha256(path)
+    assert teacher.sha256 == file_sha256(path)
     assert not maps["backbone.layer4"][0].requires_grad
 
 

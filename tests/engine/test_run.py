@@ -173,6 +173,13 @@ ONE_CYCLE = {
 }
 
 
+def without_the_hook(run_dir, options):
+    """Let a run that a hook of its config has cut go on without it, though its config differs."""
+    run_dir.create({**run_dir.read_request(), "options": options})
+    for record in (run_dir.config, run_dir.environment):  # of what it was
+        record.unlink()
+
+
 EMA = {"custom_hooks": [{"type": "EMAHook", "momentum": 0.05, "update_buffers": True}]}
 
 
@@ -188,7 +195,7 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, o
     with pytest.raises(Killed):
         run(cut, resume=False)
     assert cut.last_checkpoint().name == "iter_10.pth"
-    cut.create({**cut.read_request(), "options": options})
+    without_the_hook(cut, options)
     result = run(cut, resume=True)
     assert result["iters"] == 20
     a, b = last_state(whole), last_state(cut)
@@ -247,7 +254,7 @@ def test_resume_works_with_a_sampler_that_cannot_skip(make_run):
     cut = make_run("cut", {**sampler, **act_at(7, kill)})
     with pytest.raises(Killed):
         run(cut, resume=False)
-    cut.create({**cut.read_request(), "options": sampler})
+    without_the_hook(cut, sampler)
     run(cut, resume=True)
     assert_same(last_state(whole)["state_dict"], last_state(cut)["state_dict"])
 
@@ -276,7 +283,7 @@ def test_coordinator_prunes_and_the_run_can_go_on(make_run):
     assert (result["state"], result["reason"]) == ("pruned", "worse than the median")
     assert result["iters"] == 7
     assert run_dir.last_checkpoint().name == "iter_7.pth"
-    run_dir.create({**run_dir.read_request(), "options": {}})
+    without_the_hook(run_dir, {})
     assert run(run_dir, resume=True)["state"] == "complete"
     whole = make_run("whole")
     run(whole, resume=False)
@@ -319,7 +326,7 @@ def test_epochs_stop_at_once_and_resume_from_the_last_epoch(make_run):
     cut = make_run("cut", {**epochs, **act_at(11, lambda r: r.run_dir.ask_stop("stopped", "now"))})
     assert run(cut, resume=False)["state"] == "stopped"
     assert cut.last_checkpoint().name == "iter_8.pth"  # 4 iterations an epoch, validated after 2
-    cut.create({**cut.read_request(), "options": epochs})
+    without_the_hook(cut, epochs)
     assert run(cut, resume=True)["iters"] == 16
     assert_same(last_state(whole)["state_dict"], last_state(cut)["state_dict"])
 
@@ -534,7 +541,7 @@ def test_resume_refuses_another_teacher(make_run, tmp_path):
     run_dir = make_run(options={**options("first"), **act_at(7, kill)})
     with pytest.raises(Killed):
         run(run_dir, resume=False)
-    run_dir.create({**run_dir.read_request(), "options": options("second")})
+    without_the_hook(run_dir, options("second"))
     with pytest.raises(CheckpointError, match="resumed with its own teacher"):
         run(run_dir, resume=True)
 
@@ -544,7 +551,7 @@ def test_resume_refuses_a_checkpoint_of_another_model(make_run):
     with pytest.raises(Killed):
         run(run_dir, resume=False)
     wider = {"model.student": {"type": "ToyModel", "width": 8}}
-    run_dir.create({**run_dir.read_request(), "options": wider})
+    without_the_hook(run_dir, wider)
     with pytest.raises(CheckpointError, match="of another model"):
         run(run_dir, resume=True)
 

@@ -182,6 +182,7 @@ def test_kill_and_resume(server, make_run):
     run_dir.create(
         {**run_dir.read_request(), "options": {**LONG, "train_cfg.max_iters": done + 400}}
     )
+    run_dir.config.unlink()  # else it is refused as another one
     server.send(run=str(run_dir.path), resume=True, env={"OMP_NUM_THREADS": "1"})
     assert server.event()["event"] == "started"
     assert server.event() == ended(run_dir, 0)

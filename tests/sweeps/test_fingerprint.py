@@ -1,7 +1,7 @@
 import pytest
 
 from fourierkd.errors import ConfigError
-from sweeps.fingerprint import config_sources, data_identity, digest, file_sha256, literal, versions
+from sweeps.fingerprint import config_sources, data_identity, literal, versions
 
 
 def test_sources_follow_bases_and_named_configs(tmp_path):
@@ -37,16 +37,6 @@ def test_prepared_data_are_identified_by_the_config(tmp_path):
     assert data_identity(tmp_path / "a.py", {}) == "prepared"
     identity = data_identity(tmp_path / "a.py", {"prepare_data": None, "data_root": str(tmp_path)})
     assert identity["data_root"] == str(tmp_path)
-
-
-def test_digest_ignores_the_order_of_keys_only():
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
-    assert digest({"b": [2, 1]}) != digest({"b": [1, 2]})
-
-
-def test_file_sha256(tmp_path):
-    (tmp_path / "f").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "f").startswith("ba7816bf8f01cfea")
 
 
 def test_versions_name_torch():

@@ -1,0 +1,45 @@
+"""What identifies values, files and data: in flow values and paths, out flow SHA-256 digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# annotations and lists of images: an edit may leave them as long as they were
+CONTENT = (".csv", ".json", ".txt")
+BLOCK = 1 << 20  # bytes read at once
+
+
+def digest(value: Any) -> str:
+    """sha256 of ``value`` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file's bytes."""
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def data_fingerprint(folder: str | os.PathLike[str]) -> str:
+    """Of the files of a data set: names and sizes of all, the content of annotation files.
+
+    Hidden files and folders do not count; images and masks are not read, which would take as long
+    as an epoch. A folder that is not there has the fingerprint of an empty one.
+    """
+    root, files = Path(folder), []
+    for parent, names, leaves in os.walk(root, followlinks=True):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for leaf in sorted(leaf for leaf in leaves if not leaf.startswith(".")):
+            path = Path(parent, leaf)
+            if path.is_file():  # no broken link
+                content = file_sha256(path) if path.suffix.lower() in CONTENT else None
+                files.append((str(path.relative_to(root)), path.stat().st_size, content))
+    return digest(files)

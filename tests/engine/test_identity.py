@@ -1,0 +1,100 @@
+"""A resumed run is of one config and on one data set, or it is refused in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fourierkd.engine.config import load_config
+from fourierkd.engine.hooks.checkpoint import RunCheckpointHook
+from fourierkd.engine.identity import changed_keys
+from fourierkd.engine.run import run
+from fourierkd.errors import RunError
+from tests.engine.conftest import HERE, TEACHER
+
+
+@pytest.fixture
+def stopped(make_run, tmp_path):
+    """A run of a config of its own, on data of its own, cut at iteration 3."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.json").write_text("[1]")
+    config = tmp_path / "case.py"
+    config.write_text(f"_base_ = {str(HERE / 'toy_config.py')!r}\n")
+    student = tmp_path / "student.py"
+    student.write_text("model = dict(type='ToyModel', width=4)\n")
+    options = {**TEACHER, "data_root": str(data), "model.student": str(student)}
+    run_dir = make_run("run", options, config=str(config))
+
+    def stop_at_once(self, *args, **kwargs):
+        run_dir.ask_stop("stopped", "test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunCheckpointHook, "before_train", stop_at_once, raising=False)
+        assert run(run_dir, resume=False)["state"] == "stopped"
+    return run_dir
+
+
+def resumed(run_dir):
+    rows = run_dir.scalars.read_bytes() if run_dir.scalars.exists() else b""
+    with pytest.raises(RunError) as refused:
+        run(run_dir, resume=True)
+    assert (run_dir.scalars.read_bytes() if run_dir.scalars.exists() else b"") == rows
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_what_is_the_same_goes_on(stopped):
+    assert run(stopped, resume=True)["state"] == "complete"
+
+
+def test_an_edited_config_is_refused_by_its_keys(stopped, tmp_path):
+    before = stopped.config.read_text()
+    with open(tmp_path / "case.py", "a") as file:
+        file.write("optim_wrapper = dict(optimizer=dict(lr=0.5))\nfind_unused_parameters = True\n")
+    line = resumed(stopped)
+    assert "these keys differ, got 'find_unused_parameters, optim_wrapper.optimizer.lr'" in line
+    assert "restore it, or start another --work-dir" in line
+    assert stopped.config.read_text() == before
+    (tmp_path / "case.py").write_text(f"_base_ = {str(HERE / 'toy_config.py')!r}\n# a comment\n")
+    assert run(stopped, resume=True)["state"] == "complete"
+
+
+def test_an_edited_model_file_is_refused(stopped, tmp_path):
+    (tmp_path / "student.py").write_text("model = dict(type='ToyModel', width=5)\n")
+    assert "the student's config differs, got '" in resumed(stopped)
+
+
+def test_other_data_are_refused(stopped, tmp_path):
+    (tmp_path / "data/train.json").write_text("[2]")
+    assert "files of it differ, got" in resumed(stopped)
+    (tmp_path / "data/train.json").write_text("[1]")
+    assert run(stopped, resume=True)["state"] == "complete"
+
+
+def test_moved_data_are_the_same(stopped, tmp_path):
+    (tmp_path / "data").rename(tmp_path / "moved")
+    request = stopped.read_request()
+    request["options"]["data_root"] = str(tmp_path / "moved")
+    stopped.request.write_text(json.dumps(request))
+    assert run(stopped, resume=True)["state"] == "complete"
+
+
+def test_a_run_of_an_older_version_knows_less_of_itself(stopped, tmp_path):
+    facts = json.loads(stopped.environment.read_text())
+    del facts["identity"]
+    stopped.environment.write_text(json.dumps(facts))
+    (tmp_path / "data/train.json").write_text("[2]")
+    assert run(stopped, resume=True)["state"] == "complete"
+
+
+def test_a_tuple_is_the_list_that_a_file_gives_back(make_run):
+    run_dir = make_run()
+    options = {"custom_hooks": [], "env_cfg": {"x": (1, float("nan"))}}
+    config = load_config(HERE / "toy_config.py", options)
+    run_dir.config.write_text(config.pretty_text + "# read as literals\n")
+    assert changed_keys(run_dir, config) == []
+    assert changed_keys(
+        run_dir, load_config(HERE / "toy_config.py", {**options, "env_cfg.x": [1, 2.0]})
+    ) == ["env_cfg.x.1"]
