@@ -24,7 +24,7 @@ SAME_FAILURES = 3
 RESTARTS = 2  # how often a run stopped by somebody else is sent off again
 STOP_PATIENCE = 60.0  # seconds for runs to save and stop after Ctrl-C
 # Errors of the input, not of a trial's parameters: the study has to wait for a person.
-INPUT_ERRORS = ("DataError", "CheckpointError", "RunError")
+INPUT_ERRORS = ("DataError", "CheckpointError")
 # So has it at a full disk, which would make failures of runs that nothing else is wrong with.
 DISK_FULL = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
 

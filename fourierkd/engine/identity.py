@@ -11,7 +11,7 @@ from typing import Any
 
 from fourierkd.distill.model_config import resolve_model
 from fourierkd.engine.config import RunConfig
-from fourierkd.errors import ConfigError, RunError
+from fourierkd.errors import CheckpointError, ConfigError
 from fourierkd.fingerprint import data_fingerprint, digest
 from fourierkd.literals import read_literals
 from fourierkd.run_dir import RunDir, read_json
@@ -44,11 +44,11 @@ def check_identity(run_dir: RunDir, config: RunConfig, now: Mapping[str, str | N
         now: its ``identity``.
 
     Raises:
-        RunError: something differs; the line names the keys.
+        CheckpointError: something differs; the line names the keys.
     """
     keys = changed_keys(run_dir, config)
     if keys:
-        raise RunError(
+        raise CheckpointError(
             "a run is resumed with the config that it was started with, and these keys differ",
             value=", ".join(keys[:MOST]) + (", ..." if len(keys) > MOST else ""),
             fix=NEW,
@@ -56,14 +56,14 @@ def check_identity(run_dir: RunDir, config: RunConfig, now: Mapping[str, str | N
     known = (read_json(run_dir.environment) or {}).get(KEY) or {}
     for role in ("student", "teacher"):
         if known.get(role, now[role]) != now[role]:
-            raise RunError(
+            raise CheckpointError(
                 f"a run is resumed with the models that it was started with, and the {role}'s "
                 "config differs",
                 value=str(config.model.get(role)),
                 fix=NEW,
             )
     if known.get("data", now["data"]) != now["data"]:
-        raise RunError(
+        raise CheckpointError(
             "a run is resumed on the data that it was started on, and files of it differ",
             value=str(config.get("data_root")),
             fix=NEW,

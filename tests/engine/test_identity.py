@@ -10,7 +10,7 @@ from fourierkd.engine.config import load_config
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook
 from fourierkd.engine.identity import changed_keys
 from fourierkd.engine.run import run
-from fourierkd.errors import RunError
+from fourierkd.errors import CheckpointError
 from tests.engine.conftest import HERE, TEACHER
 
 
@@ -22,9 +22,13 @@ def stopped(make_run, tmp_path):
     (data / "train.json").write_text("[1]")
     config = tmp_path / "case.py"
     config.write_text(f"_base_ = {str(HERE / 'toy_config.py')!r}\n")
-    student = tmp_path / "student.py"
-    student.write_text("model = dict(type='ToyModel', width=4)\n")
-    options = {**TEACHER, "data_root": str(data), "model.student": str(student)}
+    models = {}
+    for role, width in (("student", 4), ("teacher", 6)):
+        path = tmp_path / f"{role}.py"
+        path.write_text(f"model = dict(type='ToyModel', width={width})\n")
+        models[role] = str(path)
+    options = {**TEACHER, "data_root": str(data), "model.student": models["student"]}
+    options["model.teacher"] = {"model": models["teacher"], "checkpoint": "random"}
     run_dir = make_run("run", options, config=str(config))
 
     def stop_at_once(self, *args, **kwargs):
@@ -38,7 +42,7 @@ def stopped(make_run, tmp_path):
 
 def resumed(run_dir):
     rows = run_dir.scalars.read_bytes() if run_dir.scalars.exists() else b""
-    with pytest.raises(RunError) as refused:
+    with pytest.raises(CheckpointError) as refused:
         run(run_dir, resume=True)
     assert (run_dir.scalars.read_bytes() if run_dir.scalars.exists() else b"") == rows
     assert "\n" not in str(refused.value)
@@ -61,9 +65,12 @@ def test_an_edited_config_is_refused_by_its_keys(stopped, tmp_path):
     assert run(stopped, resume=True)["state"] == "complete"
 
 
-def test_an_edited_model_file_is_refused(stopped, tmp_path):
+def test_edited_model_files_are_refused(stopped, tmp_path):
     (tmp_path / "student.py").write_text("model = dict(type='ToyModel', width=5)\n")
-    assert "the student's config differs, got '" in resumed(stopped)
+    assert "these keys differ, got 'model.student.width'" in resumed(stopped)
+    (tmp_path / "student.py").write_text("model = dict(type='ToyModel', width=4)\n")
+    (tmp_path / "teacher.py").write_text("model = dict(type='ToyModel', width=7)\n")
+    assert "the teacher's config differs, got" in resumed(stopped)
 
 
 def test_other_data_are_refused(stopped, tmp_path):
@@ -91,10 +98,9 @@ def test_a_run_of_an_older_version_knows_less_of_itself(stopped, tmp_path):
 
 def test_a_tuple_is_the_list_that_a_file_gives_back(make_run):
     run_dir = make_run()
-    options = {"custom_hooks": [], "env_cfg": {"x": (1, float("nan"))}}
+    options = {"custom_hooks": [], "teacher_metric": {"acc": (1, 2.5)}}
     config = load_config(HERE / "toy_config.py", options)
     run_dir.config.write_text(config.pretty_text + "# read as literals\n")
     assert changed_keys(run_dir, config) == []
-    assert changed_keys(
-        run_dir, load_config(HERE / "toy_config.py", {**options, "env_cfg.x": [1, 2.0]})
-    ) == ["env_cfg.x.1"]
+    other = load_config(HERE / "toy_config.py", {**options, "teacher_metric.acc": [1, 2.0]})
+    assert changed_keys(run_dir, other) == ["teacher_metric.acc.1"]
