@@ -132,7 +132,7 @@ def make_shapes(args: argparse.Namespace) -> int:
 
 def convert_voc(args: argparse.Namespace) -> int:
     """``data voc2coco``."""
-    from fourierkd.data.voc import voc_to_coco
+    from fourierkd.data.voc import voc_left_out, voc_to_coco
 
     coco = voc_to_coco(
         args.annotations,
@@ -146,6 +146,8 @@ def convert_voc(args: argparse.Namespace) -> int:
     print(
         f"{args.out}: {len(coco['images'])} images, {len(coco['annotations'])} objects of {names}"
     )
+    if args.names is None:
+        say_left_out(voc_left_out(args.annotations, args.images, coco))
     return 0
 
 
@@ -171,7 +173,21 @@ def convert_mask_folder(args: argparse.Namespace) -> int:
     total = sum(done["pixels"].values())
     shares = ", ".join(f"{label}: {100 * n / total:.2f} %" for label, n in done["pixels"].items())
     print(f"pixels by label: {shares}")
+    labels = sorted(done["pixels"].keys() - {255})
+    if len(labels) < 2:
+        print(
+            f"warning: the masks hold the labels {labels} and 255, which is ignored: nothing to "
+            "train on; for masks of 0 and 255 give --remap, with lines 0,0 and 255,1"
+        )
+    say_left_out(done["left_out"])
     return 0
+
+
+def say_left_out(found: dict[str, list[str]]) -> None:
+    """A line for each folder of which a converter left something out."""
+    for folder, counts in found.items():
+        if counts:
+            print(f"left out: {folder}: {', '.join(counts)}")
 
 
 def convert_cityscapes(args: argparse.Namespace) -> int:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fourierkd.data.folders import flush, flush_tree
-from fourierkd.data.images import StrPath, read_image
+from fourierkd.data.images import StrPath, labelled_size, read_image
 from fourierkd.data.label_maps import Colour
+from fourierkd.data.left_out import image_suffixes, left_out
 from fourierkd.errors import DataError, near
 
 IGNORE = 255
@@ -52,7 +53,8 @@ def convert_masks(
 
     Returns:
         ``images`` (count), ``img_suffix``, ``classes``, ``palette`` (empty without ``colours``),
-        ``pixels`` (label -> count over all masks).
+        ``pixels`` (label -> count over all masks), ``left_out`` (folder -> counts of images and
+        masks that are of another format or in sub-folders).
 
     Raises:
         DataError: unpaired or unreadable files, sizes that differ, a colour or an index that is not
@@ -80,7 +82,7 @@ def convert_masks(
             (building / kind).mkdir()
         for image_path, mask_path in pairs:
             index = read(mask_path)
-            size = read_image(image_path).size
+            size = labelled_size(image_path, index.shape[::-1])
             if size != index.shape[::-1]:
                 raise DataError(
                     f"a mask must have its image's size, {size[0]}x{size[1]} of {image_path}",
@@ -103,6 +105,13 @@ def convert_masks(
         "classes": classes,
         "palette": palette,
         "pixels": {int(k): int(pixels[k]) for k in np.flatnonzero(pixels)},
+        "left_out": {
+            f"{kind} in {folder}": left_out(folder, taken, image_suffixes())
+            for kind, folder, taken in (
+                ("images", images_dir, [image for image, _ in pairs]),
+                ("masks", masks_dir, [mask for _, mask in pairs]),
+            )
+        },
     }
 
 
@@ -150,7 +159,11 @@ def _by_stem(folder: Path, ending: str) -> dict[str, Path]:
             )
         found[stem] = path
     if not found:
-        raise DataError("there must be images to convert", value=str(folder), fix="check the path")
+        raise DataError(
+            f"there must be images to convert ({', '.join(IMAGE_SUFFIXES)})",
+            value=str(folder),
+            fix="check the path; sub-folders are not looked into",
+        )
     return found
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from fourierkd.data.images import StrPath, read_image
+from fourierkd.data.images import StrPath, labelled_size
+from fourierkd.data.left_out import image_suffixes, left_out
 from fourierkd.errors import DataError, near
 from fourierkd.run_dir import write_atomic
 
@@ -79,6 +80,23 @@ def voc_to_coco(
     }
     write_atomic(Path(out_json), json.dumps(coco) + "\n")
     return coco
+
+
+def voc_left_out(
+    annotations_dir: StrPath, images_dir: StrPath, coco: dict[str, Any]
+) -> dict[str, list[str]]:
+    """What a conversion of all files left out: folder -> counts, of the annotations and images.
+
+    Args:
+        coco: what ``voc_to_coco`` gave without ``names_file``.
+    """
+    found = left_out(annotations_dir, Path(annotations_dir).glob("*.xml"), (".xml",))
+    taken = (Path(images_dir) / image["file_name"] for image in coco["images"])
+    images = left_out(images_dir, taken, image_suffixes())
+    return {
+        f"annotations in {annotations_dir}": found,
+        f"images without annotation in {images_dir}": images,
+    }
 
 
 @dataclass
@@ -201,7 +219,7 @@ def _image(root: Node, path: Path, images_dir: Path) -> dict[str, Any]:
             fix="check the folder and the suffix",
         )
     stated = [size.one(tag, path).number(path) for tag in ("width", "height")]
-    width, height = read_image(image_path).size
+    width, height = labelled_size(image_path, (int(stated[0]), int(stated[1])))
     if stated != [width, height]:
         raise DataError(
             f"{path}:{size.line}: <size> must be the image's, {width}x{height}",

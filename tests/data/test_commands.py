@@ -60,6 +60,7 @@ def test_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "img_suffix='.png'" in printed
     assert "classes=['Sky', 'Tree']" in printed
     assert "0: 100.00 %" in printed
+    assert "warning: the masks hold the labels [0] and 255" in printed
     assert np.array(Image.open(tmp_path / "o/masks/val/a.png")).tolist() == [[0] * 4] * 4
 
 
@@ -74,7 +75,13 @@ def test_voc2coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="must lie in the image"):
         call("voc2coco", *folders)
     assert call("voc2coco", *folders, "--zero-based", "--classes", "cell", "nucleus") == 0
-    assert "1 images, 1 objects of cell, nucleus" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 images, 1 objects of cell, nucleus" in printed
+    assert "left out" not in printed
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "b.png")
+    assert call("voc2coco", *folders, "--zero-based") == 0
+    printed = capsys.readouterr().out
+    assert f"left out: images without annotation in {tmp_path}: 1 *.png (b.png)" in printed
     assert json.loads((tmp_path / "a.json").read_text())["annotations"][0]["area"] == 16
 
 

@@ -53,6 +53,7 @@ def test_colour_masks_become_labels(source: Path) -> None:
         "classes": ["Sky", "Tree"],
         "palette": [(128, 128, 128), (128, 128, 0)],
         "pixels": {0: 4, 1: 6, 255: 2},
+        "left_out": {f"images in {source}/img": [], f"masks in {source}/colour": []},
     }
     copied, original = source / "out/images/train/b.jpg", source / "img/b.jpg"
     assert copied.read_bytes() == original.read_bytes()
@@ -200,3 +201,25 @@ def test_a_damaged_image_and_a_full_disk_leave_nothing(
     with pytest.raises(OSError, match="No space"):
         colour(source)
     assert list((source / "out").iterdir()) == []
+
+
+def test_a_turned_image_is_refused_unless_its_mask_is_turned_too(source: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(source / "img/b.jpg", exif=exif)
+    with pytest.raises(DataError, match=r"EXIF orientation.*got 'orientation 3 of .*b\.jpg'"):
+        colour(source)
+    exif[0x0112] = 6  # the file holds 2x3, which is seen as 3x2, as the mask is
+    Image.fromarray(np.zeros((3, 2, 3), np.uint8)).save(source / "img/b.jpg", exif=exif)
+    assert colour(source)["images"] == 2
+
+
+def test_what_is_left_out_is_counted(source: Path) -> None:
+    for name in ("c.webp", "d.WEBP", "more/e.jpg", "more/f.png"):
+        (source / "img" / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(RGB).save(source / "img" / name)
+    assert colour(source)["left_out"][f"images in {source}/img"] == [
+        "1 *.webp (c.webp)",
+        "1 *.WEBP (d.WEBP)",
+        "2 in sub-folders (more/e.jpg)",
+    ]

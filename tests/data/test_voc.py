@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from fourierkd.data.voc import voc_to_coco
+from fourierkd.data.voc import voc_left_out, voc_to_coco
 from fourierkd.errors import DataError
 
 GOOD = """<annotation>
@@ -157,3 +158,40 @@ def test_other_mistakes(voc: Path) -> None:
     (voc / "JPEGImages/one.jpg").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"readable.*one\.jpg"):
         convert(voc)
+
+
+def turned(voc: Path, orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size).save(voc / "JPEGImages/one.jpg", exif=exif)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (40, 30)), (6, (40, 30))])
+def test_a_turned_image_is_refused(voc: Path, orientation: int, size: tuple[int, int]) -> None:
+    turned(voc, orientation, size)
+    with pytest.raises(DataError, match=f"got 'orientation {orientation} of .*one.jpg") as caught:
+        convert(voc)
+    assert "<size>" not in str(caught.value)  # which may be right
+
+
+def test_boxes_of_an_image_as_it_is_seen_are_taken(voc: Path) -> None:
+    turned(voc, 6, (30, 40))
+    assert convert(voc)["images"][0] == {
+        "id": 1, "file_name": "one.jpg", "width": 40, "height": 30
+    }  # fmt: skip
+    loaded = cv2.imread(str(voc / "JPEGImages/one.jpg"))
+    assert loaded.shape[:2] == (30, 40)
+
+
+def test_what_is_left_out_is_counted(voc: Path) -> None:
+    folders = (voc / "Annotations", voc / "JPEGImages")
+    assert list(voc_left_out(*folders, convert(voc)).values()) == [[], []]
+    (voc / "Annotations/A.XML").write_text(GOOD)
+    (voc / "Annotations/more").mkdir()
+    (voc / "Annotations/more/b.xml").write_text(GOOD)
+    for name in ("three.jpg", "four.JPG", "five.jpg", "six.webp"):
+        Image.new("RGB", (4, 4)).save(voc / "JPEGImages" / name)
+    assert list(voc_left_out(*folders, convert(voc)).values()) == [
+        ["1 *.XML (A.XML)", "1 in sub-folders (more/b.xml)"],
+        ["2 *.jpg (five.jpg)", "1 *.JPG (four.JPG)", "1 *.webp (six.webp)"],
+    ]
