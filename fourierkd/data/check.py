@@ -1,7 +1,7 @@
 """The data of a run config: in flow its data loaders as plain dicts, out flow what is wrong there.
 
-Annotations are read as a whole, every file is looked for, and a sample of the images and masks is
-decoded. Nothing is written. What a data set's class adds to its config (class names, suffixes) is
+Annotations are read as a whole; files are looked for and opened as far as a ``Depth`` says. Nothing
+is written. What a data set's class adds to its config (class names, suffixes, what it reads) is
 asked of the caller, because the classes live in packages that need torch.
 """
 
@@ -14,19 +14,23 @@ from typing import Any
 
 from fourierkd.data.check_boxes import check_boxes
 from fourierkd.data.check_masks import check_masks
-from fourierkd.data.findings import Checked, Data
+from fourierkd.data.check_names import check_classes, class_names
+from fourierkd.data.check_splits import check_splits
+from fourierkd.data.findings import Checked, Data, Depth
 
 Defaults = Callable[[str], Mapping[str, Any]]
+SPLITS = ("train", "val", "test")
+BOXES, MASKS = "COCO annotations", "index masks"  # what a data set's class reads
 
 
-def check_config(config: Mapping[str, Any], defaults: Defaults, *, images: int) -> list[Checked]:
+def check_config(config: Mapping[str, Any], defaults: Defaults, depth: Depth) -> list[Checked]:
     """Check every data set of a run config; equal ones of several splits once.
 
     Args:
         config: resolved run config as plain dicts.
-        defaults: type of a data set -> what its class adds: ``classes``, ``img_suffix``,
-            ``seg_map_suffix``, ``reduce_zero_label``.
-        images: how many images (and masks) of a data set are decoded, evenly spaced.
+        defaults: type of a data set -> what its class adds: ``reads`` (BOXES, MASKS or None),
+            ``classes``, ``img_suffix``, ``seg_map_suffix``, ``reduce_zero_label``.
+        depth: how far to look.
     """
     root = config.get("data_root")
     if root is not None and not Path(root).is_dir():
@@ -37,21 +41,24 @@ def check_config(config: Mapping[str, Any], defaults: Defaults, *, images: int) 
         )
         return [checked]
     found: dict[str, tuple[Checked, Mapping[str, Any]]] = {}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         loader = config.get(f"{split}_dataloader")
-        for dataset in _leaves((loader or {}).get("dataset")):
+        for dataset in leaves((loader or {}).get("dataset")):
             key = repr(sorted(dataset.items(), key=str))
             if key in found:
                 found[key][0].split += f", {split}"
             else:
                 found[key] = (Checked(split, str(dataset.get("type"))), dataset)
-            _check_evaluator(found[key][0], config.get(f"{split}_evaluator"))
+            _check_evaluator(found[key][0], dataset, config.get(f"{split}_evaluator"))
     for checked, dataset in found.values():
-        _check(checked, dataset, defaults, images)
-    return [checked for checked, _ in found.values()]
+        _check(checked, dataset, defaults, depth)
+    parts = [checked for checked, _ in found.values()]
+    check_splits(parts)
+    _check_last_batch(config.get("train_dataloader") or {}, parts)
+    return parts
 
 
-def _leaves(dataset: Any) -> Iterator[Mapping[str, Any]]:
+def leaves(dataset: Any) -> Iterator[Mapping[str, Any]]:
     """The data sets inside wrappers that repeat, concatenate or mix them."""
     if not isinstance(dataset, Mapping):
         return
@@ -59,35 +66,59 @@ def _leaves(dataset: Any) -> Iterator[Mapping[str, Any]]:
     if inner is None:
         yield dataset
     for part in inner if isinstance(inner, (list, tuple)) else [inner]:
-        yield from _leaves(part)
+        yield from leaves(part)
 
 
-def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, images: int) -> None:
+def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, depth: Depth) -> None:
     own = defaults(checked.kind)
     config = {**own, **dataset}
-    classes = (config.get("metainfo") or {}).get("classes") or own.get("classes")
-    known = own.get("classes") or classes
+    classes = check_classes(class_names(dataset, own), checked)
     data = Data(
         checked.kind,
         config.get("data_root") or "",
         config.get("ann_file") or None,
         config.get("data_prefix") or {},
-        [classes] if isinstance(classes, str) else classes,
-        len(known) if known else None,
+        classes,
+        own.get("classes") or classes,
         config,
     )
-    if str(data.ann_file or "").endswith(".json") and "seg_map_path" not in data.prefix:
-        check_boxes(data, checked, images)
-    elif "seg_map_path" in data.prefix:
-        check_masks(data, checked, images)
+    if own.get("reads") == BOXES and str(data.ann_file or "").endswith(".json"):
+        check_boxes(data, checked, depth)
+    elif own.get("reads") == MASKS and data.prefix.get("seg_map_path"):
+        check_masks(data, checked, depth)
     else:
-        checked.add(
-            "only COCO annotations and index masks are checked", [checked.kind], fault=False
-        )
+        checked.add(f"only {BOXES} and {MASKS} are checked", [checked.kind], fault=False)
 
 
-def _check_evaluator(checked: Checked, evaluator: Any) -> None:
+def _check_evaluator(checked: Checked, dataset: Mapping[str, Any], evaluator: Any) -> None:
     for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
         path = metric.get("ann_file") if isinstance(metric, Mapping) else None
-        if path and not Path(path).is_file():
+        if not path:
+            continue
+        own = Path(dataset.get("data_root") or "", dataset.get("ann_file") or "")
+        if not Path(path).is_file():
             checked.add("the evaluator's ann_file must exist", [path], fix="correct ann_file")
+        elif own.is_file() and not own.samefile(path):
+            checked.add(
+                "the evaluator must read the annotations of its data set, by which labels are "
+                "numbered",
+                [path],
+                fix=f"set its ann_file to {own}",
+            )
+
+
+def _check_last_batch(loader: Mapping[str, Any], parts: list[Checked]) -> None:
+    """Epochs end in a batch of what is left over; of one image it is too small for BatchNorm."""
+    trained = [part for part in parts if "train" in part.splits and part.images]
+    size, kind = loader.get("batch_size"), (loader.get("sampler") or {}).get("type")
+    plain = len(trained) == 1 and "dataset" not in loader["dataset"]
+    if not plain or loader.get("drop_last") or kind not in (None, "DefaultSampler"):
+        return
+    if isinstance(size, int) and size > 1 and trained[0].images % size == 1:
+        trained[0].add(
+            "the last batch of an epoch has one image, of which BatchNorm may have one value a "
+            "channel",
+            [f"{trained[0].images} images in batches of {size}"],
+            fix="set train_dataloader.drop_last=True",
+            fault=False,
+        )

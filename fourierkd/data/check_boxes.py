@@ -1,32 +1,42 @@
-"""COCO annotations: in flows a data set with boxes, out flow findings about files, names, boxes."""
+"""COCO annotations: in flows a data set with boxes, out flow findings about files, ids, boxes."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
 
-from fourierkd.data.findings import Checked, Data, sample
-from fourierkd.data.images import read_image
-from fourierkd.errors import DataError, near
+from fourierkd.data.check_names import check_categories, repeated
+from fourierkd.data.check_pictures import check_pictures
+from fourierkd.data.findings import Checked, Data, Depth, subset
 
 LISTS = ("images", "annotations", "categories")
+NEEDED = {
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area"),
+    "categories": ("id", "name"),
+}
+SCORED = "iscrowd"  # the evaluation reads it, where MMDetection's data set can do without
 SLACK = 1.0  # pixels: COCO's own boxes are rounded
+Entry = dict[str, Any]
 
 
-def check_boxes(data: Data, checked: Checked, images: int) -> None:
-    """Read the annotations, look for every image, decode ``images`` of them."""
+def check_boxes(data: Data, checked: Checked, depth: Depth) -> None:
+    """Read the annotations as a whole, look for every image, open some as ``depth`` says."""
     content = _read(data, checked)
     if content is None:
         return
+    checked.looked.append(f"every entry of {data.ann_file}: ids, categories, boxes, areas")
     by_id = {image["id"]: image for image in content["images"]}
-    checked.images = len(content["images"])
-    if len(by_id) < checked.images:
-        checked.add("an image id must be given once", [checked.images - len(by_id)])
-    _check_names(content, data, checked)
-    _check_annotations(content, by_id, checked)
-    _check_images(content["images"], data, checked, images)
+    _check_ids(content, by_id, checked)
+    check_categories(content, data, checked)
+    kept = _check_annotations(content, by_id, checked)
+    taken = {c["id"] for c in content["categories"] if c["name"] in (checked.labels or ())}
+    objects = [a for a, keep in zip(content["annotations"], kept, strict=True) if keep]
+    objects = [a for a in objects if a["category_id"] in taken and not a.get("ignore")]
+    _check_images(_used(content, taken, data), objects, data, checked, depth)
 
 
 def _read(data: Data, checked: Checked) -> dict[str, Any] | None:
@@ -44,43 +54,41 @@ def _read(data: Data, checked: Checked) -> dict[str, Any] | None:
     if missing:
         checked.add(f"COCO annotations have lists {', '.join(LISTS)}", missing, fix=str(path))
         return None
-    needed = {
-        "images": ("id", "file_name", "height", "width"),
-        "annotations": ("image_id", "category_id", "bbox"),
-        "categories": ("id", "name"),
-    }
     broken = [
         f"{key}[{i}] has no {field}"
-        for key, fields in needed.items()
+        for key, fields in NEEDED.items()
         for i, entry in enumerate(content[key])
         for field in fields
         if not isinstance(entry, dict) or field not in entry
     ]
-    checked.add("an entry must be whole", broken, fix=str(path))
-    return None if broken else content
+    checked.add("an entry must be whole", broken, fix=str(path), refused=True)
+    if broken:
+        return None
+    if "train" not in checked.splits:
+        every = enumerate(content["annotations"])
+        bare = [f"annotations[{i}]" for i, annotation in every if SCORED not in annotation]
+        checked.add(f"an annotation that is scored must have {SCORED}", bare, "0, or 1 for a crowd")
+    return content
 
 
-def _check_names(content: dict[str, Any], data: Data, checked: Checked) -> None:
-    names = [category["name"] for category in content["categories"]]
-    classes = list(data.classes or names)
-    for name in classes:
-        if name not in names:
-            checked.add(
-                "a class of the config must be a category of the annotations",
-                [name],
-                fix=f"{near(name, names)} (set metainfo=dict(classes=...))",
-            )
-    extra = [name for name in names if name not in classes]
-    checked.add("categories that the config leaves out", extra, fault=False)
-    used = {annotation["category_id"] for annotation in content["annotations"]}
-    ids = {category["name"]: category["id"] for category in content["categories"]}
-    empty = [name for name in classes if name in ids and ids[name] not in used]
-    checked.add("classes without a box", empty, fault=False)
+def _check_ids(content: dict[str, Any], by_id: dict[Any, Entry], checked: Checked) -> None:
+    images, every = content["images"], content["annotations"]
+    fix = "number them anew"
+    twice = repeated(image["id"] for image in images)
+    checked.add("an image id must be given once", twice, fix, refused=True)
+    twice = repeated(annotation["id"] for annotation in every)
+    checked.add("an annotation id must be given once", twice, fix, refused=True)
+    checked.add(
+        "an image file must have one id",
+        repeated(image["file_name"] for image in by_id.values()),
+        fix="give all of its boxes to one id",
+    )
 
 
 def _check_annotations(
-    content: dict[str, Any], by_id: dict[Any, dict[str, Any]], checked: Checked
-) -> None:
+    content: dict[str, Any], by_id: dict[Any, Entry], checked: Checked
+) -> list[bool]:
+    """Whether MMDetection keeps each annotation."""
     categories = {category["id"] for category in content["categories"]}
     every = content["annotations"]
     checked.add(
@@ -91,63 +99,87 @@ def _check_annotations(
         "an annotation must have a known category",
         [f"category_id {a['category_id']}" for a in every if a["category_id"] not in categories],
     )
-    malformed = [a for a in every if not _is_box(a["bbox"])]
+    whole = np.array([_is_box(a["bbox"]) for a in every], bool)
     checked.add(
         "a bbox must be four finite numbers (x, y, width, height)",
-        [f"{a['bbox']} of image {a['image_id']}" for a in malformed],
+        [f"{every[i]['bbox']} of image {every[i]['image_id']}" for i in np.flatnonzero(~whole)],
     )
-    known = [a for a in every if _is_box(a["bbox"]) and a["image_id"] in by_id]
+    placed = np.array([a["image_id"] in by_id for a in every], bool) & whole
+    known = [every[i] for i in np.flatnonzero(placed)]
     boxes = np.array([a["bbox"] for a in known], float).reshape(-1, 4)
+    areas = np.array([a["area"] for a in known], float)
     sizes = np.array(
         [[by_id[a["image_id"]][key] for key in ("width", "height")] for a in known], float
     ).reshape(-1, 2)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     outside = ((low < -SLACK) | (high > sizes + SLACK)).any(1)
-    flat = (boxes[:, 2:] < 1).any(1)
-    places = [
-        f"{a['bbox']} in {by_id[a['image_id']]['file_name']} "
-        f"({by_id[a['image_id']]['width']}x{by_id[a['image_id']]['height']})"
-        for a in known
-    ]
-    checked.add("a box must lie in its image", [places[i] for i in np.flatnonzero(outside)])
+    beyond = (np.minimum(high, sizes) <= np.maximum(low, 0)).any(1)
+    flat, empty = (boxes[:, 2:] < 1).any(1), ~(areas > 0)
+
+    def places(found: Any) -> list[str]:
+        return [_place(known[i], by_id) for i in np.flatnonzero(found)]
+
+    checked.add("a box must lie in its image", places(outside))
     checked.add(
-        "boxes below one pixel, which MMDetection leaves out",
-        [places[i] for i in np.flatnonzero(flat)],
-        fault=False,
+        "a box must have an area above 0: MMDetection leaves it out, the evaluation does not",
+        places(empty & ~flat),
+        fix="write width * height, or the object's own area",
+        refused=True,
     )
+    checked.add("boxes below one pixel, which MMDetection leaves out", places(flat), fault=False)
     annotated = {a["image_id"] for a in every}
     bare = [image["file_name"] for i, image in by_id.items() if i not in annotated]
     checked.add("images without a box", bare, fault=False)
+    placed[placed] = ~(flat | empty | beyond)
+    return [bool(keep) for keep in placed]
+
+
+def _place(annotation: Entry, by_id: dict[Any, Entry]) -> str:
+    image = by_id[annotation["image_id"]]
+    return f"{annotation['bbox']} in {image['file_name']} ({image['width']}x{image['height']})"
 
 
 def _is_box(box: Any) -> bool:
     return (
         isinstance(box, list)
         and len(box) == 4
-        and all(isinstance(v, (int, float)) and np.isfinite(v) for v in box)
+        and all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
     )
 
 
-def _check_images(entries: list[dict[str, Any]], data: Data, checked: Checked, images: int) -> None:
-    folder = data.path(data.prefix.get("img", data.prefix.get("img_path", "")))
-    there = [entry for entry in entries if (folder / entry["file_name"]).is_file()]
-    missing = [entry for entry in entries if not (folder / entry["file_name"]).is_file()]
-    checked.add(
-        "an image of the annotations must exist",
-        [folder / entry["file_name"] for entry in missing],
-        fix="see data_root and data_prefix",
-    )
-    bad, wrong = [], []
-    for position in sample(len(there), images):
-        entry = there[position]
-        path = folder / entry["file_name"]
-        try:
-            size = read_image(path).size
-        except DataError as error:
-            bad.append(f"{path}: {error.rule}")
-            continue
-        checked.opened += 1
-        if size != (entry["width"], entry["height"]):
-            wrong.append(f"{path}: {size}, annotated {(entry['width'], entry['height'])}")
-    checked.add("an image must be readable", bad, fix="restore the file")
-    checked.add("an image must have its annotated size (width, height)", wrong)
+def _used(content: dict[str, Any], taken: set[Any], data: Data) -> list[Entry]:
+    """The images that MMDetection takes, by ``filter_cfg`` and ``indices``."""
+    images = content["images"]
+    chosen = data.config.get("filter_cfg")
+    if chosen and not data.config.get("test_mode"):
+        with_box = {a["image_id"] for a in content["annotations"] if a["category_id"] in taken}
+        images = [
+            image
+            for image in images
+            if (not chosen.get("filter_empty_gt") or image["id"] in with_box)
+            and min(image["width"], image["height"]) >= chosen.get("min_size", 0)
+        ]
+    return subset(images, data.config.get("indices"))
+
+
+def _check_images(
+    used: list[Entry], objects: list[Entry], data: Data, checked: Checked, depth: Depth
+) -> None:
+    """The images of a data set, and that they have an object."""
+    folder = data.path(data.prefix.get("img", data.prefix.get("img_path", ""))).resolve()
+    ids = {image["id"] for image in used}
+    checked.images = len(used)
+    checked.files = frozenset(str(folder / image["file_name"]) for image in used)
+    source = data.path(str(data.ann_file)).resolve()
+    checked.entries = frozenset(f"{source}: image {image['id']}" for image in used)
+    none = not any(a["image_id"] in ids and not a.get("iscrowd") for a in objects)
+    checked.add("a data set must have an object", [source] if none else [], refused=True)
+    pairs = [(folder / image["file_name"], (image["width"], image["height"])) for image in used]
+    if depth.files:
+        checked.add(
+            "an image of the annotations must exist",
+            [path for path, _ in pairs if not path.is_file()],
+            fix="see data_root and data_prefix",
+        )
+        pairs = [(path, size) for path, size in pairs if path.is_file()]
+    check_pictures(pairs, data, checked, depth)

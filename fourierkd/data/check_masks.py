@@ -2,64 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from fourierkd.data import cityscapes
-from fourierkd.data.findings import Checked, Data, sample
+from fourierkd.data.check_pictures import check_pictures
+from fourierkd.data.findings import Checked, Data, Depth, sample, subset
 from fourierkd.data.images import read_image
 from fourierkd.errors import DataError
 
 IGNORE = 255
+Place = tuple[Path, str]  # a folder and the suffix of its files
+INDEX_MODES = ("1", "L", "P", "I", "I;16")
 
 
-def check_masks(data: Data, checked: Checked, images: int) -> None:
-    """Look for every image and its mask, decode ``images`` pairs of them."""
+def check_masks(data: Data, checked: Checked, depth: Depth) -> None:
+    """Look for every image and its mask, open some as ``depth`` says."""
     img_suffix = str(data.config.get("img_suffix") or ".jpg")
     seg_suffix = str(data.config.get("seg_map_suffix") or ".png")
-    image_dir = data.path(data.prefix.get("img_path", ""))
-    mask_dir = data.path(data.prefix["seg_map_path"])
+    image_dir = data.path(data.prefix.get("img_path", "")).resolve()
+    mask_dir = data.path(data.prefix["seg_map_path"]).resolve()
     names = _names(data, checked, image_dir, img_suffix)
-    checked.images = len(names)
+    used = subset(names, data.config.get("indices"))
+    pairs = [(image_dir / (name + img_suffix), mask_dir / (name + seg_suffix)) for name in used]
+    checked.images = len(pairs)
+    checked.labels = None if data.classes is None else list(data.classes)
+    checked.files = frozenset(str(image) for image, _ in pairs)
+    checked.entries = frozenset(str(mask) for _, mask in pairs)
     checked.add(
         f"images *{img_suffix} must be in the folder",
         [] if names else [image_dir],
         fix="see data_root, data_prefix and img_suffix",
     )
-    lost = [
-        image_dir / (n + img_suffix) for n in names if not (image_dir / (n + img_suffix)).is_file()
-    ]
-    checked.add("an image of ann_file must exist", lost)
-    missing = [n for n in names if not (mask_dir / (n + seg_suffix)).is_file()]
-    raw = seg_suffix == cityscapes.TARGET and any(mask_dir.rglob(f"*{cityscapes.SOURCE}"))
-    checked.add(
-        "an image must have a mask",
-        [mask_dir / (name + seg_suffix) for name in missing],
-        fix=f"run: fourierkd data cityscapes {data.root}" if raw else "see seg_map_suffix",
-    )
-    masks = {str(p.relative_to(mask_dir)) for p in mask_dir.rglob(f"*{seg_suffix}")}
-    alone = sorted(masks - {name + seg_suffix for name in names})
-    checked.add("masks without an image", alone, fault=False)
-    whole = sorted(set(names) - set(missing) - {_cut(p, image_dir, img_suffix) for p in lost})
-    _check_pairs(
-        [
-            (image_dir / (whole[i] + img_suffix), mask_dir / (whole[i] + seg_suffix))
-            for i in sample(len(whole), images)
-        ],
-        data,
-        checked,
-    )
-
-
-def _cut(path: Path, folder: Path, suffix: str) -> str:
-    return str(path.relative_to(folder)).removesuffix(suffix)
+    if depth.files:
+        _check_files(names, (image_dir, img_suffix), (mask_dir, seg_suffix), data, checked)
+        pairs = [pair for pair in pairs if all(path.is_file() for path in pair)]
+    lost = check_pictures(pairs, data, checked, depth)
+    _check_values([mask for image, mask in pairs if image not in lost], data, checked, depth)
 
 
 def _names(data: Data, checked: Checked, folder: Path, suffix: str) -> list[str]:
     """Names of the images under ``folder`` without the suffix, as MMSegmentation finds them."""
     if data.ann_file is None:
-        return sorted(_cut(path, folder, suffix) for path in folder.rglob(f"*{suffix}"))
+        found = sorted(str(path.relative_to(folder)) for path in folder.rglob(f"*{suffix}"))
+        return [name.removesuffix(suffix) for name in found]
     path = data.path(data.ann_file)
     try:
         return [line.strip() for line in path.read_text().splitlines() if line.strip()]
@@ -68,44 +59,111 @@ def _names(data: Data, checked: Checked, folder: Path, suffix: str) -> list[str]
         return []
 
 
-def _check_pairs(pairs: list[tuple[Path, Path]], data: Data, checked: Checked) -> None:
-    bad, coloured, sizes, values = [], [], [], []
-    shifted = bool(data.config.get("reduce_zero_label"))
-    top = None if data.labels is None else data.labels - (0 if shifted else 1)
-    seen = np.zeros(256, bool)
-    for image_path, mask_path in pairs:
-        try:
-            image, mask = read_image(image_path), read_image(mask_path)
-        except DataError as error:
-            bad.append(f"{error.value}: {error.rule}")
-            continue
-        checked.opened += 1
-        if image.size != mask.size:
-            sizes.append(f"{mask_path}: {mask.size}, its image {image.size}")
-        if mask.mode not in ("L", "P", "I", "I;16"):
-            coloured.append(f"{mask_path}: mode {mask.mode}")
-            continue
-        found = np.unique(np.asarray(mask))
-        seen[found[found < IGNORE]] = True
-        wrong = found[(found > top) & (found != IGNORE)] if top is not None else found[:0]
-        if wrong.size:
-            values.append(f"{mask_path}: {', '.join(map(str, wrong[:5].tolist()))}")
-    checked.add("an image and its mask must be readable", bad, fix="restore the file")
+def _check_files(
+    names: list[str], images: Place, masks: Place, data: Data, checked: Checked
+) -> None:
+    """Every image has a mask, and what lies in the folders beside them."""
+    (image_dir, img_suffix), (mask_dir, seg_suffix) = images, masks
+    lost = [path for n in names if not (path := image_dir / (n + img_suffix)).is_file()]
+    checked.add("an image of ann_file must exist", lost)
+    missing = [path for n in names if not (path := mask_dir / (n + seg_suffix)).is_file()]
+    raw = seg_suffix == cityscapes.TARGET and any(mask_dir.rglob(f"*{cityscapes.SOURCE}"))
     checked.add(
-        "a mask must hold indices, not colours", coloured, fix="convert: fourierkd data masks"
+        "an image must have a mask",
+        missing,
+        fix=f"run: fourierkd data cityscapes {data.root}" if raw else "see seg_map_suffix",
     )
-    checked.add("a mask must have its image's size (width, height)", sizes)
+    found = {str(p.relative_to(mask_dir)) for p in mask_dir.rglob(f"*{seg_suffix}")}
+    alone = sorted(found - {name + seg_suffix for name in names})
+    checked.add("masks without an image", alone, fault=False)
+    if data.ann_file is None and image_dir != mask_dir:
+        others = [
+            path
+            for path in sorted(image_dir.rglob("*"))
+            if path.suffix.lower() in Image.registered_extensions()
+            and not path.name.endswith((img_suffix, seg_suffix))
+        ]
+        checked.add(f"images that are no *{img_suffix}, left out", others, fault=False)
+
+
+def _check_values(masks: Sequence[Path], data: Data, checked: Checked, depth: Depth) -> None:
+    """Values of a sample, and of more masks while there are fewer than two labels in them."""
+    shifted = bool(data.config.get("reduce_zero_label"))
+    top = IGNORE if data.known is None else len(data.known) - (0 if shifted else 1)
+    table, seen = _labels_of(data, shifted), np.zeros(256, bool)
+    unreadable: list[str] = []
+    coloured: list[str] = []
+    wrong: list[str] = []
+    chosen = sample(len(masks), max(depth.pixels, 1))
+    order = [*chosen, *sorted(set(range(len(masks))) - set(chosen))]
+    looked = 0
+    for path in (masks[i] for i in order):
+        if looked >= len(chosen) and (coloured or wrong or len(_labels(seen, table)) > 1):
+            break
+        looked += 1
+        try:
+            mask = read_image(path)
+        except DataError as error:
+            unreadable.append(f"{path}: {error.rule}")
+            continue
+        if mask.mode not in INDEX_MODES:
+            coloured.append(f"{path}: mode {mask.mode}")
+            continue
+        values = np.unique(np.asarray(mask)).astype(int)
+        seen[values[(values >= 0) & (values <= IGNORE)]] = True
+        beyond = values[((values < 0) | (values > top)) & (values != IGNORE)]
+        if beyond.size:
+            wrong.append(f"{path}: {', '.join(map(str, beyond[:5].tolist()))}")
+    checked.looked.append(f"the values of {looked} masks")
+    checked.add("a mask must be readable", unreadable, fix="restore the file")
+    checked.add(
+        "a mask must hold indices, not colours",
+        coloured,
+        fix="convert: fourierkd data masks",
+        refused=True,
+    )
     checked.add(
         f"mask values must be 0 to {top} or {IGNORE}",
-        values,
+        wrong,
         fix="convert: fourierkd data masks --remap, or correct metainfo's classes",
+        refused=True,
     )
-    if top is not None and pairs and not values:
-        classes = list(data.classes or ())
-        first = 1 if shifted else 0
-        absent = [
-            classes[i - first] if i - first < len(classes) else i
-            for i in range(first, top + 1)
-            if not seen[i]
+    if masks and not unreadable and not coloured and not wrong:
+        _check_labels(seen, table, looked, data, checked)
+
+
+def _labels(seen: NDArray[Any], table: NDArray[Any]) -> set[int]:
+    """Labels of the values ``seen``, without the ignored one."""
+    return set(table[seen].tolist()) - {IGNORE}
+
+
+def _labels_of(data: Data, shifted: bool) -> NDArray[Any]:
+    """Label of each value 0 to 255, as MMSegmentation maps them: IGNORE where it is ignored."""
+    table = np.arange(256)
+    if shifted:
+        table = np.array([IGNORE, *range(IGNORE - 1), IGNORE])
+    if data.known and data.classes and list(data.known) != list(data.classes):
+        chosen = [
+            data.classes.index(name) if name in data.classes else IGNORE for name in data.known
         ]
-        checked.add(f"classes in none of the {len(pairs)} masks opened", absent, fault=False)
+        table = np.array([chosen[label] if label < len(chosen) else label for label in table])
+    return table
+
+
+def _check_labels(
+    seen: NDArray[Any], table: NDArray[Any], looked: int, data: Data, checked: Checked
+) -> None:
+    """Which labels the masks hold."""
+    labels = _labels(seen, table)
+    if len(labels) < 2:
+        values = ", ".join(map(str, np.flatnonzero(seen).tolist()))
+        checked.add(
+            f"masks must hold two labels at least beside {IGNORE}, which is ignored: of one label "
+            "any prediction of it is right",
+            [f"{looked} masks hold the values {values}"],
+            fix="masks of 0 and 255: fourierkd data masks --remap, with lines 0,0 and 255,1",
+            refused=True,
+        )
+    elif data.classes is not None:
+        absent = [name for i, name in enumerate(data.classes) if i not in labels]
+        checked.add(f"classes in none of the {looked} masks opened", absent, fault=False)

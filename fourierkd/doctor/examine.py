@@ -11,7 +11,7 @@ from fourierkd.doctor.deploy import check_cost, check_export
 from fourierkd.doctor.metric import check_metric, read_claim
 from fourierkd.doctor.precision import check_dtype
 from fourierkd.doctor.probes import check_bands, check_shortcut
-from fourierkd.doctor.report import CHECKS, FAIL, OK, SKIP, Check
+from fourierkd.doctor.report import CHECKS, FAIL, OK, SKIP, WARN, Check
 from fourierkd.doctor.step import Step, observe
 from fourierkd.doctor.step_checks import (
     check_connectors,
@@ -29,6 +29,7 @@ from fourierkd.doctor.teacher_checks import (
     check_repeats,
     check_weights,
 )
+from fourierkd.engine.class_counts import check_class_counts
 from fourierkd.engine.runner import first_line, training_seed
 
 Progress = Callable[[str], None]
@@ -89,11 +90,21 @@ def examine(
     """Run every check on a built subject; what one finds does not stop the next.
 
     Raises:
-        ConfigError: the config's ``teacher_metric`` is malformed.
+        ConfigError: the config's ``teacher_metric`` is malformed, or a head of the student has
+            fewer classes than the training data.
     """
     read_claim(subject.config)
     model = subject.model
-    checks = [Check("build", OK, _built(subject), "", {"device": str(subject.device)})]
+    said = check_class_counts(subject.config)
+    checks = [
+        Check(
+            "build",
+            WARN if said else OK,
+            _built(subject),
+            "; ".join(said),
+            {"device": str(subject.device)},
+        )
+    ]
 
     def add(name: str, make: Callable[[], Check]) -> None:
         progress(name)

@@ -11,6 +11,7 @@ from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.config import load_config
+from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.prepare import prepared_data
 from fourierkd.engine.runner import KDRunner
@@ -39,6 +40,7 @@ def evaluate(
 
     Raises:
         ConfigError: the config does not describe the split.
+        DataError: its data are missing or wrong.
         CheckpointError: the checkpoint is missing, unsafe or of another architecture.
     """
     cfg = load_config(config, options)
@@ -64,6 +66,7 @@ def evaluate(
         tempfile.TemporaryDirectory() as folder,
         refusals(),
     ):
+        check_at_start(cfg)
         runner = KDRunner(cfg, RunDir(folder), seed=0)
         load_strictly(runner.bare_model.get_submodule("student"), str(checkpoint))
         return short_names(runner.test_loop.run(), cfg.get("metric"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -20,8 +21,9 @@ def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
     """As ``Runner.build_dataloader``, for people who mistype a folder or own a damaged image.
 
     Raises:
-        DataError: files are missing, or no sample is found; later, while it is read, an image or
-            an annotation that cannot be (named, with the reason).
+        DataError: files are missing, no sample is found, or fewer than a batch with ``drop_last``;
+            later, while it is read, an image or an annotation that cannot be (named, with the
+            reason), and a mask that has another size than its image or a label that is no class.
     """
     try:
         loader = Runner.build_dataloader(config, *args, **kwargs)
@@ -35,6 +37,13 @@ def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
         raise _empty(config) from error
     if len(loader.dataset) == 0:
         raise _empty(config)
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    if isinstance(sampler, DefaultSampler) and len(loader) == 0:
+        raise DataError(
+            "a data loader gives at least one batch",
+            value=f"{len(sampler)} images, batch_size {loader.batch_size}, drop_last",
+            fix="lower batch_size or set drop_last=False",
+        )
     for dataset in _leaves(loader.dataset):
         prepare, info = (
             getattr(dataset, "prepare_data", None),
@@ -42,6 +51,7 @@ def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
         )
         if prepare is not None and info is not None:
             dataset.prepare_data = partial(_prepare, prepare, info)
+        _check_masks(dataset)
     if loader.worker_init_fn is not None and "worker_init_fn" not in config:  # MMEngine's
         sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
         loader.worker_init_fn = partial(_seed_worker, loader.worker_init_fn, sampler)
@@ -94,6 +104,46 @@ def _prepare(prepare: Callable[[int], Any], get_info: Callable[[int], Any], inde
             value=files or index,
             fix="repair or remove it",
         ) from error
+
+
+def _check_masks(dataset: Any) -> None:
+    """Look at every mask right after MMSegmentation has loaded it."""
+    steps = getattr(getattr(dataset, "pipeline", None), "transforms", [])
+    classes = getattr(dataset, "metainfo", {}).get("classes")
+    for position, step in enumerate(steps):
+        if type(step).__module__.startswith("mmseg.") and type(step).__name__ == "LoadAnnotations":
+            check = partial(check_mask, classes=len(classes or ()), ignore=dataset.ignore_index)
+            steps.insert(position + 1, check)
+            return
+
+
+def check_mask(sample: dict[str, Any], *, classes: int, ignore: int) -> dict[str, Any]:
+    """A step of a pipeline: the sample as it is.
+
+    Args:
+        sample: with ``gt_seg_map``, (H, W), labels as loaded.
+        classes: how many the data set has; 0: not known.
+        ignore: the label that is none.
+
+    Raises:
+        DataError: the mask has another size than its image, or a label from ``classes`` on; it
+            would end the training in an index error.
+    """
+    labels, size = sample["gt_seg_map"], sample.get("ori_shape")
+    if size is not None and labels.shape[:2] != tuple(size[:2]):
+        raise DataError(
+            f"a mask must have its image's size, {size[1]}x{size[0]} as it is loaded",
+            value=f"{labels.shape[1]}x{labels.shape[0]} of {sample['seg_map_path']}",
+            fix="see `fourierkd data check`",
+        )
+    wrong = (labels >= classes) & (labels != ignore)
+    if classes and wrong.any():
+        raise DataError(
+            f"labels of a mask must be 0 to {classes - 1} or {ignore}",
+            value=f"{np.unique(labels[wrong])[:5].tolist()} in {sample['seg_map_path']}",
+            fix="correct the mask or metainfo's classes; `fourierkd data check` says more",
+        )
+    return sample
 
 
 def _leaves(dataset: Any) -> Iterator[Any]:

@@ -25,6 +25,7 @@ HOOKS: dict[str, dict[str, Any] | None] = {
     "param_scheduler": {"type": "ParamSchedulerHook"},
     "random_state": {"type": "RandomStateHook"},
     "teacher_maps": {"type": "TeacherMapsHook"},
+    "first_step": {"type": "FirstStepHook"},
     "scalars": {"type": "ScalarsHook"},
     "spectra": {"type": "SpectraHook"},
     "checkpoint": {"type": "RunCheckpointHook"},

@@ -17,7 +17,10 @@ POLL_SECONDS = 0.5
 
 @contextmanager
 def show_progress(run_dir: RunDir, terminal: TextIO) -> Iterator[None]:
-    """Follow the run from a thread while the body trains; a file gets a line a validation."""
+    """Follow the run from a thread while the body trains; a file gets a line a validation.
+
+    What the run warns of at its start is a line of its own.
+    """
     console = Console(file=terminal)
     done = threading.Event()
     progress = Progress(
@@ -37,10 +40,15 @@ def show_progress(run_dir: RunDir, terminal: TextIO) -> Iterator[None]:
         nonlocal offset
         task = progress.add_task("starting", total=None)
         loss = metrics = ""
+        warned: set[str] = set()
         while True:
             last = done.wait(POLL_SECONDS)
             rows, offset = run_dir.tail(offset)
-            facts = (read_json(run_dir.environment) or {}) if rows else {}
+            facts = read_json(run_dir.environment) or {}
+            for text in facts.get("warnings", []):
+                if text not in warned:
+                    console.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+                    warned.add(text)
             metric = facts.get("metric")
             for row in rows:
                 if row.get("train/loss") is not None:

@@ -27,8 +27,10 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.taps import isolated_random_state
+from fourierkd.engine.class_counts import check_class_counts
 from fourierkd.engine.clock import Clock
 from fourierkd.engine.config import RunConfig, load_config
+from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.environment import environment
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
@@ -38,7 +40,7 @@ from fourierkd.engine.ranks import from_leader, leads, peer_lost, root_cause, wa
 from fourierkd.engine.runner import KDRunner, teacher_sha256
 from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
-from fourierkd.errors import FourierKDError, RunError
+from fourierkd.errors import DataError, FourierKDError, RunError
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 
 # PyTorch's words for memory that is too small, and for what is wrong with a device.
@@ -117,6 +119,8 @@ class _Job:
             now = identity(config)
             if resume:
                 check_identity(run_dir, config, now)
+            self.warnings += check_at_start(config, without=() if split == "test" else ("test",))
+            self.warnings += check_class_counts(config)
             self._write_facts(config, now)
             if resume:
                 self.first = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
@@ -137,6 +141,8 @@ class _Job:
             with isolated_random_state():
                 self.runner.test_loop  # noqa: B018 - built now: a mistake there costs no training
         self.runner.train()
+        if self.runner.iterations == 0:
+            raise DataError("a run trains at least one iteration", value=0, fix="see run.log")
         if split is not None:
             self.test_metrics = score_best(self.runner, split)
 

@@ -176,13 +176,11 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
     config = load_config(request["config"], request["options"])
     complete_config(config, args.test_split)
     check_switches(config)
-    warnings = check_schedules(config)
+    check_schedules(config)
     lr = scaled_lr(config)
     if not args.resume:
         run_dir.create(request)
     print(f"{'resuming' if args.resume else 'training'} in {shown(run_dir.path)}", flush=True)
-    for line in warnings:
-        print(f"warning: {line}", flush=True)
     if lr is not None:
         print(f"learning rate {lr[0]:g} -> {lr[1]:g}, for batches of {lr[2]}", flush=True)
     return None

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from fourierkd.doctor.examine import diagnose
 from fourierkd.doctor.report import CHECKS, exit_code
 from fourierkd.doctor.subject import amp_dtype, build_subject
+from fourierkd.errors import ConfigError
 from tests.doctor.conftest import CONFIG, QUICK
 
 
@@ -32,6 +33,20 @@ def test_a_healthy_pair_passes(examined):
     assert checks["unused parameters"].status == "warn"
     assert checks["fft dtype"].facts["dtypes"] == ["float32"]
     assert set(checks["cost"].facts["seconds"]) == {"teacher", "student", "losses", "backward"}
+
+
+def test_a_head_of_more_classes_is_a_warning_and_one_of_fewer_is_refused(examined):
+    def head(classes):
+        def plant(subject):
+            subject.config.model.student.class_head = {"type": "Head", "num_classes": classes}
+
+        return plant
+
+    build = examined(head(5))["build"]
+    assert build.status == "warn"
+    assert build.advice.startswith("num_classes of the student's class_head is more")
+    with pytest.raises(ConfigError, match="num_classes of the student's class_head must be"):
+        examined(head(1))
 
 
 def teacher_in_train_mode(subject):

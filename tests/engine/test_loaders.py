@@ -117,3 +117,32 @@ def test_augmentation_differs_by_epoch(folder, persistent):
 def test_an_epochs_augmentation_is_the_same_after_a_resume(folder):
     straight = flipped(folder, persistent=False, epochs=range(4))
     assert flipped(folder, persistent=False, epochs=range(2, 4)) == straight[2:]
+
+
+def test_a_label_that_is_no_class_is_named(folder):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[0, :2] = 255, 200
+    Image.fromarray(mask).save(folder / "masks/b.png")
+    with pytest.raises(DataError, match=r"must be 0 to 0 or 255, got '\[200\] in .*masks/b\.png"):
+        list(loader(folder))
+    mask[0, 1] = 255
+    Image.fromarray(mask).save(folder / "masks/b.png")
+    assert len(list(loader(folder))) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mask_of_another_size_is_named(folder, workers):
+    Image.fromarray(np.zeros((4, 8), np.uint8)).save(folder / "masks/b.png")
+    with pytest.raises(DataError, match=r"its image's size, 8x8 .*got '8x4 of .*masks/b\.png"):
+        list(loader(folder, workers=workers))
+
+
+def test_sizes_are_those_before_a_resize(folder):
+    """Scored data load their masks after the resize of the image."""
+
+    def resized(dataset):
+        load, annotate, pack = dataset["pipeline"]
+        resize = {"type": "Resize", "scale": (4, 4)}
+        return {**dataset, "pipeline": [load, resize, annotate, pack]}
+
+    assert len(list(loader(folder, wrap=resized))) == 1

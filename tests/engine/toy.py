@@ -25,7 +25,7 @@ class ToyModel(BaseModel):
     """Taps: ``features``.
 
     ``norm_eval``: BatchNorm by its running statistics, as in a detector's backbone; ``unused``: one
-    more layer, which no loss reaches.
+    more layer, which no loss reaches; ``zero``: a loss of 0.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class ToyModel(BaseModel):
         norm_eval: bool = False,
         norm_cfg: dict | None = None,
         unused: bool = False,
+        zero: bool = False,
     ) -> None:
         super().__init__(data_preprocessor=BaseDataPreprocessor(), init_cfg=init_cfg)
         self.features = nn.Conv2d(3, width, 3, padding=1)
@@ -44,7 +45,7 @@ class ToyModel(BaseModel):
         self.norm_eval = norm_eval
         if unused:
             self.idle = nn.Conv2d(width, 2, 1)
-        self.fail_at, self.step = fail_at, 0
+        self.fail_at, self.step, self.zero = fail_at, 0, zero
 
     def train(self, mode=True):
         super().train(mode)
@@ -63,6 +64,7 @@ class ToyModel(BaseModel):
             ]
         self.step += 1
         loss = nn.functional.cross_entropy(out, torch.stack(data_samples))
+        loss = loss * (not self.zero)
         return {"loss_ce": loss * float("nan") if self.step == self.fail_at else loss}
 
 

@@ -2,6 +2,7 @@
 
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook
 from fourierkd.engine.hooks.control import ControlHook
+from fourierkd.engine.hooks.first_step import FirstStepHook
 from fourierkd.engine.hooks.random_state import RandomStateHook
 from fourierkd.engine.hooks.scalars import ScalarsHook
 from fourierkd.engine.hooks.spectra import SpectraHook
@@ -9,6 +10,7 @@ from fourierkd.engine.hooks.teacher_maps import TeacherMapsHook
 
 __all__ = [
     "ControlHook",
+    "FirstStepHook",
     "RandomStateHook",
     "RunCheckpointHook",
     "ScalarsHook",
