@@ -208,6 +208,7 @@ def test_unknown_key_leaves_no_folder(capsys, options, expected):
         (["param_scheduler.0.powr=1"], "unknown key of PolyLR in the config, got 'powr'"),
         (["train_cfg.max_itters=3"], "did you mean 'max_iters'"),
         (["train_dataloader.dataset.augmnt=True"], "did you mean 'augment'"),
+        (["train_dataloader.dataset.type=ToyDatset"], "did you mean 'ToyDataset'"),
         (["val_dataloader.sampler.shufle=True"], "did you mean 'shuffle'"),
         (['default_hooks={"spectra": {"type": "SpectraHook", "evry": 2}}'], "mean 'every'"),
         (["model.student.widht=3"], "widht"),

@@ -13,10 +13,17 @@ from fourierkd.data.check_pictures import check_pictures
 from fourierkd.data.findings import Checked, Data, Depth, subset
 
 LISTS = ("images", "annotations", "categories")
-NEEDED = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("id", "image_id", "category_id", "bbox", "area"),
-    "categories": ("id", "name"),
+ID, NUMBER = (int, str), (int, float)
+NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
+    "images": {"id": ID, "file_name": (str,), "height": NUMBER, "width": NUMBER},
+    "annotations": {
+        "id": ID,
+        "image_id": ID,
+        "category_id": ID,
+        "bbox": (object,),  # looked at by itself
+        "area": NUMBER,
+    },
+    "categories": {"id": ID, "name": (str,)},
 }
 SCORED = "iscrowd"  # the evaluation reads it, where MMDetection's data set can do without
 SLACK = 1.0  # pixels: COCO's own boxes are rounded
@@ -55,11 +62,13 @@ def _read(data: Data, checked: Checked) -> dict[str, Any] | None:
         checked.add(f"COCO annotations have lists {', '.join(LISTS)}", missing, fix=str(path))
         return None
     broken = [
-        f"{key}[{i}] has no {field}"
+        f"{key}[{i}].{field} is {entry[field]!r}"
+        if isinstance(entry, dict) and field in entry
+        else f"{key}[{i}] has no {field}"
         for key, fields in NEEDED.items()
         for i, entry in enumerate(content[key])
-        for field in fields
-        if not isinstance(entry, dict) or field not in entry
+        for field, kinds in fields.items()
+        if not isinstance(entry, dict) or field not in entry or not isinstance(entry[field], kinds)
     ]
     checked.add("an entry must be whole", broken, fix=str(path), refused=True)
     if broken:

@@ -15,7 +15,7 @@ from fourierkd.data.check_names import class_names
 from fourierkd.data.findings import Finding
 from fourierkd.distill.model_config import resolve_model
 from fourierkd.distill.registry import MODELS, register_scope
-from fourierkd.engine.data_at_start import defaults
+from fourierkd.engine.data_at_start import known_defaults
 from fourierkd.errors import ConfigError
 
 # Heads of other classes than the data's: objects or none, stuff, boundaries.
@@ -87,7 +87,7 @@ def class_findings(config: Mapping[str, Any]) -> list[Finding]:
 def _classes(loader: Mapping[str, Any]) -> int | None:
     """How many classes the training data has."""
     for dataset in leaves(loader.get("dataset")):
-        classes = class_names(dataset, defaults(str(dataset.get("type"))))
+        classes = class_names(dataset, known_defaults(str(dataset.get("type"))))
         return len(classes) if isinstance(classes, (list, tuple)) else None
     return None
 
@@ -103,7 +103,7 @@ def _heads(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping
         yield ".".join(path), node
     for key, part in node.items():
         if key not in OTHERS:
-            yield from _heads(part, (*path, key))
+            yield from _heads(part, (*path, str(key)))
 
 
 def _number(head: Mapping[str, Any], scope: str) -> int | None:

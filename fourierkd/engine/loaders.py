@@ -112,7 +112,8 @@ def _check_masks(dataset: Any) -> None:
     classes = getattr(dataset, "metainfo", {}).get("classes")
     for position, step in enumerate(steps):
         if type(step).__module__.startswith("mmseg.") and type(step).__name__ == "LoadAnnotations":
-            check = partial(check_mask, classes=len(classes or ()), ignore=dataset.ignore_index)
+            ignore = getattr(dataset, "ignore_index", 255)
+            check = partial(check_mask, classes=len(classes or ()), ignore=ignore)
             steps.insert(position + 1, check)
             return
 

@@ -113,6 +113,8 @@ def test_a_sample_is_spread_over_the_data():
         (lambda c: c["annotations"][1].update(id=0), "annotation id must be given once", "0"),
         (lambda c: c["annotations"][1].pop("id"), "must be whole", "annotations[1] has no id"),
         (lambda c: c["annotations"][1].pop("area"), "must be whole", "annotations[1] has no area"),
+        (lambda c: c["annotations"][1].update(area="12"), "whole", "annotations[1].area is '12'"),
+        (lambda c: c["images"][1].update(width=None), "must be whole", "images[1].width is None"),
         (lambda c: c["annotations"][1].update(area=0), "must have an area above 0",
          "[1, 1, 4, 3.5] in 1.jpg (8x6)"),
         (lambda c: c["images"][1].update(file_name="0.jpg"), "image file must have one id",
