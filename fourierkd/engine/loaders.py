@@ -53,7 +53,6 @@ def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
             dataset.prepare_data = partial(_prepare, prepare, info)
         _check_masks(dataset)
     if loader.worker_init_fn is not None and "worker_init_fn" not in config:  # MMEngine's
-        sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
         loader.worker_init_fn = partial(_seed_worker, loader.worker_init_fn, sampler)
     return loader
 
