@@ -1,6 +1,7 @@
 """A fork server for runs: in flow JSON lines (what to train, what to kill), out flow events.
 
     {"run": "/abs/folder", "resume": false, "env": {"OMP_NUM_THREADS": "2"}}
+    {"check": "/abs/file", "env": {}}   what can be built (dry_build); ends as a run of that name
     {"kill": "/abs/folder"}
     {"event": "ready"}
     {"event": "started", "run": "/abs/folder", "pid": 1}
@@ -42,6 +43,7 @@ PACKAGES = (
     "mmdet.datasets",
     "mmdet.evaluation",
     "matplotlib.pyplot",  # MMEngine's Visualizer
+    "fourierkd.engine.dry_build",
     "fourierkd.engine.run",
     "fourierkd.engine.hooks",
 )
@@ -98,8 +100,8 @@ def main() -> None:
                             os.killpg(pid, signal.SIGKILL)
                 else:
                     pid = spawn(message, [events, wake_read, wake_write])
-                    children[pid] = message["run"]
-                    emit(event="started", run=message["run"], pid=pid)
+                    children[pid] = message.get("run") or message["check"]
+                    emit(event="started", run=children[pid], pid=pid)
             except (ValueError, KeyError, TypeError, OSError):
                 traceback.print_exc()
                 print(f"not understood: {line!r}", file=sys.stderr, flush=True)
@@ -126,8 +128,9 @@ def load() -> None:
 
 
 def spawn(message: dict[str, Any], inherited: list[int]) -> int:
-    """Fork a child that trains ``message["run"]``; returns its process id."""
-    run, server = Path(message["run"]), os.getpid()
+    """Fork a child that trains ``message["run"]``, or checks; returns its process id."""
+    path, server = Path(message.get("run") or message["check"]), os.getpid()
+    env = message.get("env") or {}
     pid = os.fork()
     if pid:
         with suppress(OSError):
@@ -147,7 +150,10 @@ def spawn(message: dict[str, Any], inherited: list[int]) -> int:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
-        code = train(run, resume=bool(message.get("resume")), env=message.get("env") or {})
+        if "check" in message:
+            code = check(path, env=env)
+        else:
+            code = train(path, resume=bool(message.get("resume")), env=env)
         atexit._run_exitfuncs()
     except BaseException:
         traceback.print_exc()
@@ -184,15 +190,12 @@ def disinherit() -> None:
 
 def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
     """Train a run in this process, its console in its ``run.log``; returns the exit code."""
-    import torch
-
     from fourierkd.engine.console import console_to
     from fourierkd.engine.run import run as train_run
     from fourierkd.errors import exit_on_error
     from fourierkd.run_dir import RunDir
 
-    os.environ.update(env)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
+    use(env)
     run_dir = RunDir(run)
 
     def work() -> int:
@@ -207,6 +210,24 @@ def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
             return int(end.code or 0)
         except BaseException:  # its traceback is in run.log already
             return 1
+
+
+def check(requests: Path, *, env: dict[str, str]) -> int:
+    """Answer which runs can be built, in this process; its console is the server's log."""
+    from fourierkd.engine.dry_build import answer
+
+    use(env)
+    disinherit()
+    answer(requests)
+    return 0
+
+
+def use(env: dict[str, str]) -> None:
+    """Take a child's environment, and the threads it says."""
+    import torch
+
+    os.environ.update(env)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
 
 
 if __name__ == "__main__":

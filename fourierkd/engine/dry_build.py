@@ -1,0 +1,106 @@
+"""Runs built without training: in flow configs and options, out flows what is wrong with each.
+
+A study asks this of everything that it will train, before its teacher and its arms cost hours. No
+data and no weights are read, so neither has to be there yet; with weights only their file is looked
+at, the frozen teacher has random ones.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
+
+from fourierkd.distill.fetch import is_address
+from fourierkd.distill.refusals import refusals, registered
+from fourierkd.distill.registry import register_all
+from fourierkd.distill.teacher import RANDOM
+from fourierkd.engine.config import RunConfig, load_config
+from fourierkd.engine.prepare import complete_config
+from fourierkd.engine.runner import KDRunner
+from fourierkd.engine.schedules import check_schedules, schedules_of
+from fourierkd.engine.switches import check_switches
+from fourierkd.errors import CheckpointError, ConfigError, FourierKDError, near
+from fourierkd.fingerprint import file_sha256
+from fourierkd.run_dir import RunDir, write_atomic
+
+
+def answer(path: Path) -> None:
+    """Try the requests of a JSON file, ``{name: {config, options, test_split}}``, one after the
+    other, up to the first that is refused.
+
+    ``answer_path(path)`` then holds ``{"name", "error", "teachers"}``: what was refused and why
+    (None where all is well), and the SHA-256 of every teacher's weights that a config names.
+    """
+    found: dict[str, Any] = {"name": None, "error": None, "teachers": {}}
+    for name, request in json.loads(path.read_text()).items():
+        error = refused(request, found["teachers"])
+        if error is not None:
+            found |= {"name": name, "error": error}
+            break
+    write_atomic(answer_path(path), json.dumps(found))
+
+
+def answer_path(path: Path) -> Path:
+    """Where the answer to the requests of ``path`` lies."""
+    return path.with_name(f"{path.name}.answer")
+
+
+def refused(request: Mapping[str, Any], teachers: dict[str, str]) -> str | None:
+    """Why the run of ``request`` cannot be built, in one line; None where it can.
+
+    Args:
+        request: of a run.
+        teachers: file of weights -> SHA-256, which is added to.
+    """
+    scopes = dict(DefaultScope._instance_dict)
+    try:
+        with refusals():
+            config = load_config(request["config"], request["options"])
+            complete_config(config, request.get("test_split"))
+            check_switches(config)
+            check_schedules(config, in_study=True)
+            build(config, teachers)
+    except FourierKDError as error:
+        return str(error)
+    except Exception as error:
+        traceback.print_exc()  # the server's log has all of it
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    finally:  # each of its models would be a scope for ever
+        DefaultScope._instance_dict.clear()
+        DefaultScope._instance_dict.update(scopes)
+    return None
+
+
+def build(config: RunConfig, teachers: dict[str, str]) -> None:
+    """Model, losses, hooks and optimizer of a complete config, the teacher with random weights."""
+    teacher = config.model.get("teacher")
+    if isinstance(teacher, Mapping):
+        _look_at_weights(teacher.get("checkpoint"), teachers)
+        config.model["teacher"]["checkpoint"] = RANDOM
+    register_all()
+    with tempfile.TemporaryDirectory() as folder:
+        runner = KDRunner(config, RunDir(folder), seed=0)
+        runner.build_optim_wrapper(config.optim_wrapper)
+    for schedule in schedules_of(config.get("param_scheduler")):  # to build them takes the data
+        if PARAM_SCHEDULERS.get(schedule["type"]) is None:
+            raise ConfigError(
+                "unknown type of a parameter scheduler in the config",
+                value=schedule["type"],
+                fix=near(str(schedule["type"]), registered(PARAM_SCHEDULERS)),
+            )
+
+
+def _look_at_weights(checkpoint: Any, teachers: dict[str, str]) -> None:
+    if not isinstance(checkpoint, str) or checkpoint == RANDOM or is_address(checkpoint):
+        return  # what is no text is refused as the run refuses it
+    if checkpoint in teachers:
+        return
+    if not Path(checkpoint).is_file():
+        raise CheckpointError("a teacher's checkpoint must be a file", value=checkpoint)
+    teachers[checkpoint] = file_sha256(checkpoint)

@@ -1,0 +1,64 @@
+"""What cannot be trained is found without data, weights and training."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fourierkd.engine.dry_build import answer, answer_path
+from fourierkd.fingerprint import file_sha256
+from tests.engine.conftest import HERE, TEACHER
+
+NOWHERE = {"data_root": "/nowhere", "train_dataloader.dataset": {"type": "ToyDataset"}}
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """The answer to requests, by name the options of each."""
+
+    def asked(test_split=None, **options):
+        requests = {
+            name: {"config": str(HERE / "toy_config.py"), "options": own, "test_split": test_split}
+            for name, own in options.items()
+        }
+        path = tmp_path / "requests.json"
+        path.write_text(json.dumps(requests))
+        answer(path)
+        return json.loads(answer_path(path).read_text())
+
+    return asked
+
+
+def test_what_can_be_built_has_no_error(ask):
+    told = ask(alone={}, distilled={**TEACHER, **NOWHERE}, test_split="test")
+    assert told == {"name": None, "error": None, "teachers": {}}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"model.losses.l2.loss.loss_wieght": 1.0}, "did you mean 'loss_weight'"),
+        ({"model.losses.l2.student_tap": "featurs"}, "did you mean 'features'"),
+        ({"model.student.widht": 4}, "unknown key of ToyModel in the config, got 'widht'"),
+        ({"optim_wrapper.optimizer.type": "Adamm"}, "Adamm"),
+        ({"optim_wrapper.optimizer.lr": -1.0}, "optim_wrapper.optimizer.lr is a number"),
+        ({"custom_hooks": [{"type": "EMAHok"}]}, "EMAHok"),
+        ({"param_scheduler": [{"type": "PolyLRR", "end": 20}]}, "did you mean 'PolyLR'"),
+        ({"model.teacher.model.type": "ToyModl"}, "ToyModl"),
+        ({"model.teacher.checkpoint": "/nowhere/t.pth"}, "'/nowhere/t.pth'"),
+        ({"train_cfg.max_iters": 0}, "train_cfg.max_iters"),
+    ],
+)
+def test_what_cannot_is_named(ask, options, words):
+    told = ask(fine=TEACHER, wrong={**TEACHER, **options}, never={"model": 5})
+    assert told["name"] == "wrong"
+    assert words in told["error"]
+    assert "\n" not in told["error"]
+
+
+def test_weights_that_a_config_names_are_told_by_their_hash(ask, tmp_path):
+    (tmp_path / "t.pth").write_bytes(b"weights")
+    path = str(tmp_path / "t.pth")
+    named = {**TEACHER, "model.teacher.checkpoint": path}
+    assert ask(one=named, two=named)["teachers"] == {path: file_sha256(path)}
