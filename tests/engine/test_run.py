@@ -24,7 +24,7 @@ from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, check_metric, s
 from fourierkd.engine.run import run, stop_signals
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
-from tests.engine.conftest import HERE, TEACHER, assert_same
+from tests.engine.conftest import HERE, TEACHER, assert_same, without_the_hook
 
 
 @HOOKS.register_module(force=True)
@@ -171,13 +171,6 @@ ONE_CYCLE = {
     },
     "optim_wrapper.clip_grad": {"max_norm": 35},
 }
-
-
-def without_the_hook(run_dir, options):
-    """Let a run that a hook of its config has cut go on without it, though its config differs."""
-    run_dir.create({**run_dir.read_request(), "options": options})
-    for record in (run_dir.config, run_dir.environment):  # of what it was
-        record.unlink()
 
 
 EMA = {"custom_hooks": [{"type": "EMAHook", "momentum": 0.05, "update_buffers": True}]}

@@ -1,0 +1,144 @@
+"""What a study will ask of its runs, tried before its teacher is trained: in flows the study, out
+flows a refusal in one line, or the hashes of the weights that it names.
+
+Every arm, reference arm and start point is built once without training (``engine.dry_build``), and
+every branch of the space at its lowest, its highest and its middle values, with each value of a
+``suggest.categorical``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fourierkd.errors import StudyError
+from fourierkd.run_dir import read_json, write_atomic
+from sweeps.driver import POLL, Interrupted
+from sweeps.executor import Exit, LocalExecutor
+from sweeps.space import Space, branches, match, resolve
+from sweeps.study import StudyConfig
+
+FILE = "check.json"  # of the work dir, while it lasts; the answer lies beside it
+NO_WEIGHTS = "random"  # in place of those of the teacher, which is not trained yet
+
+
+def check_runs(
+    config: StudyConfig, work_dir: Path, executor: LocalExecutor, interrupted: Callable[[], bool]
+) -> dict[str, str]:
+    """Refuse a study that holds a run which cannot be built.
+
+    Returns:
+        File -> SHA-256 of the weights of teachers that configs name.
+
+    Raises:
+        StudyError: the first of its runs that is refused, and why.
+        Interrupted: ``interrupted`` while it lasted.
+    """
+    path = work_dir / FILE
+    beside = path.with_name(f"{FILE}.answer")
+    beside.unlink(missing_ok=True)
+    write_atomic(path, json.dumps(requests(config)))
+    executor.check(path)
+    end = _wait(path, executor, interrupted)
+    told = read_json(beside)
+    for file in (path, beside):
+        file.unlink(missing_ok=True)
+    if told is None:
+        raise StudyError(
+            f"what the study asks of its runs could not be tried ({end.why()})",
+            fix=f"see {work_dir / 'worker.log'}",
+        )
+    if told["error"] is not None:
+        raise StudyError(f"{told['name']} cannot be run: {told['error']}")
+    return dict(told["teachers"])
+
+
+def requests(config: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Name, as a person would say it, -> config, options and split of a run."""
+    found: dict[str, dict[str, Any]] = {}
+    common: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
+    if config.teacher is not None:
+        found["the teacher"] = {
+            "config": str(config.teacher["config"]),
+            "options": config.teacher_options(),
+        }
+        common[config.teacher["option"]] = NO_WEIGHTS
+    common |= config.options
+    own = {f"the arm {name}": options for name, options in config.arms.items()}
+    own |= {f"the reference arm {name}": o for name, o in config.reference_arms.items()}
+    own |= {
+        f"the start point {name}": options
+        for name, options in config.start_points.items()
+        if match(config.space, options)[0] is not None  # another one is left out
+    }
+    own |= {f"a trial with {parameters}": options for options, parameters in points(config.space)}
+    for name, options in own.items():
+        found[name] = {
+            "config": str(config.config),
+            "options": {**common, **options},
+            "test_split": config.final_split,
+        }
+    return found
+
+
+def points(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Options and parameters of points that together see every branch and every end of a range.
+
+    Example:
+        >>> from sweeps.space import suggest
+        >>> [options for options, _ in points({"a": suggest.float(0, 1), "b": 2})]
+        [{'a': 0, 'b': 2}, {'a': 1, 'b': 2}, {'a': 0.5, 'b': 2}]
+    """
+    seen = set()
+    for branch in branches(space) or [{}]:
+        number, most = 0, 3
+        while number < most:
+            point = _Point(branch, number)
+            options, parameters = resolve(space, point)
+            most = max(most, point.most)
+            number += 1
+            text = json.dumps(options, sort_keys=True)
+            if text not in seen:
+                seen.add(text)
+                yield options, parameters
+
+
+class _Point:
+    """Suggests the ``number``-th of a few values of each parameter, and a branch's choices."""
+
+    def __init__(self, branch: Mapping[str, Any], number: int) -> None:
+        self.branch, self.number = branch, number
+        self.most = 0  # values that a categorical parameter has
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        if step is not None:
+            high = low + math.floor((high - low) / step + 1e-8) * step
+        middle = math.sqrt(low * high) if log else (low + high) / 2
+        if step is not None:
+            middle = low + round((middle - low) / step) * step
+        return (low, high, middle)[self.number % 3]
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        return round(self.suggest_float(name, low, high, step=step, log=log))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if name in self.branch:
+            return self.branch[name]
+        self.most = max(self.most, len(choices))
+        return choices[self.number % len(choices)]
+
+
+def _wait(path: Path, executor: LocalExecutor, interrupted: Callable[[], bool]) -> Exit:
+    while True:
+        for end in executor.poll(POLL):
+            if end.run == path:
+                return end
+        if interrupted():
+            raise Interrupted
