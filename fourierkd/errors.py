@@ -79,6 +79,22 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"known: {shown}" if options else "none are known"
 
 
+def advice(error: OSError) -> str:
+    """What helps against a failed read or write, for a ``fix``; empty where that is not known."""
+    words = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+        errno.EACCES: "change its permissions",
+        errno.EPERM: "change its permissions",
+        errno.EROFS: "mount its disk writable",
+        errno.EISDIR: "move what is in its place",
+        errno.ENOTDIR: "move what is in its place",
+        errno.ENOENT: "put it back where it was",
+    }
+    return words.get(error.errno or 0, "")
+
+
 def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
     """Run ``main`` and exit; bad input and what a user does to files give one line and code 2."""
     for stream in (sys.stdout, sys.stderr):  # a terminal may have ASCII alone
@@ -95,7 +111,7 @@ def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
         if error.errno not in USERS_ERRNOS:
             raise
         message = f"cannot write or read {error.filename or 'a file'}: {error.strerror}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message += "; free some space"
+        if advice(error):
+            message += f"; {advice(error)}"
     print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)

@@ -9,19 +9,20 @@ No torch here: the coordinator, the results table and the report import this mod
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import math
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from fourierkd.errors import ConfigError, RunError
+from fourierkd.locks import Held, locked
 
 Row = dict[str, Any]
 STATES = ("complete", "pruned", "failed", "stopped")
@@ -112,13 +113,32 @@ def _finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in ``path``, or None where there is no such file."""
+    """The JSON object in ``path``, or None where there is no such file.
+
+    Raises:
+        RunError: it holds something else.
+    """
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also an encoding that JSON does not have
         raise RunError(f"{path} must be a JSON object ({error})", fix="delete it") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} must be a JSON object", value=value, fix="delete it")
+    return value
+
+
+def _is_result(value: dict[str, Any]) -> bool:
+    """Whether everything that is read from a result has its type."""
+    best, number = value.get("best"), (int, float, type(None))
+    parts = [value.get(name) for name in ("metrics", "seconds")]
+    return (
+        value.get("state") in STATES
+        and (best is None or (isinstance(best, dict) and isinstance(best.get("value"), number)))
+        and all(part is None or isinstance(part, dict) for part in parts)
+        and all(isinstance(v, number) for part in parts for v in (part or {}).values())
+    )
 
 
 def picture_label(loss: str, level: int, levels: int) -> str:
@@ -209,6 +229,7 @@ class RunDir:
         self.pictures = self.path / "pictures"
         self.wandb = self.path / "wandb"
         self._lock = self.path / "lock"
+        self._holds = False
         self._last = self.checkpoints / "last_checkpoint"
 
     def create(self, request: dict[str, Any]) -> RunDir:
@@ -241,27 +262,67 @@ class RunDir:
             raise RunError(
                 "a run folder holds request.json", value=str(self.path), fix="check the path"
             )
+        if "seed" not in request or not isinstance(request.get("options", {}), dict):
+            raise RunError(f"{self.request} must hold a run's request", fix="delete its folder")
         return request
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this process; RunError where another live process trains it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open_lock(self._lock) as file:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                stack.enter_context(locked(self._lock))
+            except Held as held:
                 raise RunError(
-                    "a run folder is trained by one process at a time",
+                    f"a run folder is trained by one process at a time, and {held.holder} has it",
                     value=str(self.path),
-                    fix="wait for the other process or stop it",
-                ) from error
-            yield
+                    fix="wait for it or stop it",
+                ) from held
+            self._holds = True
+            try:
+                yield
+            finally:
+                self._holds = False
+
+    def beat(self) -> None:
+        """Child's side, while it holds the lock: a sign of life, which writes no byte.
+
+        Raises:
+            RunError: the folder is not where it was.
+        """
+        if self._holds:  # not in an evaluation by hand
+            try:
+                os.utime(self._lock)
+            except FileNotFoundError as error:
+                raise self._moved() from error
+
+    def _moved(self) -> RunError:
+        return RunError(
+            "a run folder stays where it is while it is trained, and this one was moved or removed",
+            value=str(self.path),
+            fix="put it back, then go on with the run",
+        )
+
+    def signs(self) -> tuple[int, ...]:
+        """What changes while a run lives, the size of its scalars first (see ``sweeps.watch``)."""
+        found = []
+        for path in (self.scalars, self.log, self._lock, self._last, self.result):
+            try:
+                stat = path.stat()
+            except OSError:
+                found += [0, 0]
+            else:
+                found += [stat.st_size, stat.st_mtime_ns]
+        return tuple(found)
 
     def append(self, row: Row) -> None:
         """Append one scalars row (needs ``iter``); a number that is not finite becomes null."""
         line = (json_text(row) + "\n").encode()
-        descriptor = os.open(self.scalars, _APPEND, 0o666)
+        try:
+            descriptor = os.open(self.scalars, _APPEND, 0o666)
+        except FileNotFoundError as error:
+            raise self._moved() from error
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
@@ -289,7 +350,7 @@ class RunDir:
                 row = json.loads(line)
             except ValueError:
                 continue  # a line cut by a kill
-            if isinstance(row, dict):
+            if isinstance(row, dict) and isinstance(row.get("iter"), int):
                 rows.append(row)
         return rows, offset + end
 
@@ -309,7 +370,12 @@ class RunDir:
 
     def stop_asked(self) -> dict[str, Any] | None:
         """Child's side, cheap enough for every iteration: the stop request, if there is one."""
-        return read_json(self.control) if self.control.exists() else None
+        if not self.control.exists():
+            return None
+        asked = read_json(self.control)
+        if asked is not None and asked.get("state") not in STATES:
+            raise RunError(f"{self.control} must hold a stop request", fix="delete it")
+        return asked
 
     def clear_stop(self) -> None:
         """Forget an old stop request, so that a stopped run can continue."""
@@ -321,11 +387,19 @@ class RunDir:
             raise RunError(
                 f"a result's state is one of {', '.join(STATES)}", value=result.get("state")
             )
+        if not self.path.is_dir():
+            raise self._moved()
         write_atomic(self.result, json_text(result, indent=1) + "\n")
 
     def read_result(self) -> dict[str, Any] | None:
-        """The result, or None while the run is not at its end."""
-        return read_json(self.result)
+        """The result, or None while the run is not at its end; RunError where it is damaged."""
+        result = read_json(self.result)
+        if result is not None and not _is_result(result):
+            raise RunError(
+                f"{self.result} must hold a run's result",
+                fix="delete it, and the run goes on from its last checkpoint",
+            )
+        return result
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint, if any (``last_checkpoint`` is written after the file)."""
@@ -344,6 +418,10 @@ class RunDir:
         for old in self.checkpoints.glob("iter_*.pth"):
             if old != checkpoint:
                 old.unlink(missing_ok=True)
+
+    def drop_checkpoints(self) -> None:
+        """Free their space; a run that goes on then begins again."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def best_checkpoint(self) -> Path:
         """Where the best checkpoint lies."""

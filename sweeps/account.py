@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fourierkd.errors import RunError
 from fourierkd.run_dir import read_json, write_atomic
 
 TIME_NAME = "study_time.json"
@@ -70,7 +71,13 @@ class Account:
     def merged(self, work_dir: Path) -> dict[str, float]:
         """Seconds by part, earlier sessions included, and ``total`` (without the teacher)."""
         earlier: dict[str, Any] = (read_json(work_dir / TIME_NAME) or {}).get("seconds") or {}
-        sums = {key: float(value) for key, value in earlier.items() if key != "total"}
+        try:
+            sums = {key: float(value) for key, value in earlier.items() if key != "total"}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{work_dir / TIME_NAME} must hold seconds ({error})",
+                fix="delete it; nothing else depends on it",
+            ) from error
         if self.runs:
             for part, value in self.parts.items():
                 sums[part] = sums.get(part, 0.0) + value

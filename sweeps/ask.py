@@ -17,7 +17,8 @@ from sweeps.study import StudyConfig
 if TYPE_CHECKING:
     import optuna
 
-SAME_AS = "same_as"
+SAME_AS = "same_as"  # of a trial that repeats another one: that one's number
+RETRY_OF = "retry_of"  # of a trial that is another one tried again: that one's number
 PATIENCE = 20  # known points in a row, after which points are drawn at random
 MOST_KNOWN = 2000  # known points in a row, after which the search ends
 
@@ -59,9 +60,10 @@ def propose(config: StudyConfig, study: optuna.Study, trial: optuna.Trial) -> Pr
     """Let ``trial`` choose; None where an earlier one chose the same, whose value it then takes."""
     options, parameters = resolve(config.space, trial)
     same = [t for t in own_trials(study) if t.number < trial.number and _key(t) == _key(trial)]
-    if not same or "arm" in trial.user_attrs:  # an arm's runs have a name of their own
+    # an arm's runs have a name of their own
+    if not same or "arm" in trial.user_attrs or RETRY_OF in trial.user_attrs:
         return Proposal(trial, options, parameters)
-    trial.set_user_attr(SAME_AS, same[0].number)
+    trial.set_user_attr(SAME_AS, same[-1].number)
     settle(study)
     return None
 

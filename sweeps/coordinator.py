@@ -12,15 +12,16 @@ import json
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fourierkd.errors import StudyError
+from fourierkd.errors import FourierKDError, RunError
 from fourierkd.run_dir import Row, RunDir
-from sweeps import finish
+from sweeps import finish, tables
 from sweeps.account import Account
-from sweeps.ask import SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
+from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
 from sweeps.choice import Method, final_methods, rung_methods
 from sweeps.driver import Driver, Interrupted, Run, check_same
 from sweeps.executor import WORKER, LocalExecutor
@@ -29,19 +30,19 @@ from sweeps.samplers import EXHAUSTIVE, make_pruner, make_sampler
 from sweeps.space import branches, match
 from sweeps.storage import (
     RUNS_NAME,
+    check_place,
     claim,
     not_writable,
     one_writer,
     open_study,
 )
 from sweeps.study import StudyConfig
+from sweeps.tables import trial_dir, trial_number
 from sweeps.teacher import prepare_teacher
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-
-REPORT_NAME = "report.html"
 
 
 def run_study(
@@ -49,6 +50,7 @@ def run_study(
     work_dir: Path,
     *,
     command: str = "",
+    retry_failed: bool = False,
     worker: Sequence[str] = WORKER,
     display: Display | None = None,
 ) -> None:
@@ -58,6 +60,7 @@ def run_study(
         config: the study.
         work_dir: where all of it is written.
         command: what the person typed, for the report.
+        retry_failed: failed arms, trials and final runs are tried again.
         worker: the training server's command line.
         display: where progress is shown.
 
@@ -75,25 +78,25 @@ def run_study(
             display.say(f"another study without a finished run was moved to {moved}")
         account = Account()
         executor = LocalExecutor(work_dir / "worker.log", command=worker)
-        driver = Driver(executor, display, account)
+        driver = Driver(executor, display, account, patience=config.patience)
         try:
-            if not (work_dir / REPORT_NAME).exists():
+            account.merged(work_dir)  # damaged seconds are told now, not at the end
+            tables.note_config(work_dir, config, command)
+            driver.guard = partial(check_place, work_dir)
+            if not tables.noted(work_dir).get("finished"):
                 executor.start()  # it loads its packages while we load ours
             with stop_on_signals(driver), display:
                 coordinator = Coordinator(config, work_dir, driver)
                 try:
-                    coordinator.run()
-                except StudyError:
+                    coordinator.run(retry_failed=retry_failed)
+                except (FourierKDError, Interrupted):
                     executor.close()
-                    account.save(work_dir)
-                    if coordinator.run_dirs():
-                        finish.write_tables(coordinator)  # so that what failed can be looked at
-                    raise
-                except Interrupted:
+                    check_place(work_dir)
+                    finish.stopped(coordinator)  # so that what there is can be looked at
                     account.save(work_dir)  # the next session's account goes on from it
                     raise
             executor.close()
-            finish.finish(coordinator, command)
+            finish.finish(coordinator)
         except OSError as error:
             raise not_writable(work_dir, error) from error
         finally:
@@ -115,9 +118,11 @@ class Coordinator:
         self.display, self.account = driver.display, driver.account
         with self.account.part("optuna"):
             self.study: optuna.Study = open_study(config, work_dir)
+        driver.after_run = self._after_run
         self.teacher: RunDir | None = None
         self.checkpoint: Path | None = None
         self.notes: list[str] = []
+        self._retry_failed = False
         self._arms: list[Run] = []  # those outside of the space
         self._repeats: dict[str, list[Run]] = {}  # phase after the trials -> its runs, once known
         self._common: dict[str, Any] = {}  # options of every run
@@ -140,22 +145,29 @@ class Coordinator:
 
     @property
     def _target(self) -> int:
-        """Number of Optuna's trials: ``trials`` counts the arms outside of the space too."""
-        return self.config.trials - len(self._outside)
+        """Number of Optuna's trials: ``trials`` counts the arms outside of the space too, and a
+        trial that is tried again once.
+        """
+        again = sum(RETRY_OF in trial.user_attrs for trial in self._all_trials())
+        return self.config.trials - len(self._outside) + again
 
-    def run(self) -> None:
+    def run(self, *, retry_failed: bool = False) -> None:
         """All phases but the report."""
         config = self.config
+        self._retry_failed = retry_failed
         if config.teacher is not None:
             self.checkpoint, self.teacher = prepare_teacher(config, self.driver)
+            tables.note(self.work_dir, teacher=str(self.teacher.path))
             self._common[config.teacher["option"]] = str(self.checkpoint)
         self._common |= {"metric": config.metric, "direction": config.direction, **config.options}
         self._arms = [self._arm(name) for name in self._outside]
         self._plan()
         self._trials()
-        rung = rung_methods(config, self._table(), self._all_trials())
+        with self.account.part("choice"):
+            rung = rung_methods(config, self.table(), self._all_trials())
         self._repeat("rung", rung, config.seeds_of_rung(), None)
-        finals, notes = final_methods(config, self._table(), self._all_trials())
+        with self.account.part("choice"):
+            finals, notes = final_methods(config, self.table(), self._all_trials())
         self.notes += notes
         self._repeat("final", finals, config.seeds_of_finals(), config.final_split)
 
@@ -167,12 +179,25 @@ class Coordinator:
         repeats = [run.run_dir for runs in self._repeats.values() for run in runs]
         return [run for run in [*teacher, *arms, *trials, *repeats] if run.request.exists()]
 
-    def _table(self) -> pd.DataFrame:
-        """Results so far."""
-        with self.account.part("choice"):
-            from fourierkd.analysis.results import results_table
+    def drop_checkpoints(self) -> None:
+        """Of arms and trials that nobody goes on with; at the study's end."""
+        if self.config.keep_checkpoints:
+            return
+        arms = [arm.run_dir for arm in self._arms]
+        for run_dir in [*arms, *map(self._trial_dir, self._all_trials())]:
+            with suppress(RunError):  # a damaged result, which the table names
+                if (run_dir.read_result() or {}).get("state") in ("pruned", "failed"):
+                    run_dir.drop_checkpoints()
 
-            return results_table(self.run_dirs(), work_dir=self.work_dir)
+    def table(self) -> pd.DataFrame:
+        """Results so far."""
+        return tables.table(self.work_dir, self.run_dirs(), own_trials(self.study))
+
+    def _after_run(self) -> None:
+        """The table can be looked at while the study runs."""
+        with self.account.part("report"):
+            tables.note(self.work_dir, finished=False)
+            finish.write_tables(self)
 
     def _plan(self) -> None:
         """Tell the display how much there is to do, as far as it is known."""
@@ -184,7 +209,7 @@ class Coordinator:
         } | {phase: len(runs) for phase, runs in self._repeats.items()}
         known = [*self._arms, *(run for runs in self._repeats.values() for run in runs)]
         done = sum(not _to_do(run) for run in known)
-        done += sum(trial.state.is_finished() for trial in own_trials(self.study))
+        done += len({trial_number(t) for t in own_trials(self.study) if t.state.is_finished()})
         self.display.plan(config.trials + sum(counts.values()), done)
 
     def _drive(self, runs: list[Run]) -> None:
@@ -218,6 +243,10 @@ class Coordinator:
                 if trial.value is not None:
                     self.display.best(trial.value, self._trial_dir(trial).path.name)
 
+            if self._retry_failed:
+                for run in self._arms:
+                    _forget_failure(run.run_dir)
+                self._enqueue_failed()
         arms = _left(self._arms)
 
         def next_run() -> Run | None:
@@ -258,6 +287,27 @@ class Coordinator:
         found = branches(self.config.space, [p for p in given if p is not None])
         return {str(number): parameters for number, parameters in enumerate(found)}
 
+    def _enqueue_failed(self) -> None:
+        """Each failed trial once more: a new trial of Optuna's, whose trials cannot change once
+        they have ended, in the run folder and under the number of the first.
+        """
+        for number, trial in self.failed_trials().items():
+            kept = {k: v for k, v in trial.user_attrs.items() if k in ("arm", "start", "branch")}
+            self.study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: number})
+        for trial in self._all_trials():
+            if trial.state.name == "WAITING" and RETRY_OF in trial.user_attrs:
+                _forget_failure(self._trial_dir(trial))
+
+    def failed_trials(self) -> dict[int, optuna.trial.FrozenTrial]:
+        """Number -> trial, of those whose last try failed, or left a result that is gone."""
+        last = {trial_number(t): t for t in own_trials(self.study)}
+        return {
+            number: t
+            for number, t in last.items()
+            if t.state.name == "FAIL"
+            or (t.state.is_finished() and not self._trial_dir(t).result.exists())
+        }
+
     def _trial(self, proposal: Proposal) -> Run:
         import optuna
 
@@ -270,7 +320,7 @@ class Coordinator:
             method=arm or start or "trial",
             options=options,
             parameters=parameters,
-            trial=trial.number,
+            trial=trial_number(trial),
             name=run_dir.path.name,
         )
 
@@ -298,6 +348,8 @@ class Coordinator:
                     tell(self.study, trial, states.COMPLETE, float(value))
                     self.display.best(float(value), run_dir.path.name)
                     return
+                if state == "pruned" and not self.config.keep_checkpoints:
+                    run_dir.drop_checkpoints()
                 trial.set_user_attr("reason", result["reason"])
                 if state == "failed":
                     trial.set_user_attr("log", str(run_dir.log))
@@ -310,8 +362,7 @@ class Coordinator:
         return self.study.get_trials(deepcopy=False)
 
     def _trial_dir(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> RunDir:
-        arm = trial.user_attrs.get("arm")
-        return self._run_dir(f"baseline_{arm}" if arm else f"trial_{trial.number:03d}")
+        return trial_dir(self.work_dir, trial)
 
     # Arms, rung and final runs
 
@@ -333,6 +384,8 @@ class Coordinator:
         for seed in seeds:
             for method in methods:
                 run_dir = self._run_dir(f"{phase}_{method.folder}_seed{seed}")
+                if self._retry_failed:
+                    _forget_failure(run_dir)
                 request = self._request(
                     phase=phase,
                     method=method.name,
@@ -395,6 +448,12 @@ class Coordinator:
 
     def _run_dir(self, name: str) -> RunDir:
         return RunDir(self.work_dir / RUNS_NAME / name)
+
+
+def _forget_failure(run_dir: RunDir) -> None:
+    """A failed run goes on from its last checkpoint."""
+    if (run_dir.read_result() or {}).get("state") == "failed":
+        run_dir.result.unlink()
 
 
 def _left(runs: list[Run]) -> Iterator[Run]:

@@ -11,18 +11,22 @@ import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError, near
 from fourierkd.run_dir import MAXIMIZE, Row, RunDir
-from sweeps.account import Account
+from sweeps.account import Account, duration
 from sweeps.executor import Exit, LocalExecutor
 from sweeps.progress import Display
+from sweeps.watch import Pulse
 
 POLL = 0.1  # seconds between looks at the scalars of live runs
 SAME_FAILURES = 3
-RESTARTS = 2  # how often a run stopped by somebody else is sent off again
-STOP_PATIENCE = 60.0  # seconds for runs to save and stop after Ctrl-C
+RESTARTS = 2  # how often a run is sent off again without a new checkpoint in between
+# Seconds for runs to save and stop after Ctrl-C: one that works (a validation cannot be cut) has
+# the longest, one that is silent the shortest and twice the longest pause it has had so far.
+STOP_PATIENCE, LONGEST_STOP = 5.0, 60.0
 # Errors of the input, not of a trial's parameters: the study has to wait for a person.
 INPUT_ERRORS = ("DataError", "CheckpointError")
 # So has it at a full disk, which would make failures of runs that nothing else is wrong with.
@@ -57,7 +61,10 @@ class Run:
     offset: int = 0
     started: float = 0.0
     stop: tuple[str, str] | None = None
-    stopped_by_others: int = 0
+    pulse: Pulse = field(init=False)
+    ended_for: str | None = None  # why the driver itself ended its process
+    restarts: int = 0  # without a new checkpoint in between
+    checkpoint: Path | None = None  # the last one, when it was sent off again
     seen: dict[int, float] = field(default_factory=dict)
 
 
@@ -68,10 +75,21 @@ class Driver:
         executor: where runs are trained.
         display: what the person sees.
         account: where the time goes.
+        patience: seconds of silence after which a run hangs; None: as its own pace says.
     """
 
-    def __init__(self, executor: LocalExecutor, display: Display, account: Account) -> None:
+    def __init__(
+        self,
+        executor: LocalExecutor,
+        display: Display,
+        account: Account,
+        *,
+        patience: float | None = None,
+    ) -> None:
         self.executor, self.display, self.account = executor, display, account
+        self.patience = patience
+        self.guard: Callable[[], None] = lambda: None  # raises where nothing may be written
+        self.after_run: Callable[[], None] = lambda: None  # of a run that ended in this session
         self.interrupts = 0  # set by the signal handler
         self._live: dict[Any, Run] = {}
         self._failures: list[str] = []
@@ -99,8 +117,10 @@ class Driver:
                     continue
                 return
             for end in self.executor.poll(POLL):
+                self.guard()
                 run = self._live.pop(end.run)
                 self._end(run, end)
+            self.guard()
             for run in self._live.values():
                 self._watch(run)
 
@@ -116,19 +136,30 @@ class Driver:
         run.run_dir.result.unlink(missing_ok=True)
         run.run_dir.clear_stop()
         run.run_dir.create(run.request)
+        run.pulse = Pulse(run.run_dir)
+        run.started = time.monotonic()
         self._send(run, resume=known)
 
     def _send(self, run: Run, *, resume: bool) -> None:
-        run.started = time.monotonic()
-        self._live[run.run_dir.path] = run
+        run.ended_for = None
         self.display.started(run.label)
         self.executor.submit(run.run_dir, resume=resume)
+        self._live[run.run_dir.path] = run
+        run.pulse.begin()
 
     def _watch(self, run: Run) -> None:
         self._follow(run)
         # A starting child forgets old stop requests, perhaps this one.
         if run.stop is not None and run.run_dir.stop_asked() is None:
             run.run_dir.ask_stop(*run.stop)
+        limit = run.pulse.limit(self.patience)
+        if run.pulse.look() > limit:
+            self._kill(run, f"it gave no sign of life for {duration(limit)}")
+
+    def _kill(self, run: Run, why: str) -> None:
+        if run.ended_for is None:
+            run.ended_for = why
+            self.executor.kill(run.run_dir)
 
     def _follow(self, run: Run) -> None:
         """Pass on what the run wrote since the last look."""
@@ -150,7 +181,7 @@ class Driver:
                 fix=near(metric, known),
             )
         value = row[key]
-        if value is None or row["iter"] in run.seen:
+        if not isinstance(value, int | float) or row["iter"] in run.seen:
             return
         run.seen[row["iter"]] = value
         why = run.report(row, value)
@@ -165,24 +196,36 @@ class Driver:
             self.account.add_run(run.request["phase"], wall, (result or {}).get("seconds") or {})
             return
         if result is not None and result["state"] == "stopped":
-            run.stopped_by_others += 1
-            if run.stopped_by_others <= RESTARTS:
-                self.display.say(
-                    f"{run.label}: stopped from outside ({result['reason']}); going on"
-                )
-                run.run_dir.result.unlink()
-                run.run_dir.clear_stop()
-                self._send(run, resume=True)
+            if self._again(run, f"stopped from outside ({result['reason']})"):
                 return
-            result = failed(
-                run, f"Stopped: {result['reason']}, {run.stopped_by_others} times", wall
-            )
+            result = failed(run, f"Stopped: {result['reason']}{self._times(run)}", wall)
         elif result is None:
-            result = failed(run, f"Died: {end.why()}", wall)
+            why = run.ended_for or end.why()
+            if self._again(run, why):
+                return
+            result = failed(run, f"Died: {why}{self._times(run)}", wall)
         if result["state"] == "failed":
             self._refuse_bad_input(run, result)
         self.account.add_run(run.request["phase"], wall, result.get("seconds") or {})
         self._finish(run, result, seconds=wall)
+
+    def _again(self, run: Run, why: str) -> bool:
+        """Send a run off again that could not end by itself; False where that leads nowhere."""
+        checkpoint = run.run_dir.last_checkpoint()
+        run.restarts = run.restarts + 1 if checkpoint == run.checkpoint else 1
+        run.checkpoint = checkpoint
+        if run.restarts > RESTARTS:
+            return False
+        where = "its last checkpoint" if checkpoint else "its start"
+        self.display.say(f"{run.label}: {why}; going on from {where}")
+        run.run_dir.result.unlink(missing_ok=True)
+        run.run_dir.clear_stop()
+        self._send(run, resume=True)
+        return True
+
+    @staticmethod
+    def _times(run: Run) -> str:
+        return f", {run.restarts} times without a checkpoint in between"
 
     def _finish(self, run: Run, result: dict[str, Any], *, seconds: float | None) -> None:
         run.done(result)
@@ -196,6 +239,7 @@ class Driver:
         self.display.ended(run.label, text, seconds=seconds, counts=run.counts)
         if seconds is None:
             return
+        self.after_run()
         if result["state"] != "failed":
             self._failures.clear()
             return
@@ -203,7 +247,8 @@ class Driver:
         if self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES:
             raise StudyError(
                 f"the last {SAME_FAILURES} runs failed in the same way ({result['reason']})",
-                fix=f"see {run.run_dir.log}; after correcting it, the same command goes on",
+                fix=f"see {run.run_dir.log}; after correcting it, the same command goes on, and "
+                "--retry-failed tries these runs again",
             )
 
     def _refuse_bad_input(self, run: Run, result: dict[str, Any]) -> None:
@@ -226,12 +271,14 @@ class Driver:
         for run in self._live.values():
             run.stop = ("stopped", "interrupted")
             run.run_dir.ask_stop(*run.stop)
-        end = time.monotonic() + STOP_PATIENCE
+        end = time.monotonic() + LONGEST_STOP
         while self._live and time.monotonic() < end:
             for gone in self.executor.poll(POLL):
                 self._end(self._live.pop(gone.run), gone)
             for run in self._live.values():
                 self._watch(run)
+                if run.pulse.silent > STOP_PATIENCE + 2 * run.pulse.pace:
+                    self._kill(run, "it did not stop")
         for run in self._live.values():
             self.executor.kill(run.run_dir)
         raise Interrupted

@@ -26,8 +26,10 @@ from fourierkd.run_dir import RunDir
 
 WORKER = (sys.executable, "-m", "fourierkd.engine.worker")
 REPO = Path(__file__).resolve().parent.parent
-RESTARTS = 2  # how often one run survives the death of the server
-PATIENCE = 30.0  # seconds for a killed process to let go of its run folder
+FALSE_STARTS = 2  # servers in a row that die before they are ready
+PATIENCE = 10.0  # seconds for a killed process to let go of its run folder
+KILL_PATIENCE = 5.0  # seconds for the server to end a run, before it is ended itself
+CLOSE_PATIENCE = 2.0  # seconds for the server to end
 
 
 def threads_of_a_run(jobs: int) -> int:
@@ -70,8 +72,10 @@ class LocalExecutor:
         self._server: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._running: dict[Path, int] = {}  # run folder -> slot
-        self._restarts: dict[Path, int] = {}
+        self._killed: dict[Path, float] = {}  # when their end was asked for
         self._ready = False
+        self._false_starts = 0
+        self._log_start = 0  # where this server's own messages begin
 
     def start(self) -> None:
         """Start the server; it loads its packages while this process goes on.
@@ -87,6 +91,7 @@ class LocalExecutor:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(self._log, "ab") as log:
+                self._log_start = log.tell()
                 self._server = subprocess.Popen(
                     self._command,
                     stdin=subprocess.PIPE,
@@ -120,8 +125,9 @@ class LocalExecutor:
         """The runs that ended, after at most ``timeout`` seconds where none did.
 
         Raises:
-            StudyError: the server cannot be started, or speaks another language.
+            StudyError: the server died before it was ready, and so did the next.
         """
+        self._end_a_server_that_hangs()
         exits: list[Exit] = []
         end = time.monotonic() + timeout
         while True:
@@ -131,21 +137,34 @@ class LocalExecutor:
             except queue.Empty:
                 return exits
             if event["event"] == "ready":
-                self._ready = True
+                self._ready, self._false_starts = True, 0
             elif event["event"] == "exited" and Path(event["run"]) in self._running:
                 del self._running[Path(event["run"])]
+                self._killed.pop(Path(event["run"]), None)
                 exits.append(Exit(Path(event["run"]), event.get("code"), event.get("signal")))
             elif event["event"] == "dead" and event["server"] is self._server:
-                exits += self._revive()
+                exits += self._bury()
 
     def kill(self, run_dir: RunDir) -> None:
         """End the run's process at once."""
         if run_dir.path in self._running:
+            self._killed.setdefault(run_dir.path, time.monotonic())
             self._send({"kill": str(run_dir.path)})
+
+    def _end_a_server_that_hangs(self) -> None:
+        """One that was told to end a run and does not; its other runs go on from a checkpoint."""
+        if any(time.monotonic() - at > KILL_PATIENCE for at in self._killed.values()):
+            self._killed.clear()
+            self._end_server()
+
+    def _end_server(self) -> None:
+        if self._server is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._server.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the server and all children."""
-        server, self._server = self._server, None
+        server = self._server
         self._running.clear()
         if server is None:
             return
@@ -153,11 +172,11 @@ class LocalExecutor:
             if server.stdin is not None:
                 server.stdin.close()
         try:
-            server.wait(timeout=5)
+            server.wait(timeout=CLOSE_PATIENCE)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
+            self._end_server()
             server.wait()
+        self._server = None
 
     def _environment(self, slot: int) -> dict[str, str]:
         threads = str(threads_of_a_run(self.jobs))
@@ -186,30 +205,21 @@ class LocalExecutor:
         server.wait()
         self._events.put({"event": "dead", "server": server})
 
-    def _revive(self) -> list[Exit]:
-        """After the server's death: start another and go on with its runs, but not for ever."""
+    def _bury(self) -> list[Exit]:
+        """After the server's death its runs have ended too; the next ``submit`` starts another."""
         server, self._server = self._server, None
         if not self._ready:
-            code = server.returncode if server is not None else None
-            raise StudyError(
-                f"the training server ended with code {code} before it was ready: "
-                f"{_last_line(self._log)}",
-                fix=f"see {self._log}",
-            )
-        lost, again = [], list(self._running)
-        for run in again:
-            self._restarts[run] = self._restarts.get(run, 0) + 1
-            if self._restarts[run] > RESTARTS:
-                del self._running[run]
-                lost.append(Exit(run, None, None))
-        for run in list(self._running):
-            run_dir = RunDir(run)
-            result = run_dir.read_result()
-            if result is not None and result.get("state") != "stopped":  # it had just ended
-                del self._running[run]
-                lost.append(Exit(run, 0, None))
-            else:
-                self.submit(run_dir, resume=True)
+            self._false_starts += 1
+            if self._false_starts == FALSE_STARTS:
+                code = server.returncode if server is not None else None
+                raise StudyError(
+                    f"the training server ended with code {code} before it was ready, "
+                    f"{FALSE_STARTS} times: {_last_line(self._log, self._log_start)}",
+                    fix=f"see {self._log}",
+                )
+        lost = [Exit(run, None, None) for run in self._running]
+        self._running.clear()
+        self._killed.clear()
         return lost
 
 
@@ -237,9 +247,10 @@ def _wait_until_free(run_dir: RunDir) -> None:
             time.sleep(0.05)
 
 
-def _last_line(path: Path) -> str:
+def _last_line(path: Path, start: int) -> str:
+    """The last line from byte ``start`` on."""
     try:
-        lines = path.read_text(errors="replace").strip().splitlines()
+        lines = path.read_bytes()[start:].decode(errors="replace").strip().splitlines()
     except OSError:
         return "no message"
     return lines[-1].strip()[:300] if lines else "no message"

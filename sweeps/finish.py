@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.util
-from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fourierkd.errors import FourierKDError, RunError
-from fourierkd.fingerprint import file_sha256
-from fourierkd.run_dir import RunDir, read_json
+from fourierkd.errors import FourierKDError
+from sweeps import tables
 from sweeps.account import sentence
 
 if TYPE_CHECKING:
@@ -23,23 +18,32 @@ if TYPE_CHECKING:
 
 def write_tables(coordinator: Coordinator) -> pd.DataFrame:
     """Write ``results.csv`` and ``results.parquet``, one row per run, and return the table."""
-    from fourierkd.analysis.results import results_table, write_results
+    from fourierkd.analysis.results import write_results
 
-    table = results_table(coordinator.run_dirs(), work_dir=coordinator.work_dir)
-    write_results(table, coordinator.work_dir)
-    return table
+    found = coordinator.table()
+    write_results(found, coordinator.work_dir)
+    return found
 
 
-def finish(coordinator: Coordinator, command: str) -> None:
+def stopped(coordinator: Coordinator) -> None:
+    """Table and report of a study that is not at its end, as far as there are runs."""
+    if not coordinator.run_dirs():
+        return
+    try:
+        _write(coordinator, finished=False)
+    except FourierKDError as error:  # why the study stopped matters more
+        coordinator.display.say(f"no report: {error}")
+
+
+def finish(coordinator: Coordinator) -> None:
     """Write tables and report of a study whose runs are done, and print what came out."""
     from fourierkd.analysis.headline import headline
-    from fourierkd.analysis.report import write_report
     from fourierkd.analysis.terminal import choice, summary
 
     config, work_dir, display = coordinator.config, coordinator.work_dir, coordinator.display
     account = coordinator.account
     with account.part("report"):
-        table = write_tables(coordinator)
+        table, report = _write(coordinator, finished=True)
         measure = {"metric": config.metric, "direction": config.direction}
         if (table["phase"] == "final").any():
             display.say(headline(table, baseline=config.baseline, **measure))
@@ -47,11 +51,14 @@ def finish(coordinator: Coordinator, command: str) -> None:
         chosen = choice(table, **measure)
         if chosen is not None:
             display.console.print(chosen)
-        report = write_report(work_dir, table, coordinator.study, _info(coordinator, command))
+    coordinator.drop_checkpoints()
     if account.runs and _tracked(coordinator):
         with account.part("tracking"):
             _track(coordinator, table)
     seconds = account.save(work_dir)
+    failures = int((table["state"] == "failed").sum())
+    if failures:
+        display.say(f"{failures} of {len(table)} runs failed; --retry-failed tries them again")
     display.say(f"results: {work_dir / 'results.csv'}")
     display.say(f"report:  {report}")
     for line in _tracking_lines(coordinator):
@@ -59,42 +66,12 @@ def finish(coordinator: Coordinator, command: str) -> None:
     display.say(sentence(seconds))
 
 
-def _info(coordinator: Coordinator, command: str) -> dict[str, Any]:
-    config = coordinator.config
-    notes = list(coordinator.notes)
-    failures = [t for t in coordinator.study.get_trials(deepcopy=False) if t.state.name == "FAIL"]
-    if failures:
-        notes.append(f"{len(failures)} of the trials failed; the table of runs gives the reasons.")
-    notes += _warnings(coordinator.run_dirs())
-    if coordinator.teacher is not None:
-        notes.append(_teacher_note(coordinator.teacher.read_result() or {}, coordinator.checkpoint))
-    return {
-        "title": config.name,
-        "config": str(config.config),
-        "command": command,
-        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-        "baseline": config.baseline,
-        "metric": config.metric,
-        "direction": config.direction,
-        "notes": notes,
-        "time": coordinator.account.merged(coordinator.work_dir),
-    }
-
-
-def _warnings(run_dirs: Iterable[RunDir]) -> list[str]:
-    """What runs were warned of at their start, each with how many."""
-    said: Counter[str] = Counter()
-    for run_dir in run_dirs:
-        with suppress(RunError):  # a damaged record, which the table names
-            said.update((read_json(run_dir.environment) or {}).get("warnings") or [])
-    return [f"Warning of {count} runs: {line}." for line, count in said.items()]
-
-
-def _teacher_note(result: dict[str, Any], checkpoint: Path | None) -> str:
-    value = (result.get("best") or {}).get("value")
-    score = f"{result.get('metric')} {value:.4g} on val" if value is not None else "no score"
-    sha = file_sha256(checkpoint)[:16] if checkpoint is not None else "unknown"
-    return f"Teacher: {score}, sha256 {sha}."
+def _write(coordinator: Coordinator, *, finished: bool) -> tuple[pd.DataFrame, Path]:
+    work_dir = coordinator.work_dir
+    tables.note(work_dir, notes=coordinator.notes, finished=finished)
+    found = write_tables(coordinator)
+    seconds = coordinator.account.merged(work_dir)
+    return found, tables.write_report(work_dir, found, coordinator.study, seconds=seconds)
 
 
 def _tracked(coordinator: Coordinator) -> bool:
@@ -111,18 +88,18 @@ def _track(coordinator: Coordinator, table: pd.DataFrame) -> None:
     from fourierkd.tracking.study_table import log_study_table
 
     mend(coordinator.run_dirs())
-    tables = {"results": table}
+    sent = {"results": table}
     try:
         from fourierkd.analysis.stats import compare
 
-        tables["comparison"] = compare(
+        sent["comparison"] = compare(
             table, baseline=config.baseline, metric=config.metric, direction=config.direction
         )
     except FourierKDError:
         pass  # no final runs to compare
     log_study_table(
         coordinator.work_dir,
-        tables,
+        sent,
         study=config.name,
         metric=config.metric,
         wandb=config.wandb,

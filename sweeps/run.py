@@ -1,4 +1,5 @@
-"""The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... dashboard --wandb``.
+"""The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... report WORK_DIR``,
+``... dashboard --wandb``.
 
 In flow arguments, out flows an exit code: 0, 2 for bad input (one line on stderr), 130 after
     Ctrl-C.
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None, *, worker: Sequence[str] = WORKER) -
     args = _parser().parse_args(arguments)
     # Optuna's hints for authors of samplers; from Python 3.12 on they name the caller's module.
     warnings.filterwarnings("ignore", module=r"optuna|sweeps|fourierkd\.analysis")
+    if args.command == "report":
+        return _report(args)
     return _study(args, arguments, worker) if args.command == "study" else _dashboard(args)
 
 
@@ -70,12 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--jobs", type=int, metavar="J", help="runs at once (default: as the study says)"
     )
+    study.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try failed runs again, from their last checkpoint",
+    )
     add_options(
         study,
         "--set",
         dest="overrides",
         help="study keys, such as final_seeds=2, or options.train_cfg.max_iters=50 of every run",
     )
+    report = commands.add_parser(
+        "report",
+        help="write a study's table and report from its files, also while it runs",
+        description="Write results.csv, results.parquet and report.html of a work dir from its "
+        "files alone: a study that runs, was stopped, or came from another machine.",
+    )
+    report.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
     dashboard = commands.add_parser("dashboard", help="make a study's W&B workspace")
     _add_config(dashboard)
     dashboard.add_argument(
@@ -114,10 +129,17 @@ def _study(args: argparse.Namespace, arguments: list[str], worker: Sequence[str]
     from sweeps.driver import Interrupted
 
     try:
-        run_study(config, work_dir, command=command, worker=worker)
+        run_study(config, work_dir, command=command, retry_failed=args.retry_failed, worker=worker)
     except (Interrupted, KeyboardInterrupt):
         print(f"stopped; nothing is lost. To go on: {command}", file=sys.stderr)
         return EXIT_INTERRUPTED
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from sweeps.tables import report
+
+    print(*report(args.work_dir), sep="\n")
     return 0
 
 

@@ -8,18 +8,18 @@ the journal is dropped at the next start.
 from __future__ import annotations
 
 import datetime
-import fcntl
 import json
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fourierkd.errors import StudyError
+from fourierkd.errors import StudyError, advice
 from fourierkd.fingerprint import digest
-from fourierkd.run_dir import RunDir, open_lock, read_json, write_atomic
+from fourierkd.locks import Held, locked
+from fourierkd.run_dir import RunDir, read_json, write_atomic
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.study import StudyConfig
 
@@ -36,30 +36,37 @@ def one_writer(work_dir: Path) -> Iterator[None]:
     Raises:
         StudyError: another process runs the study, or the work dir is not writable.
     """
-    path = work_dir / LOCK_NAME
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        file = open_lock(path)  # held open as long as the lock
-    except OSError as error:
-        raise StudyError(
-            f"the work dir must be a writable folder ({error.strerror})",
-            value=str(work_dir),
-            fix="choose another --work-dir",
-        ) from error
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = file.read().strip() or "another process"
+            work_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(work_dir / LOCK_NAME))
+        except Held as held:
             raise StudyError(
-                f"a study is run by one process at a time, and {owner} runs this one",
+                f"a study is run by one process at a time, and {held.holder} runs this one",
                 value=str(work_dir),
                 fix="wait for it, stop it, or choose another --work-dir",
+            ) from held
+        except OSError as error:
+            raise StudyError(
+                f"the work dir must be a writable folder ({error.strerror})",
+                value=str(work_dir),
+                fix="choose another --work-dir",
             ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
         yield
+
+
+def check_place(work_dir: Path) -> None:
+    """Refuse to write where the work dir is no more; ``one_writer`` holds its lock.
+
+    Raises:
+        StudyError: it was moved or removed.
+    """
+    if not (work_dir / LOCK_NAME).exists():
+        raise StudyError(
+            "a work dir stays where it is while its study runs, and this one was moved or removed",
+            value=str(work_dir),
+            fix="run the same command with --work-dir where it is now, or put it back",
+        )
 
 
 def claim(config: StudyConfig, work_dir: Path) -> str | None:
@@ -78,6 +85,8 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
     path = work_dir / STUDY_NAME
     try:
         recorded = read_json(path)
+        if recorded is not None and not isinstance(recorded.get("identity"), dict):
+            raise _damaged(path, "it holds no identity")
         moved = None
         if recorded is not None and recorded.get("identity") != identity:
             if _has_finished_run(work_dir):
@@ -122,6 +131,7 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
     path = (work_dir / JOURNAL_NAME).absolute()
     try:
         _repair(path)
+        _check_journal(path)
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
         sampler, pruner = make_sampler(config, 0), make_pruner(config.pruner)
         if any(s.study_name == config.name for s in optuna.get_all_study_summaries(storage)):
@@ -141,18 +151,60 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
         return study
     except OSError as error:
         raise not_writable(path, error) from error
-    except ValueError as error:
-        raise StudyError(
-            f"{path} is damaged ({error})", fix="restore it, or choose another --work-dir"
-        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise _damaged(path, error) from error
+
+
+def stored_study(work_dir: Path) -> optuna.Study | None:
+    """Optuna's study of this folder, to be read only; None where there is no journal.
+
+    Raises:
+        StudyError: the journal is damaged.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    path = (work_dir / JOURNAL_NAME).absolute()
+    if not path.exists():
+        return None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        _check_journal(path)
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        names = [s.study_name for s in optuna.get_all_study_summaries(storage)]
+        return optuna.load_study(study_name=names[0], storage=storage) if names else None
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise _damaged(path, error) from error
+
+
+def _check_journal(path: Path) -> None:
+    """Optuna stops at a line that it does not know, with a traceback, and not always at once."""
+    if not path.exists():
+        return
+    *lines, _ = path.read_bytes().split(b"\n")  # the last one may be in the making
+    for number, line in enumerate(lines, 1):
+        try:
+            known = isinstance(json.loads(line)["op_code"], int)
+        except (ValueError, TypeError, KeyError):
+            known = False
+        if not known:
+            raise _damaged(path, f"line {number} is no entry of a journal: {line[:60]!r}")
+
+
+def _damaged(path: Path, error: object) -> StudyError:
+    return StudyError(
+        f"{path} is damaged ({' '.join(str(error).split())})",
+        fix="restore it, or choose another --work-dir",
+    )
 
 
 def not_writable(path: Path, error: OSError) -> StudyError:
-    """The one line for a full or read-only disk; what was written before stays whole."""
+    """The one line for a disk that is full or not to be written; what there is stays whole."""
+    first = f"{advice(error)}, then " if advice(error) else ""
     return StudyError(
         f"the study's files must be writable ({error.strerror})",
         value=str(error.filename or path),
-        fix="free the disk, then run the same command to go on",
+        fix=f"{first}run the same command to go on",
     )
 
 

@@ -73,6 +73,10 @@ class StudyConfig:
         baseline: the arm that differences are taken against.
         jobs: runs at once on the rung and among final runs; ``trial_jobs``: among arms and trials
             (more than one: the trials depend on which run ends first).
+        patience: seconds without a sign of life after which a run is ended and tried again; None:
+            15 minutes, or ten times its longest pause so far where that is longer.
+        keep_checkpoints: of pruned and failed arms and trials too. Else those of a pruned one go
+            when it ends, and those of a failed one, which may be tried again, with the study's end.
         wandb: project, entity, mode, tags, notes.
     """
 
@@ -101,6 +105,8 @@ class StudyConfig:
     baseline: str = "student_alone"
     jobs: int = 1
     trial_jobs: int = 1
+    patience: float | None = None
+    keep_checkpoints: bool = False
     wandb: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
@@ -289,6 +295,13 @@ def _check(study: StudyConfig) -> None:
             value=share,
             fix=f"the default is {PRUNE_FROM}; pruner=None prunes nothing",
         )
+    if not isinstance(study.keep_checkpoints, bool):
+        raise ConfigError("keep_checkpoints is True or False", value=study.keep_checkpoints)
+    patience = study.patience
+    if patience is not None and (
+        not isinstance(patience, int | float) or isinstance(patience, bool) or not patience > 0
+    ):
+        raise ConfigError("patience is None or seconds above 0", value=patience)
     check_space(study.space)
     for key in _METHODS:
         arms = getattr(study, key)

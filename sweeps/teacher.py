@@ -8,17 +8,17 @@ interrupted training goes on like any run.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fourierkd.errors import StudyError
+from fourierkd.errors import StudyError, advice
 from fourierkd.fingerprint import digest
-from fourierkd.run_dir import RunDir, cache_root, open_lock
+from fourierkd.locks import Held, locked
+from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver, Run
 from sweeps.executor import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
@@ -96,7 +96,7 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
         raise StudyError(
             f"the teacher cache must be writable ({error.strerror})",
             value=str(error.filename or run_dir.path),
-            fix="set FOURIERKD_CACHE to another folder",
+            fix=f"{advice(error) or 'correct that'}, or set FOURIERKD_CACHE to another folder",
         ) from error
     path = best_checkpoint(run_dir)
     if path is None:
@@ -121,15 +121,15 @@ def _lock(
 ) -> Iterator[None]:
     """One study trains a teacher, another that wants it waits."""
     run_dir.path.parent.mkdir(parents=True, exist_ok=True)
-    with open_lock(run_dir.path.with_suffix(".lock")) as file:
+    with ExitStack() as stack:
         told = False
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(locked(run_dir.path.with_suffix(".lock")))
                 break
-            except BlockingIOError:
+            except Held as held:
                 if not told:
-                    say("waiting for another study, which trains the same teacher")
+                    say(f"waiting for {held.holder}, which trains the same teacher")
                     told = True
                 if interrupted():
                     raise KeyboardInterrupt from None

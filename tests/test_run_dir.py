@@ -235,3 +235,61 @@ def test_pictures_are_found_by_iteration_and_label(run_dir):
             "l2": run_dir.picture(10, "l2_0"),
         },
     }
+
+
+DAMAGED = [b"", b"{", b"[]", b"5", b'{"a": "\xe4"}', "{}".encode("utf-16") + b"x", b"{}"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+@pytest.mark.parametrize("name", ["request", "result", "control"])
+def test_a_damaged_record_is_one_line_with_its_file_and_what_to_do(tmp_path, name, content):
+    run = RunDir(tmp_path)
+    path = getattr(run, name)
+    path.write_bytes(content)
+    read = {
+        "request": run.read_request,
+        "result": run.read_result,
+        "control": run.stop_asked,
+    }[name]
+    with pytest.raises(RunError) as error:
+        read()
+    assert str(error.value).startswith(f"{path} must ")
+    assert "delete it" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state": "done"},
+        {"state": "complete", "best": 5},
+        {"state": "complete", "best": {"value": "high"}},
+        {"state": "complete", "metrics": {"val/mIoU": "high"}},
+        {"state": "complete", "seconds": [1]},
+    ],
+)
+def test_a_result_with_a_wrong_type_is_damaged(tmp_path, content):
+    RunDir(tmp_path).result.write_text(json.dumps(content))
+    with pytest.raises(RunError, match="must hold a run's result; delete it, and the run goes on"):
+        RunDir(tmp_path).read_result()
+
+
+def test_rows_without_an_iteration_are_passed_over(tmp_path):
+    run = RunDir(tmp_path)
+    run.scalars.write_text('{"iter": 1}\n{"train/loss": 2}\n\n[]\n{"iter": "x"}\n{"iter": 2}\n')
+    assert [row["iter"] for row in run.rows()] == [1, 2]
+
+
+def test_a_run_folder_that_was_moved_is_told_and_not_made_again(tmp_path):
+    run = RunDir(tmp_path / "run")
+    with run.lock():
+        run.beat()
+        run.path.rename(tmp_path / "elsewhere")
+        for write in (
+            run.beat,
+            lambda: run.append({"iter": 1}),
+            lambda: run.write_result({"state": "failed"}),
+        ):
+            with pytest.raises(RunError, match="this one was moved or removed, got .*put it back"):
+                write()
+    assert not run.path.exists()
+    run.beat()  # of an evaluation, which holds no lock

@@ -3,7 +3,7 @@ default_scope = "fourierkd"
 default_hooks = dict(
     scalars=dict(type="ScalarsHook", interval=10),  # iterations a training row
     spectra=dict(type="SpectraHook", every=4),  # validations a picture; one more at the end
-    checkpoint=dict(type="RunCheckpointHook", interval=None),  # beside those after validations
+    checkpoint=dict(type="RunCheckpointHook", interval=None),  # beside validations and time
 )
 env_cfg = dict(
     cudnn_benchmark=False,

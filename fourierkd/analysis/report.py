@@ -59,8 +59,8 @@ def write_report(
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
             and ``direction`` (both default to the table's), ``notes``
-            (sentences for the head), ``time`` (part -> seconds; parts before ``total`` are shown
-            as shares of it, those after it apart).
+            (sentences for the head), ``unfinished`` (marks the page), ``time`` (part -> seconds;
+            parts before ``total`` are shown as shares of it, those after it apart).
 
     Returns:
         The path of the report.
@@ -92,6 +92,7 @@ def write_report(
     page = {
         "headline": headline(table, metric=metric, direction=direction, baseline=baseline),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
+        "unfinished": bool(facts.get("unfinished")),
         "subtitle": report_tables.subtitle(table, metric),
         "verdicts": sentences(comparison, metric) if len(comparison) else [],
         "notes": list(facts.get("notes") or []),

@@ -79,7 +79,7 @@ figcaption { font-size: 12.5px; margin-bottom: 4px; }
 </head>
 <body>
 <main>
-<h1>{{ title }}</h1>
+<h1>{{ title }}{% if unfinished %} <span class="tag running">unfinished</span>{% endif %}</h1>
 {% if headline %}<p class="headline">{{ headline }}</p>
 {% endif %}
 <p class="soft">{{ subtitle }}</p>

@@ -219,6 +219,8 @@ def _asked(request: dict[str, Any]) -> dict[str, Any]:
 
 def _made_by(environment: dict[str, Any]) -> dict[str, Any]:
     versions = environment.get("versions") or {}
+    if not isinstance(versions, dict):
+        raise RunError("environment.json must name versions", value=versions, fix="delete it")
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     commit = environment.get("commit")
     changed = "-dirty" if commit and environment.get("dirty") else ""

@@ -47,6 +47,8 @@ from fourierkd.engine.switches import (
 from fourierkd.errors import CheckpointError
 from fourierkd.run_dir import RunDir, write_atomic
 
+BEAT = 0.5  # seconds between two signs of life
+
 
 class KDRunner(Runner):
     """Runner of one run folder.
@@ -74,6 +76,7 @@ class KDRunner(Runner):
         self.best: dict[str, Any] | None = None  # iter, value, metrics
         self.signals: list[str] = []  # names of those that asked the run to stop
         self.saved_iteration = -1  # of the last checkpoint
+        self._beaten = 0.0  # when the last sign of life was given
         arguments = {k: v for k, v in config.items() if k in RUNNER_KEYS and v is not None}
         if resume_from is not None:
             arguments.update(resume=True, load_from=str(resume_from))
@@ -170,6 +173,9 @@ class KDRunner(Runner):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call an event's hooks, book their time, and announce ``after_step`` where it is one."""
+        if leads() and time.monotonic() - self._beaten > BEAT:
+            self.run_dir.beat()
+            self._beaten = time.monotonic()
         if fn_name == "before_val":
             average_buffers(self.bare_model)
         with self.clock.event(fn_name):

@@ -51,7 +51,9 @@ PACKAGES = (
 
 def main() -> None:
     """Serve until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A stop is the coordinator's to ask for: the server stays while its children save.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     events = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no event
     load()
@@ -145,6 +147,7 @@ def spawn(message: dict[str, Any], inherited: list[int]) -> int:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for descriptor in inherited:
             os.close(descriptor)
         nothing = os.open(os.devnull, os.O_RDONLY)

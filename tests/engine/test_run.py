@@ -22,6 +22,7 @@ from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.evaluate import evaluate
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, check_metric, short_names
 from fourierkd.engine.run import run, stop_signals
+from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
 from tests.engine.conftest import HERE, TEACHER, assert_same, without_the_hook
@@ -566,3 +567,35 @@ def test_a_second_process_is_refused(make_run):
     run_dir = make_run()
     with run_dir.lock(), pytest.raises(RunError, match="one process at a time"):
         run(run_dir, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "saved"),
+    [(10.0, [5, 10, 15, 20]), (None, [5, 10, 15, 20]), (1e-9, list(range(1, 21)))],
+)
+def test_checkpoints_by_time_beside_those_of_validations(make_run, monkeypatch, minutes, saved):
+    """Where the run can be cut only, and without a trace in what is trained."""
+    given = []
+    save = KDRunner.save_last
+
+    def save_last(self, iteration, epoch):
+        given.append(iteration)
+        save(self, iteration, epoch)
+
+    monkeypatch.setattr(KDRunner, "save_last", save_last)
+    hook = {"type": "RunCheckpointHook", "minutes": minutes}
+    run_dir = make_run("timed", {"default_hooks": {"checkpoint": hook}})
+    run(run_dir, resume=False)
+    assert sorted(set(given)) == saved
+    plain = make_run("plain")
+    run(plain, resume=False)
+    states = [load_checkpoint(r.last_checkpoint())["state_dict"] for r in (run_dir, plain)]
+    assert_same(*states)
+
+
+def test_a_run_gives_signs_of_life_while_it_trains_and_validates(make_run, monkeypatch):
+    beats = []
+    monkeypatch.setattr("fourierkd.engine.runner.BEAT", -1.0)
+    monkeypatch.setattr(RunDir, "beat", lambda self: beats.append(self.signs()))
+    run(make_run(), resume=False)
+    assert len(beats) > 2 * (20 + 4)  # each iteration of both

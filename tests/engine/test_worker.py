@@ -171,6 +171,19 @@ def test_a_bug_is_code_1_with_its_traceback_in_the_log(server, make_run):
     assert "Traceback" in run_dir.log.read_text()
 
 
+def test_sigterm_to_server_and_child_saves_the_run_and_leaves_the_server(server, make_run):
+    run_dir = make_run(options=LONG)
+    pid = server.train(run_dir)
+    wait_for_rows(run_dir)
+    for number in (server.process.pid, pid):
+        os.kill(number, signal.SIGTERM)
+    assert server.event() == ended(run_dir, 0)
+    result = run_dir.read_result()
+    assert (result["state"], result["reason"]) == ("stopped", "signal SIGTERM")
+    assert run_dir.last_checkpoint() == run_dir.checkpoint(result["iters"])
+    assert server.process.poll() is None
+
+
 def test_kill_and_resume(server, make_run):
     run_dir = make_run(options=LONG)
     pid = server.train(run_dir)

@@ -1,9 +1,9 @@
 """A training server without torch: protocol and folders of the real one, milliseconds a run.
 
 The score is a known function of options and seed; where it is minimised it is an error, 100 minus
-that. Options of its own: ``fake.sleep`` (seconds an
-iteration), ``fake.fail`` (how a run ends badly), ``fake.fail_above`` (the loss weight from which on
-it does), ``fake.fail_phase`` (the only phase in which it does) and ``fake.lucky`` (the loss weight
+that. Options of its own: ``fake.sleep`` (seconds an iteration), ``fake.fail`` (how a run ends
+badly; ``..._once``: the first time only), ``fake.fail_above`` (the loss weight from which on it
+does), ``fake.fail_phase`` (the only phase in which it does) and ``fake.lucky`` (the loss weight
 that scores 100 more, but at the search's seed only).
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from fourierkd.run_dir import RunDir, write_atomic
 
 VAL_EVERY = 2
+signals: list[str] = []
 
 
 def score(options: dict, seed: int) -> float:
@@ -54,7 +55,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
         if resume:
             first = json.loads(checkpoint.read_text())["iter"] if checkpoint else 0
             run_dir.append({"event": "resume", "iter": first})
-        failing = options.get("fake.fail")
+        failing, once = options.get("fake.fail"), run_dir.path / "once"
         if float(options.get("model.losses.fourier.loss.loss_weight", 0)) <= options.get(
             "fake.fail_above", -1
         ):
@@ -109,9 +110,15 @@ def train(run_dir: RunDir, resume: bool) -> None:
                     write_atomic(run_dir.best_checkpoint(), json.dumps(best))
                 run_dir.append(row)
                 freed = run_dir.path.parent.parent / "freed"
+                if i >= 5 and failing in ("kill_once", "hang_once") and not once.exists():
+                    once.touch()
+                    if failing == "hang_once":
+                        time.sleep(1000)
+                    os.kill(os.getpid(), signal.SIGKILL)
                 if i >= 3 and failing == "enospc" and not freed.exists():
                     Path("/dev/full").write_text("checkpoint")
-                if i >= 3 and failing == "exception":
+                mended = run_dir.path.parent.parent / "mended"
+                if i >= 3 and failing == "exception" and not mended.exists():
                     raise RuntimeError("boom")
                 if i >= 3 and failing == "input":
                     end("failed", "DataError: an image must be readable, got 'x.png'")
@@ -125,6 +132,10 @@ def train(run_dir: RunDir, resume: bool) -> None:
                     write_atomic(path, json.dumps({"iter": i}))
                     write_atomic(run_dir.checkpoints / "last_checkpoint", path.name)
                 asked = run_dir.stop_asked()
+                if signals:
+                    asked = {"state": "stopped", "reason": f"signal {signals[0]}"}
+                    write_atomic(run_dir.checkpoint(i), json.dumps({"iter": i}))
+                    run_dir.keep_only(run_dir.checkpoint(i))
                 if asked is not None and i < iters:
                     end(asked["state"], asked["reason"])
                     return
@@ -138,7 +149,8 @@ def train(run_dir: RunDir, resume: bool) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     children: dict[int, str] = {}
 
     def emit(**event):
@@ -157,11 +169,13 @@ def main() -> None:
                 if "kill" in message:
                     for pid, run in children.items():
                         if run == message["kill"]:
-                            os.kill(pid, signal.SIGKILL)
+                            os.killpg(pid, signal.SIGKILL)
                     continue
                 pid = os.fork()
                 if pid == 0:
                     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+                    signal.signal(signal.SIGTERM, lambda number, frame: signals.append("SIGTERM"))
+                    os.setpgid(0, 0)
                     code = 1
                     try:
                         run = Path(message["run"])

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import optuna
 import pandas as pd
+import psutil
 import pytest
 from tiny_study import FAKE, executed, outcome, run_dirs, trials_of
 
@@ -20,6 +22,7 @@ from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
 from sweeps.space import suggest
 from sweeps.study import load_study
+from sweeps.tables import UNFINISHED
 
 STATES = optuna.trial.TrialState
 LOSS = "model.losses.fourier.loss"
@@ -398,7 +401,9 @@ def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):
     assert failed
     assert len(failed) < len(trials)
     for trial in failed:
-        assert trial.user_attrs["reason"] == "Died: killed by signal 9 (out of memory?)"
+        assert trial.user_attrs["reason"] == (
+            "Died: killed by signal 9 (out of memory?), 3 times without a checkpoint in between"
+        )
         assert trial.user_attrs["log"].endswith("run.log")
         assert trial.params["loss_weight"] > 20
     table = pd.read_csv(work_dir / "results.csv")
@@ -407,7 +412,104 @@ def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):
     assert rows.reason.str.contains("killed by signal 9").all()
 
 
+@pytest.mark.parametrize("how", ["kill_once", "hang_once"])
+def test_a_child_that_is_killed_or_hangs_goes_on_from_its_checkpoint(
+    run_tiny, straight, capsys, how
+):
+    patience = {"patience": 0.7} if how == "hang_once" else {}
+    work_dir = run_tiny(trials=4, final_seeds=0, rung_trials=0, **patience, options__fake__fail=how)
+    assert outcome(work_dir) == straight[:3]
+    why = {"kill_once": "killed by signal 9", "hang_once": "it gave no sign of life for 1 s"}[how]
+    lines = [line for line in capsys.readouterr().out.splitlines() if why in line]
+    assert len(lines) == 4
+    assert all(line.endswith("; going on from its last checkpoint") for line in lines)
+    for run in run_dirs(work_dir).values():
+        assert executed(run) == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_server_that_hangs_is_ended_too(start_cli, straight, tmp_path):
+    keys = ("final_seeds=0", "rung_trials=0", "trials=4", "options.fake.sleep=0.03")
+    process = start_cli("--set", "patience=1.0", *keys)
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 5, process)
+    for child in psutil.Process(process.pid).children():
+        child.suspend()  # the run goes on to its end, which nobody tells
+    finish(process)
+    assert outcome(tmp_path / "work") == straight[:3]
+    assert executed(run) == list(range(1, 11))
+
+
+# Trying again
+
+
+def test_failed_runs_are_tried_again_where_one_asks_for_it(run_tiny, study_file, tmp_path):
+    fail = {"options.fake.fail": "exception", "options.fake.fail_above": -2.0}
+    keys = {"trials": 4, "final_seeds": 1, "rung_trials": 0, **fail}
+    with pytest.raises(StudyError, match="and --retry-failed tries these runs again"):
+        run_tiny(**keys)
+    work_dir = tmp_path / "work"
+    failed = run_dirs(work_dir)
+    (work_dir / "mended").touch()
+    run_study(load_study(study_file, keys), work_dir, retry_failed=True, worker=FAKE)
+    trials = trials_of(work_dir)
+    assert [t.state.name for t in trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    again = [t.user_attrs.get("retry_of") for t in trials]
+    assert again == [None, None, 0, 1, None]  # a trial of Optuna's cannot change once it ended
+    assert trials[2].user_attrs["arm"] == "published"
+    assert [t.params for t in trials[2:4]] == [t.params for t in trials[:2]]
+    for name, run in failed.items():  # the same folder, from the checkpoint in it
+        assert run.read_result()["state"] == "complete", name
+        assert executed(run) == [1, 2, 3, *range(3, 11)], name
+    table = load_results(work_dir)
+    assert set(table.state) == {"complete"}
+    assert sorted(table[table.trial.notna()].trial) == [0, 1, 4]
+    assert "of the trials failed" not in (work_dir / "report.html").read_text()
+    before = outcome(work_dir)
+    run_study(load_study(study_file, keys), work_dir, retry_failed=True, worker=FAKE)
+    assert outcome(work_dir) == before
+
+
+def test_a_failed_final_run_is_tried_again(run_tiny, study_file, tmp_path):
+    fail = {"options.fake.fail": "exception", "options.fake.fail_phase": "final"}
+    keys = {"trials": 3, "final_seeds": 1, "rung_trials": 0, **fail}
+    with pytest.raises(StudyError, match="the last 3 runs failed"):
+        run_tiny(**keys)
+    (tmp_path / "work" / "mended").touch()
+    run_study(load_study(study_file, keys), tmp_path / "work", retry_failed=True, worker=FAKE)
+    assert set(load_results(tmp_path / "work").state) == {"complete"}
+
+
 # Stopping
+
+
+def test_a_run_that_hangs_does_not_hold_up_ctrl_c(start_cli, tmp_path):
+    process = start_cli("--set", "options.fake.fail=hang_once")
+    run = RunDir(tmp_path / "work" / "runs" / "baseline_student_alone")
+    wait_for((run.path / "once").exists, process)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    finish(process, code=130)
+    assert time.monotonic() - start < 15
+    assert run.last_checkpoint() == run.checkpoint(4)
+
+
+def test_sigterm_to_all_processes_saves_the_live_run(start_cli, straight, tmp_path):
+    """As Slurm at its time limit, systemd and a container's end send it."""
+    keys = ("final_seeds=0", "rung_trials=0", "trials=4", "options.fake.sleep=0.03")
+    process = start_cli("--set", *keys)
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 3, process)
+    start = time.monotonic()
+    family = psutil.Process(process.pid).children(recursive=True)
+    for member in [*family, psutil.Process(process.pid)]:
+        with suppress(psutil.NoSuchProcess):
+            member.terminate()
+    finish(process, code=130)
+    assert time.monotonic() - start < 10
+    assert run.read_result()["state"] == "stopped"
+    finish(start_cli("--set", *keys))
+    assert executed(run) == list(range(1, 11))  # nothing twice: it was saved where it was
+    assert outcome(tmp_path / "work") == straight[:3]
 
 
 def test_ctrl_c_stops_with_checkpoints_and_says_how_to_go_on(start_cli, straight, tmp_path):
@@ -420,6 +522,8 @@ def test_ctrl_c_stops_with_checkpoints_and_says_how_to_go_on(start_cli, straight
     assert "To go on: python sweeps/run.py study" in err
     assert run.read_result()["state"] == "stopped"
     assert [t.state.name for t in trials_of(tmp_path / "work")] == ["COMPLETE", "RUNNING"]
+    assert list(load_results(tmp_path / "work").state) == ["complete", "complete", "stopped"]
+    assert UNFINISHED in (tmp_path / "work" / "report.html").read_text()
     finish(start_cli(*slow))
     assert sorted(executed(run)) == list(range(1, 11)) or len(executed(run)) <= 11
     assert outcome(tmp_path / "work") == straight[:3]
@@ -451,6 +555,7 @@ def test_three_failures_of_one_kind_stop_the_study(run_tiny, tmp_path):
     assert len(runs) == 3
     table = pd.read_csv(tmp_path / "work" / "results.csv")  # to be looked at
     assert list(table.state) == ["failed"] * 3
+    assert UNFINISHED in (tmp_path / "work" / "report.html").read_text()
     trials = trials_of(tmp_path / "work")
     assert [t.state.name for t in trials] == ["FAIL", "FAIL"]
 
@@ -459,7 +564,10 @@ def test_three_failures_of_one_kind_stop_the_study(run_tiny, tmp_path):
     ("how", "reason"),
     [
         ("exception", "RuntimeError: boom"),
-        ("exit", "Died: exited with code 3 and no result"),
+        (
+            "exit",
+            "Died: exited with code 3 and no result, 3 times without a checkpoint in between",
+        ),
     ],
 )
 def test_a_failed_trial_is_a_row_and_the_study_goes_on(run_tiny, how, reason):
@@ -529,6 +637,25 @@ def test_bad_trials_are_pruned_late_enough_and_arms_never(run_tiny, keys, first)
         assert result["reason"].endswith(f" at iteration {first}")
         assert first <= len(executed(run)) < 20
         assert trial.value == trial.intermediate_values[trial.last_step]
+        assert not runs[f"trial_{trial.number:03d}"].checkpoints.exists()
+    assert runs["baseline_published"].last_checkpoint()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_checkpoints_of_failed_trials_go_with_the_studys_end(run_tiny, tmp_path, keep):
+    fail = {"options.fake.fail": "exception", "options.fake.fail_above": 20.0}
+    work_dir = run_tiny(trials=3, final_seeds=0, keep_checkpoints=keep, **fail)
+    (failed,) = [t for t in trials_of(work_dir) if t.state == STATES.FAIL]
+    assert failed.user_attrs["arm"] == "published"
+    runs = run_dirs(work_dir)
+    assert (runs["baseline_published"].last_checkpoint() is not None) == keep
+    assert runs["trial_001"].last_checkpoint() is not None
+
+
+def test_checkpoints_of_failed_trials_stay_while_the_study_is_not_at_its_end(run_tiny, tmp_path):
+    with pytest.raises(StudyError, match="the last 3 runs failed"):
+        run_tiny(**{"options.fake.fail": "exception", "options.fake.fail_above": -2.0})
+    assert all(run.last_checkpoint() for run in run_dirs(tmp_path / "work").values())
 
 
 @pytest.mark.parametrize(
@@ -563,7 +690,7 @@ def test_one_process_at_a_time(start_cli, run_tiny, tmp_path):
     process = start_cli("--set", "options.fake.sleep=0.5")
     run = RunDir(tmp_path / "work" / "runs" / "baseline_student_alone")
     wait_for(run.request.exists, process)
-    with pytest.raises(StudyError, match=f"process {process.pid} runs this one"):
+    with pytest.raises(StudyError, match=f"process {process.pid} on .+ runs this one"):
         run_tiny()
     process.kill()
     process.wait()

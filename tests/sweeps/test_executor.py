@@ -74,11 +74,15 @@ def test_kill(executor, tmp_path):
     assert end.why() == "killed by signal 9 (out of memory?)"
 
 
-def test_the_death_of_the_server_costs_no_run(executor, tmp_path):
+def test_after_the_death_of_the_server_another_one_takes_its_runs(executor, tmp_path):
     run = make_run(tmp_path / "a", fake__sleep=0.05)
     executor.submit(run, resume=False)
     wait_iterations(run, 5)
     server_of().kill()
+    (end,) = wait_exits(executor, 1)
+    assert (end.code, end.signal) == (None, None)
+    assert "server died" in end.why()
+    executor.submit(run, resume=True)
     (end,) = wait_exits(executor, 1)
     assert end.code == 0
     assert run.read_result()["state"] == "complete"
@@ -86,21 +90,29 @@ def test_the_death_of_the_server_costs_no_run(executor, tmp_path):
     assert len(executed(run)) < 15  # it went on from its checkpoint
 
 
-def test_a_server_that_dies_again_and_again_is_given_up(executor, tmp_path):
-    run = make_run(tmp_path / "a", fake__sleep=0.3)
+def test_a_server_that_does_not_end_a_run_is_ended(executor, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeps.executor.KILL_PATIENCE", 0.2)
+    run = make_run(tmp_path / "a", fake__sleep=5)
     executor.submit(run, resume=False)
-    exits: list[Exit] = []
-    killed = 0
-    while not exits:
-        lines = len(executed(run)) if (run.path / "executed.txt").exists() else 0
-        wait_iterations(run, lines + 1)
-        server_of().kill()
-        killed += 1
-        end = time.monotonic() + 5
-        while not exits and time.monotonic() < end and len(executed(run)) <= lines + 1:
-            exits = executor.poll(0.05)
-    assert killed == 3
-    assert "server died" in exits[0].why()
+    wait_iterations(run, 1)
+    server_of().suspend()
+    executor.kill(run)
+    (end,) = wait_exits(executor, 1)
+    assert "server died" in end.why()
+    with run.lock():  # the run ended with it
+        pass
+
+
+def test_the_server_stays_while_its_runs_save(executor, tmp_path):
+    run = make_run(tmp_path / "a", fake__sleep=0.05)
+    executor.submit(run, resume=False)
+    wait_iterations(run, 3)
+    for process in (server_of(), *server_of().children()):
+        process.terminate()
+    (end,) = wait_exits(executor, 1)
+    assert end.code == 0
+    assert run.read_result()["reason"] == "signal SIGTERM"
+    assert server_of().is_running()
 
 
 def test_no_process_outlives_the_executor(executor, tmp_path):
@@ -116,19 +128,32 @@ def test_no_process_outlives_the_executor(executor, tmp_path):
         pass
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ((sys.executable, "-c", "raise SystemExit('no torch here')"), "no torch here"),
-        (("/no/such/program",), "cannot be started, got '/no/such/program'"),
-    ],
-)
-def test_a_server_that_does_not_start_is_an_error(tmp_path, command, message):
-    executor = LocalExecutor(tmp_path / "worker.log", command=command)
-    with pytest.raises(StudyError, match=message):  # noqa: PT012 - either call may notice
+def test_a_program_that_is_not_there_is_an_error(tmp_path):
+    executor = LocalExecutor(tmp_path / "worker.log", command=("/no/such/program",))
+    with pytest.raises(StudyError, match="cannot be started, got '/no/such/program'"):
         executor.submit(make_run(tmp_path / "a"), resume=False)
+
+
+def test_a_server_that_dies_before_it_is_ready_is_started_once_more(tmp_path):
+    """The reason that is told is its own, not what an earlier server left in the log."""
+    log = tmp_path / "worker.log"
+    log.write_text("BrokenPipeError: of yesterday\n")
+    executor = LocalExecutor(log, command=(sys.executable, "-c", "raise SystemExit('no torch')"))
+    run = make_run(tmp_path / "a")
+    executor.submit(run, resume=False)
+    (end,) = wait_exits(executor, 1)
+    assert "server died" in end.why()
+    executor.submit(run, resume=True)
+    with pytest.raises(StudyError, match="before it was ready, 2 times: no torch; see"):
         wait_exits(executor, 1)
     executor.close()
+    silent = LocalExecutor(log, command=(sys.executable, "-c", "raise SystemExit(3)"))
+    silent.submit(run, resume=True)
+    wait_exits(silent, 1)
+    silent.submit(run, resume=True)
+    with pytest.raises(StudyError, match="code 3 before it was ready, 2 times: no message; see"):
+        wait_exits(silent, 1)
+    silent.close()
 
 
 def test_gpus(monkeypatch):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from mmengine.hooks import Hook
 
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
+from fourierkd.engine.ranks import first_wish, leads
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError, RunError, near
 from fourierkd.options import whole_number
@@ -40,7 +42,8 @@ _COCO_VALUE = re.compile(r"(bbox|segm|proposal)_(mAP|AR)")
 
 @HOOKS.register_module()
 class RunCheckpointHook(Hook):
-    """Save the last checkpoint after every validation and at the end, the best one by ``metric``.
+    """Save the last checkpoint after every validation, every ten minutes and at the end, the best
+    one by ``metric``.
 
     Args:
         metric: key of the validation metrics; None keeps no best checkpoint. A value that is not
@@ -48,13 +51,15 @@ class RunCheckpointHook(Hook):
         direction: ``maximize`` or ``minimize``: which values of the metric are better.
         interval: save every so many iterations (epochs, where training goes by epochs) too; None
             for no more.
+        minutes: save, at the next point where the run can be cut, what is so old; None: not by
+            time.
 
     Raises:
         ConfigError: the evaluator gives no such metric.
         RunError: at the end of training, where no validation gave a value.
 
     Cost: a write of the student, with its optimizer for the last checkpoint, at each of these
-    points.
+    points; with several ranks one all_reduce of a number an iteration, as their clocks differ.
     """
 
     priority = "VERY_LOW"
@@ -64,15 +69,19 @@ class RunCheckpointHook(Hook):
         metric: str | None = None,
         direction: str = MAXIMIZE,
         interval: int | None = None,
+        minutes: float | None = 10.0,
     ) -> None:
         if interval is not None:
             whole_number("RunCheckpointHook.interval", interval, 1)
         self.metric, self.direction, self.interval = metric, direction, interval
+        self.minutes = minutes
+        self._saved = time.monotonic()
         self._validated = False
         self._no_value: float | None = None  # what a validation gave instead of one
 
     def before_train(self, runner: KDRunner) -> None:
         """After a resume, what is best is what ``best.pth`` says."""
+        self._saved = time.monotonic()
         path = runner.run_dir.best_checkpoint()
         if runner.iter > 0 and path.exists():
             runner.best = load_checkpoint(path)["meta"]["best"]
@@ -112,9 +121,17 @@ class RunCheckpointHook(Hook):
         """Save the last checkpoint where one is due."""
         count = epoch if runner.by_epoch else iteration
         due = self.interval is not None and count % self.interval == 0
-        if self._validated or due:
+        if self._validated or due or self._old():
             runner.save_last(iteration, epoch)
+            self._saved = time.monotonic()
         self._validated = False
+
+    def _old(self) -> bool:
+        """Whether the last checkpoint is too old, by rank 0's clock."""
+        if self.minutes is None:
+            return False
+        old = leads() and time.monotonic() - self._saved >= 60 * self.minutes
+        return first_wish({} if old else None) is not None
 
     def after_train(self, runner: KDRunner) -> None:
         """Save the end."""

@@ -1,0 +1,204 @@
+"""Table and report of a work dir, at any time: in flow run folders, Optuna's trials and the facts
+in ``study.json``, out flow ``results.csv``, ``results.parquet`` and ``report.html``.
+
+The coordinator writes the table after each run and both files at every end of a session; ``report``
+makes them from the files alone, also while a study runs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fourierkd.errors import RunError, StudyError
+from fourierkd.fingerprint import file_sha256
+from fourierkd.run_dir import RunDir, read_json, write_atomic
+from sweeps.account import Account
+from sweeps.ask import RETRY_OF, own_trials
+from sweeps.storage import RUNS_NAME, STUDY_NAME, stored_study
+from sweeps.study import StudyConfig
+from sweeps.teacher import best_checkpoint
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    from optuna.trial import FrozenTrial
+
+UNFINISHED = "Unfinished: more runs belong to this study. The same command goes on with it."
+
+
+def trial_number(trial: optuna.Trial | FrozenTrial) -> int:
+    """What runs, table and report call a trial: of one that was tried again the first number."""
+    return int(trial.user_attrs.get(RETRY_OF, trial.number))
+
+
+def trial_dir(work_dir: Path, trial: optuna.Trial | FrozenTrial) -> RunDir:
+    """The folder of a trial; of one that was tried again it is that of the first."""
+    arm = trial.user_attrs.get("arm")
+    name = f"baseline_{arm}" if arm else f"trial_{trial_number(trial):03d}"
+    return RunDir(work_dir / RUNS_NAME / name)
+
+
+def note(work_dir: Path, **facts: Any) -> None:
+    """Keep what a report says beside the runs, under ``report`` of ``study.json``."""
+    path = work_dir / STUDY_NAME
+    recorded = read_json(path) or {}
+    if any((recorded.get("report") or {}).get(key) != value for key, value in facts.items()):
+        recorded["report"] = {**(recorded.get("report") or {}), **facts}
+        write_atomic(path, json.dumps(recorded, indent=1) + "\n")
+
+
+def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
+    """``note`` what the study's config and command say."""
+    note(
+        work_dir,
+        title=config.name,
+        config=str(config.config),
+        command=command,
+        baseline=config.baseline,
+        metric=config.metric,
+        direction=config.direction,
+        rung_trials=config.rung_trials,
+    )
+
+
+def noted(work_dir: Path) -> dict[str, Any]:
+    """What ``note`` kept.
+
+    Raises:
+        StudyError: the folder holds no study.
+    """
+    recorded = read_json(work_dir / STUDY_NAME)
+    if recorded is None:
+        raise StudyError(
+            f"a study's work dir holds {STUDY_NAME}", value=str(work_dir), fix="check the path"
+        )
+    return dict(recorded.get("report") or {})
+
+
+def table(
+    work_dir: Path, run_dirs: Iterable[RunDir], trials: Sequence[FrozenTrial]
+) -> pd.DataFrame:
+    """The results table; a trial whose folder or result vanished keeps its row, which says so.
+
+    Args:
+        work_dir: of the study.
+        run_dirs: its run folders; those of ``trials`` may lie among them or not.
+        trials: Optuna's.
+    """
+    from fourierkd.analysis.results import results_table
+
+    last = {trial_number(trial): trial for trial in trials}  # of one tried again the last try
+    lost = {
+        run.path: (number, trial)
+        for number, trial in last.items()
+        if trial.state.is_finished() and not (run := trial_dir(work_dir, trial)).result.exists()
+    }
+    known = {run.path: run for run in run_dirs}
+    found = results_table(
+        [*known.values(), *(RunDir(p) for p in lost if p not in known)], work_dir=work_dir
+    )
+    for path, (number, trial) in lost.items():
+        row = found["run_dir"] == str(path.relative_to(work_dir))
+        gone = "result" if path.exists() else "run folder"
+        arm, start = trial.user_attrs.get("arm"), trial.user_attrs.get("start")
+        found.loc[row, ["state", "reason"]] = "failed", f"its {gone} is gone"
+        found.loc[row, ["phase", "method"]] = (
+            "baseline" if arm else "trial",
+            arm or start or "trial",
+        )
+        found.loc[row, "trial"] = number
+    return found
+
+
+def write_report(
+    work_dir: Path,
+    found: pd.DataFrame,
+    study: optuna.Study | None,
+    *,
+    seconds: Mapping[str, float],
+) -> Path:
+    """Write ``report.html`` of a table, with what ``note`` kept; returns its path."""
+    from fourierkd.analysis import report
+    from fourierkd.analysis.selection import trials
+
+    facts = noted(work_dir)
+    notes = [] if facts.get("finished") else [UNFINISHED]
+    notes += facts.get("notes") or []
+    failures = int((trials(found)["state"] == "failed").sum())
+    if failures:
+        notes.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
+    notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
+    if facts.get("teacher"):
+        notes.append(_teacher_note(RunDir(facts["teacher"])))
+    names = ("title", "config", "command", "baseline", "metric", "direction")
+    info = {name: facts.get(name) for name in names} | {
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+        "unfinished": not facts.get("finished"),
+        "notes": notes,
+        "time": dict(seconds),
+    }
+    return report.write_report(work_dir, found, study, info)
+
+
+def report(work_dir: Path) -> list[str]:
+    """Write table and report from the files alone; returns the lines to print.
+
+    Raises:
+        StudyError: the folder holds no study, or one without a run.
+    """
+    from fourierkd.analysis.results import write_results
+
+    work_dir = work_dir.absolute()
+    facts = noted(work_dir)
+    study = stored_study(work_dir)
+    trials = [] if study is None else own_trials(study)
+    runs = [RunDir(facts["teacher"])] if facts.get("teacher") else []
+    runs += [RunDir(path) for path in sorted((work_dir / RUNS_NAME).glob("*")) if path.is_dir()]
+    found = table(work_dir, runs, trials)
+    if found.empty:
+        raise StudyError(
+            "a report needs runs, and this study has none yet", value=str(work_dir), fix="wait"
+        )
+    found = _current(found, rung_trials=int(facts.get("rung_trials") or 0))
+    csv, _ = write_results(found, work_dir)
+    page = write_report(work_dir, found, study, seconds=Account().merged(work_dir))
+    unfinished = "" if facts.get("finished") else " (unfinished)"
+    return [f"results: {csv}", f"report:  {page}{unfinished}"]
+
+
+def _current(found: pd.DataFrame, *, rung_trials: int) -> pd.DataFrame:
+    """Without the runs of candidates and of a chosen trial that later trials have replaced."""
+    from fourierkd.analysis.results import parameters
+    from fourierkd.analysis.selection import TUNED, chosen_row, shortlist
+
+    candidates = shortlist(found, rung_trials)
+    found = found[~((found["phase"] == "rung") & ~found["trial"].isin(candidates))]
+    chosen = chosen_row(found)
+    wanted = None if chosen is None else parameters(found.loc[chosen].to_dict())
+    tuned = (found["phase"] == "final") & (found["method"] == TUNED)
+    stale = [tuned[i] and parameters(row.to_dict()) != wanted for i, row in found.iterrows()]
+    return found[[not old for old in stale]].reset_index(drop=True)
+
+
+def _warnings(run_dirs: Iterable[RunDir]) -> list[str]:
+    """What runs were warned of at their start, each with how many."""
+    said: Counter[str] = Counter()
+    for run_dir in run_dirs:
+        with suppress(RunError):  # a damaged record, which the table names
+            said.update((read_json(run_dir.environment) or {}).get("warnings") or [])
+    return [f"Warning of {count} runs: {line}." for line, count in said.items()]
+
+
+def _teacher_note(run_dir: RunDir) -> str:
+    result = run_dir.read_result() or {}
+    value = (result.get("best") or {}).get("value")
+    score = f"{result.get('metric')} {value:.4g} on val" if value is not None else "no score"
+    checkpoint = best_checkpoint(run_dir)
+    sha = file_sha256(checkpoint)[:16] if checkpoint is not None else "unknown"
+    return f"Teacher: {score}, sha256 {sha}."

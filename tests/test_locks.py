@@ -1,0 +1,80 @@
+"""Locks: who holds one, who inherits it, and what a file system without them is told."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import socket
+import time
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from fourierkd import locks
+from fourierkd.errors import RunError
+from fourierkd.locks import Held, locked
+from fourierkd.run_dir import RunDir
+
+
+def test_the_holder_is_named_with_host_and_process(tmp_path):
+    name = f"process {os.getpid()} on {socket.gethostname()}"
+    with locked(tmp_path / "lock"):
+        with pytest.raises(Held) as held, locked(tmp_path / "lock"):
+            pass
+        assert held.value.holder == name
+        assert (tmp_path / "lock").read_text() == name  # who asked did not write over it
+        refused = pytest.raises(RunError, match=f"one process at a time, and {name} has it")
+        with refused, RunDir(tmp_path).lock():
+            pass
+    with locked(tmp_path / "lock"):
+        pass
+
+
+class Sleepy(Dataset):
+    """Its sample takes for ever; it tells who reads it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        self.path.write_text(str(os.getpid()))
+        time.sleep(1000)
+
+
+def train(folder):
+    with RunDir(folder).lock():
+        next(iter(DataLoader(Sleepy(folder / "worker"), num_workers=1)))
+
+
+def test_a_loader_worker_that_hangs_does_not_keep_its_dead_run_locked(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=train, args=(tmp_path,))
+    process.start()
+    end = time.monotonic() + 60
+    while not (tmp_path / "worker").exists() or not (tmp_path / "worker").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    worker = int((tmp_path / "worker").read_text())
+    try:
+        with pytest.raises(RunError, match=f"process {process.pid} on "), RunDir(tmp_path).lock():
+            pass
+        process.kill()
+        process.join()
+        os.kill(worker, 0)  # it is still there
+        with RunDir(tmp_path).lock():
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    with pytest.raises(RunError) as error, locked(tmp_path / "lock"):
+        pass
+    assert "the file system must give a lock (No locks available)" in str(error.value)
+    assert "nobody holds it" in str(error.value)
