@@ -22,6 +22,7 @@ from sweeps.space import Space, branches, match, resolve
 from sweeps.study import StudyConfig
 
 FILE = "check.json"  # of the work dir, while it lasts; the answer lies beside it
+TRIES = 2
 NO_WEIGHTS = "random"  # in place of those of the teacher, which is not trained yet
 
 
@@ -41,9 +42,11 @@ def check_runs(
     beside = path.with_name(f"{FILE}.answer")
     beside.unlink(missing_ok=True)
     write_atomic(path, json.dumps(requests(config)))
-    executor.check(path)
-    end = _wait(path, executor, interrupted)
-    told = read_json(beside)
+    for _ in range(TRIES):  # the server may die before it is ready
+        executor.check(path)
+        end = _wait(path, executor, interrupted)
+        if (told := read_json(beside)) is not None:
+            break
     for file in (path, beside):
         file.unlink(missing_ok=True)
     if told is None:

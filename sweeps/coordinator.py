@@ -18,27 +18,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import FourierKDError, RunError
-from fourierkd.run_dir import Row, RunDir
+from fourierkd.fingerprint import digest
+from fourierkd.run_dir import Row, RunDir, read_json
 from sweeps import finish, tables
 from sweeps.account import Account
+from sweeps.ahead import check_runs, requests
 from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
 from sweeps.choice import Method, final_methods, rung_methods
 from sweeps.driver import Driver, Interrupted, Run, check_same
 from sweeps.executor import WORKER, LocalExecutor
+from sweeps.fingerprint import versions
 from sweeps.progress import Display, share_done
 from sweeps.samplers import EXHAUSTIVE, make_pruner, make_sampler
 from sweeps.space import branches, match
 from sweeps.storage import (
     RUNS_NAME,
+    STUDY_NAME,
     check_place,
     claim,
     not_writable,
     one_writer,
     open_study,
+    record,
 )
 from sweeps.study import StudyConfig
 from sweeps.tables import trial_dir, trial_number
-from sweeps.teacher import prepare_teacher
+from sweeps.teacher import check_weights, study_teacher
 
 if TYPE_CHECKING:
     import optuna
@@ -155,8 +160,9 @@ class Coordinator:
         """All phases but the report."""
         config = self.config
         self._retry_failed = retry_failed
+        self._try_ahead()
         if config.teacher is not None:
-            self.checkpoint, self.teacher = prepare_teacher(config, self.driver)
+            self.checkpoint, self.teacher = study_teacher(config, self.work_dir, self.driver)
             tables.note(self.work_dir, teacher=str(self.teacher.path))
             self._common[config.teacher["option"]] = str(self.checkpoint)
         self._common |= {"metric": config.metric, "direction": config.direction, **config.options}
@@ -170,6 +176,24 @@ class Coordinator:
             finals, notes = final_methods(config, self.table(), self._all_trials())
         self.notes += notes
         self._repeat("final", finals, config.seeds_of_finals(), config.final_split)
+
+    def _try_ahead(self) -> None:
+        """Refuse what cannot be built, and weights that are not those of before, at the start."""
+        recorded = read_json(self.work_dir / STUDY_NAME) or {}
+        weights: dict[str, str] = recorded.get("weights") or {}
+        for path, sha256 in weights.items():
+            check_weights(Path(path), sha256, "the weights of a teacher")
+        asked = [requests(self.config), self.config.files(), versions()]
+        if recorded.get("tried") == digest(asked):
+            return
+        with self.account.part("start-up"):
+            found = check_runs(
+                self.config,
+                self.work_dir,
+                self.driver.executor,
+                lambda: self.driver.interrupts > 0,
+            )
+        record(self.work_dir, tried=digest(asked), weights={**found, **weights})
 
     def run_dirs(self) -> list[RunDir]:
         """All run folders as the results table has them: teacher, arms, trials, rung, finals."""

@@ -145,6 +145,14 @@ class LocalExecutor:
             elif event["event"] == "dead" and event["server"] is self._server:
                 exits += self._bury()
 
+    def check(self, requests: Path) -> None:
+        """Try what can be built of a file of requests (``engine.dry_build``); it ends as a run
+        would whose folder is that file.
+        """
+        self.start()
+        self._running[requests] = 0
+        self._send({"check": str(requests), "env": self._environment(0)})
+
     def kill(self, run_dir: RunDir) -> None:
         """End the run's process at once."""
         if run_dir.path in self._running:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import StudyError, advice
 from fourierkd.fingerprint import digest
@@ -72,14 +72,14 @@ def check_place(work_dir: Path) -> None:
 def claim(config: StudyConfig, work_dir: Path) -> str | None:
     """Record in ``study.json`` whose study this folder holds; the caller holds the lock.
 
-    A study of another identity without a single finished run makes way: its files move to
-        ``replaced_<n>``.
+    A study of another identity in which no trial has a value makes way, so that a wrong definition
+        can be corrected: its files move to ``replaced_<n>``.
 
     Returns:
         Where the files of such a study went, else None.
 
     Raises:
-        StudyError: the folder holds finished runs of another study.
+        StudyError: the folder holds trials of another study.
     """
     identity = config.identity()
     path = work_dir / STUDY_NAME
@@ -88,16 +88,19 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
         if recorded is not None and not isinstance(recorded.get("identity"), dict):
             raise _damaged(path, "it holds no identity")
         moved = None
-        if recorded is not None and recorded.get("identity") != identity:
-            if _has_finished_run(work_dir):
+        known = recorded["identity"] if recorded is not None else identity
+        known.setdefault("data", identity["data"])  # studies of older versions do not say
+        if recorded is not None and known != identity:
+            if _has_trial(work_dir):
                 changed = sorted(
-                    key
-                    for key in {*identity, *recorded["identity"]}
-                    if identity.get(key) != recorded["identity"].get(key)
+                    key for key in {*identity, *known} if identity.get(key) != known.get(key)
                 )
+                before = recorded.get("files", {})
+                files = [n for n, sha in config.files().items() if before.get(n, sha) != sha]
+                of = f" (in {', '.join(files)})" if files else ""
                 raise StudyError(
-                    f"this work dir holds the study {recorded['identity'].get('name')!r}, and "
-                    f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''} from it",
+                    f"this work dir holds the study {known.get('name')!r}, and "
+                    f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''} from it{of}",
                     value=str(work_dir),
                     fix="choose another --work-dir or name, or undo the change",
                 )
@@ -107,6 +110,7 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
             facts = {
                 "identity": identity,
                 "fingerprint": digest(identity),
+                "files": config.files(),
                 "created": datetime.datetime.now(datetime.timezone.utc).isoformat(
                     timespec="seconds"
                 ),
@@ -221,12 +225,33 @@ def _repair(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _has_finished_run(work_dir: Path) -> bool:
+def record(work_dir: Path, **facts: Any) -> None:
+    """Keep facts in ``study.json``, beside the identity."""
+    path = work_dir / STUDY_NAME
+    recorded = read_json(path) or {}
+    if any(recorded.get(key) != value for key, value in facts.items()):
+        write_atomic(path, json.dumps({**recorded, **facts}, indent=1) + "\n")
+
+
+def has_finished_run(work_dir: Path) -> bool:
+    """Whether any run of the study ended as it should."""
+    return any(True for _ in _finished(work_dir))
+
+
+def _has_trial(work_dir: Path) -> bool:
+    """Whether a trial, or what follows the trials, ended as it should; arms beside it do not."""
+    return any(
+        run.read_request().get("trial") is not None or not run.path.name.startswith("baseline_")
+        for run in _finished(work_dir)
+    )
+
+
+def _finished(work_dir: Path) -> Iterator[RunDir]:
     for folder in (work_dir / RUNS_NAME).glob("*"):
-        result = RunDir(folder).read_result()
+        run_dir = RunDir(folder)
+        result = run_dir.read_result()
         if result is not None and result.get("state") in ("complete", "pruned"):
-            return True
-    return False
+            yield run_dir
 
 
 def _move_aside(work_dir: Path) -> str:

@@ -20,7 +20,7 @@ from fourierkd.fingerprint import digest
 from fourierkd.options import MAX_SEED, refuse_passwords
 from fourierkd.run_dir import checked_direction
 from fourierkd.tracking.login import MODES
-from sweeps.fingerprint import config_sources
+from sweeps.fingerprint import config_sources, data_identity
 from sweeps.space import check_space, describe
 
 STUDENT_ALONE: dict[str, Any] = {"model.teacher": None, "model.losses": {}}
@@ -115,6 +115,7 @@ class StudyConfig:
             **self.teacher,
             "config": digest(config_sources(self.teacher["config"])),
         }
+        data = data_identity(self.config, self.options)
         identity = {
             "name": self.name,
             "config": digest(config_sources(self.config)),
@@ -128,9 +129,15 @@ class StudyConfig:
             "rung_trials": self.rung_trials,
             "rung_seeds": self.rung_seeds,
             "teacher": teacher,
+            "data": data.get("files") if isinstance(data, dict) else None,
         }
         plain: dict[str, Any] = json.loads(json.dumps(identity))  # as a file gives it back
         return plain
+
+    def files(self) -> dict[str, str]:
+        """Digest of each config file that a run or the teacher is made of, by its name."""
+        configs = [self.config, *([self.teacher["config"]] if self.teacher else [])]
+        return {name: digest(text) for path in configs for name, text in config_sources(path)}
 
     def seeds_of_finals(self) -> list[int]:
         """Seeds of the final runs; nothing else is trained with them."""

@@ -8,7 +8,6 @@ makes them from the files alone, also while a study runs.
 from __future__ import annotations
 
 import datetime
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import RunError, StudyError
 from fourierkd.fingerprint import file_sha256
-from fourierkd.run_dir import RunDir, read_json, write_atomic
+from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
-from sweeps.storage import RUNS_NAME, STUDY_NAME, stored_study
+from sweeps.storage import RUNS_NAME, STUDY_NAME, record, stored_study
 from sweeps.study import StudyConfig
 from sweeps.teacher import best_checkpoint
 
@@ -46,11 +45,8 @@ def trial_dir(work_dir: Path, trial: optuna.Trial | FrozenTrial) -> RunDir:
 
 def note(work_dir: Path, **facts: Any) -> None:
     """Keep what a report says beside the runs, under ``report`` of ``study.json``."""
-    path = work_dir / STUDY_NAME
-    recorded = read_json(path) or {}
-    if any((recorded.get("report") or {}).get(key) != value for key, value in facts.items()):
-        recorded["report"] = {**(recorded.get("report") or {}), **facts}
-        write_atomic(path, json.dumps(recorded, indent=1) + "\n")
+    known = (read_json(work_dir / STUDY_NAME) or {}).get("report") or {}
+    record(work_dir, report={**known, **facts})
 
 
 def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError, advice
-from fourierkd.fingerprint import digest
+from fourierkd.fingerprint import digest, file_sha256
 from fourierkd.locks import Held, locked
-from fourierkd.run_dir import RunDir, cache_root
+from fourierkd.run_dir import RunDir, cache_root, read_json
 from sweeps.driver import Driver, Run
 from sweeps.executor import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
+from sweeps.storage import STUDY_NAME, has_finished_run, record
 from sweeps.study import StudyConfig
 
+FOLDER = "teachers"  # of the cache folder
 KEY_LENGTH = 20
 TEACHER_JOBS = 1  # nothing runs beside it
 
@@ -64,6 +66,47 @@ def teacher_key(study: StudyConfig) -> str:
     return digest(content)[:KEY_LENGTH]
 
 
+def study_teacher(study: StudyConfig, work_dir: Path, driver: Driver) -> tuple[Path, RunDir]:
+    """The study's one teacher: the one that its first run had, else the cached or a new one.
+
+    Returns:
+        As ``prepare_teacher``.
+
+    Raises:
+        StudyError: runs have a teacher that is gone or another file now; as ``prepare_teacher``.
+    """
+    known = (read_json(work_dir / STUDY_NAME) or {}).get("teacher")
+    if known is not None and has_finished_run(work_dir):
+        run_dir = RunDir(Path(known["run_dir"]))
+        moved = RunDir(cache_root() / FOLDER / run_dir.path.name)
+        if not (run_dir.path / known["checkpoint"]).is_file() and moved.path.is_dir():
+            run_dir = moved  # the cache as a whole
+        path = run_dir.path / known["checkpoint"]
+        check_weights(path, known["sha256"], "the teacher that its runs had")
+        return path, run_dir
+    path, run_dir = prepare_teacher(study, driver)
+    place = str(path.relative_to(run_dir.path))
+    facts = {"run_dir": str(run_dir.path), "checkpoint": place, "sha256": file_sha256(path)}
+    record(work_dir, teacher=facts)
+    return path, run_dir
+
+
+def check_weights(path: Path, sha256: str, what: str) -> None:
+    """Refuse other weights than a study began with.
+
+    Raises:
+        StudyError: the file is gone, or has another SHA-256.
+    """
+    now = file_sha256(path) if path.is_file() else None
+    if now != sha256:
+        found = "is gone" if now is None else f"has {now[:16]} now"
+        raise StudyError(
+            f"a study has one teacher: {what} (sha256 {sha256[:16]}) {found}",
+            value=str(path),
+            fix="restore that file, or choose another --work-dir",
+        )
+
+
 def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
     """Train the teacher unless it is cached.
 
@@ -73,7 +116,7 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
     Raises:
         StudyError: the training failed, or the cache cannot be written.
     """
-    run_dir = RunDir(cache_root() / "teachers" / teacher_key(study))
+    run_dir = RunDir(cache_root() / FOLDER / teacher_key(study))
     try:
         with _lock(run_dir, driver.display.say, lambda: driver.interrupts > 0):
             result = run_dir.read_result()

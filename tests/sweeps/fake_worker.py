@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from fourierkd.fingerprint import file_sha256
 from fourierkd.run_dir import RunDir, write_atomic
 
 VAL_EVERY = 2
@@ -36,6 +37,22 @@ def score(options: dict, seed: int) -> float:
         if seed < 1000 and weight == options.get("fake.lucky"):
             value += 100.0
     return value + random.Random(seed).uniform(-0.1, 0.1)
+
+
+def check(path: Path) -> None:
+    """What has ``fake.refuse`` cannot be built."""
+    refused = [
+        (name, request["options"]["fake.refuse"])
+        for name, request in json.loads(path.read_text()).items()
+        if "fake.refuse" in request["options"]
+    ]
+    name, error = refused[0] if refused else (None, None)
+    named = {
+        request["options"].get("model.teacher.checkpoint")
+        for request in json.loads(path.read_text()).values()
+    } - {None, "random"}
+    answer = {"name": name, "error": error, "teachers": {p: file_sha256(p) for p in named}}
+    write_atomic(path.with_name(f"{path.name}.answer"), json.dumps(answer))
 
 
 def train(run_dir: RunDir, resume: bool) -> None:
@@ -170,6 +187,10 @@ def main() -> None:
                     for pid, run in children.items():
                         if run == message["kill"]:
                             os.killpg(pid, signal.SIGKILL)
+                    continue
+                if "check" in message:
+                    check(Path(message["check"]))
+                    emit(event="exited", run=message["check"], code=0, signal=None)
                     continue
                 pid = os.fork()
                 if pid == 0:

@@ -773,3 +773,48 @@ def test_equal_trials_are_one_run_and_a_used_up_space_ends_the_search(study_file
         assert "The search ended after 4 of 8 trials: the space has no other point" in page
     repeats = len(trials_of(tmp_path / "work")) - 4
     assert (f"{repeats} proposals repeat an earlier trial" in page) == (repeats > 0)
+
+
+def test_what_cannot_be_built_is_refused_before_anything_is_trained(study_file, tmp_path):
+    late = {"late": {"fake.refuse": "no such loss, got 'FourierLos'"}}
+    study = load_study(study_file, {"trials": 3, "final_seeds": 1, "reference_arms": late})
+    words = "the reference arm late cannot be run: no such loss, got 'FourierLos'"
+    for _ in range(2):
+        with pytest.raises(StudyError, match=words):
+            run_study(study, tmp_path / "work", worker=FAKE)
+        assert not list((tmp_path / "work").glob("runs/*"))
+        assert not list((tmp_path / "work").glob("check.json*"))
+    right = load_study(study_file, {"trials": 3, "final_seeds": 1, "reference_arms": {}})
+    run_study(right, tmp_path / "work", worker=FAKE)  # the same folder
+    assert load_results(tmp_path / "work")["state"].eq("complete").all()
+
+
+def test_a_corrected_definition_goes_on_where_no_trial_has_a_value(study_file, tmp_path):
+    every = {"options.fake.fail": "exception", "options.fake.fail_phase": "trial"}
+    keys = {"trials": 5, "final_seeds": 0, "start_points": {}}
+    alone = {"student_alone": {"model.teacher": None, "model.losses": {}}}
+    wrong = load_study(study_file, {**keys, "arms": alone, **every})
+    with pytest.raises(StudyError, match="the last 3 runs failed in the same way"):
+        run_study(wrong, tmp_path / "work", worker=FAKE)
+    assert (tmp_path / "work/runs/baseline_student_alone/result.json").exists()
+    run_study(load_study(study_file, {**keys, "arms": alone}), tmp_path / "work", worker=FAKE)
+    assert (tmp_path / "work/replaced_1/runs/baseline_student_alone").is_dir()
+    with pytest.raises(StudyError, match="and options differs from it"):
+        run_study(wrong, tmp_path / "work", worker=FAKE)
+
+
+def test_an_edited_config_and_other_data_are_named(study_file, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.json").write_text("[1]")
+    keys = {"trials": 3, "final_seeds": 0, "options.data_root": str(data)}
+    work = tmp_path / "work"
+    run_study(load_study(study_file, keys), work, worker=FAKE)
+    (data / "train.json").write_text("[2]")
+    with pytest.raises(StudyError, match="'tiny', and data differs from it, got"):
+        run_study(load_study(study_file, keys), work, worker=FAKE)
+    (data / "train.json").write_text("[1]")
+    config = load_study(study_file, keys).config
+    config.write_text(config.read_text() + "seed = 3\n")
+    with pytest.raises(StudyError, match=rf"and config differs from it .in {config.name}., got"):
+        run_study(load_study(study_file, keys), work, worker=FAKE)

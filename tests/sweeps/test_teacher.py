@@ -103,3 +103,44 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_root() == tmp_path / ".cache" / "fourierkd"
+
+
+def test_a_study_has_one_teacher(run_tiny, monkeypatch):
+    work_dir = run_tiny(trials=3, final_seeds=0, teacher=TEACHER)
+    best = only_teacher().best_checkpoint()
+    monkeypatch.setattr("sweeps.teacher.versions", lambda: {"torch": "99"})  # an upgrade
+    run_tiny(trials=4, final_seeds=0, teacher=TEACHER)
+    assert executed(only_teacher()) == list(range(1, 11))
+    for run in run_dirs(work_dir).values():
+        assert run.read_request()["options"]["model.teacher.checkpoint"] == str(best)
+    content = best.read_bytes()
+    for change, words in (
+        (lambda: best.write_bytes(b"another"), "has [0-9a-f]{16} now, got '.*best.pth'"),
+        (best.unlink, "is gone, got '.*best.pth'; restore that file, or choose another --work-dir"),
+    ):
+        change()
+        with pytest.raises(StudyError, match=f"a study has one teacher: .*{words}"):
+            run_tiny(trials=5, final_seeds=0, teacher=TEACHER)
+    best.write_bytes(content)
+    run_tiny(trials=5, final_seeds=0, teacher=TEACHER)
+
+
+def test_a_moved_cache_has_the_same_teacher(run_tiny, monkeypatch):
+    run_tiny(trials=3, final_seeds=0, teacher=TEACHER)
+    moved = cache_root().with_name("moved")
+    cache_root().rename(moved)
+    monkeypatch.setenv("FOURIERKD_CACHE", str(moved))
+    work_dir = run_tiny(trials=4, final_seeds=0, teacher=TEACHER)
+    newest = run_dirs(work_dir)["trial_002"].read_request()["options"]
+    assert newest["model.teacher.checkpoint"].startswith(str(moved))
+    assert executed(only_teacher()) == list(range(1, 11))
+
+
+def test_weights_that_a_config_names_are_the_studys_too(run_tiny, tmp_path):
+    weights = tmp_path / "mine.pth"
+    weights.write_bytes(b"first")
+    named = {"options.model.teacher.checkpoint": str(weights)}
+    run_tiny(trials=3, final_seeds=0, **named)
+    weights.write_bytes(b"second")
+    with pytest.raises(StudyError, match="the weights of a teacher .* got '.*mine.pth'"):
+        run_tiny(trials=4, final_seeds=0, **named)
