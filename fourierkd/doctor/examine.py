@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fourierkd.distill.registry import register_all
+from fourierkd.doctor.config_checks import check_data, check_schedule
 from fourierkd.doctor.deploy import check_cost, check_export
 from fourierkd.doctor.metric import check_metric, read_claim
 from fourierkd.doctor.precision import check_dtype
@@ -21,6 +22,7 @@ from fourierkd.doctor.step_checks import (
     check_shares,
     check_taps,
     check_unused,
+    crossed_stages,
 )
 from fourierkd.doctor.subject import RefusedError, Subject, build_subject
 from fourierkd.doctor.teacher_checks import (
@@ -114,6 +116,8 @@ def examine(
             reason = f"{type(error).__name__}: {first_line(error)}"
             checks.append(Check(name, FAIL, f"it cannot be examined ({reason})"))
 
+    add("data", lambda: check_data(subject))
+    add("schedule", lambda: check_schedule(subject))
     step: Step | None = None
     progress("losses")
     try:
@@ -159,7 +163,10 @@ def _step_checks(subject: Subject, step: Step, effort: Effort) -> dict[str, Call
         return checks
     return checks | {
         "same input": lambda: check_input(model.student, model.teacher.model, step.entries),
-        "taps": lambda: check_taps(step.levels),
+        "taps": lambda: check_taps(
+            step.levels,
+            crossed_stages(subject.config.model.losses, model.student, model.teacher.model),
+        ),
         "levels": lambda: check_levels(step.levels, (height, width), model.left_out),
         "connectors": lambda: check_connectors(step.levels),
         "gradients": lambda: check_gradients(step),

@@ -17,6 +17,8 @@ COLOURS = {OK: "green", WARN: "yellow", FAIL: "bold red", SKIP: "dim"}
 # In the order of the table. The names are what `--accept` takes and what JSON readers look up.
 CHECKS = (
     "build",
+    "data",
+    "schedule",
     "teacher weights",
     "teacher metric",
     "teacher frozen",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from torch import nn
 
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, listed, number, worst
 from fourierkd.doctor.step import LevelRecord, Step
@@ -11,8 +14,13 @@ from fourierkd.doctor.step import LevelRecord, Step
 SHARE_LOW, SHARE_HIGH = 0.01, 0.99
 
 
-def check_taps(levels: Sequence[LevelRecord]) -> Check:
-    """Each compared map is one that the configured tap gives, and the student's task uses it."""
+def check_taps(levels: Sequence[LevelRecord], crossed: Sequence[str] = ()) -> Check:
+    """Each compared map is one that the configured tap gives, and the student's task uses it.
+
+    Args:
+        levels: what was compared.
+        crossed: pairs of taps of unlike stages, in words (``crossed_stages``).
+    """
     if not levels:
         return Check("taps", SKIP, "no loss compares maps")
     statuses, lines = [OK], []
@@ -34,7 +42,28 @@ def check_taps(levels: Sequence[LevelRecord]) -> Check:
     value = f"the student's losses and its answer use {counted(len(levels), 'compared map')}"
     if unknown:
         value = f"the student's losses use {counted(len(levels), 'compared map')} (no answer here)"
+    if crossed:
+        advice = "both models have both stages: tap the same one unless another is meant"
+        return Check("taps", WARN, "\n".join([value, *crossed]), advice)
     return Check("taps", OK, value)
+
+
+def crossed_stages(
+    losses: Mapping[str, Mapping[str, Any]], student: nn.Module, teacher: nn.Module
+) -> list[str]:
+    """Pairs of taps of unlike stages, where each model has the other's stage too, in words.
+
+    Dilated stages have one stride, so that their maps do not tell.
+    """
+    ours, theirs = ({name for name, _ in model.named_modules()} for model in (student, teacher))
+    said = []
+    for name, entry in losses.items():
+        sides = [entry.get("student_tap") or [], entry.get("teacher_tap") or []]
+        taps = [[side] if isinstance(side, str) else list(side) for side in sides]
+        for a, b in zip(*taps, strict=True):
+            if a != b and {a, b} <= ours & theirs:
+                said.append(f"{name}: {a} of the student against {b} of the teacher")
+    return said
 
 
 def check_levels(

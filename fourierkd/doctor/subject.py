@@ -21,6 +21,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner import set_random_seed
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from fourierkd.distill.checkpoint import load_state_dict
 from fourierkd.distill.distiller import Distiller
@@ -72,6 +73,7 @@ class Subject:
         model: the Distiller on its device, in training mode.
         inputs: (N, 3, H, W), preprocessed as a training step does it.
         data_samples: what the student takes beside them.
+        loader: of the training data, in this process.
         amp: dtype of the config's automatic mixed precision; None without.
         seed: of weights, data order and everything drawn here.
         checkpoint: the run's checkpoint that was loaded; None for a fresh student.
@@ -81,6 +83,7 @@ class Subject:
     model: Distiller
     inputs: Tensor
     data_samples: Any
+    loader: DataLoader
     amp: torch.dtype | None
     seed: int
     checkpoint: Path | None
@@ -89,6 +92,15 @@ class Subject:
     def device(self) -> torch.device:
         """Where the model is."""
         return self.inputs.device
+
+    @property
+    def iterations(self) -> int | None:
+        """Of the whole run; None where its loop has another measure."""
+        loop = self.config.train_cfg
+        if loop.get("max_iters") is not None:
+            return int(loop["max_iters"])
+        epochs = loop.get("max_epochs")
+        return None if epochs is None else int(epochs) * len(self.loader)
 
     def samples(self) -> Any:
         """A copy of the data samples: a head may write into them."""
@@ -149,7 +161,8 @@ def build_subject(
                 model.to(find_device(device))
             model.train()
             set_random_seed(seed)
-            batch = next(iter(build_loader(in_process(cfg.train_dataloader), seed=seed)))
+            loader = build_loader(in_process(cfg.train_dataloader), seed=seed)
+            batch = next(iter(loader))
             data = model.data_preprocessor(batch, True)
             inputs = data["inputs"]
             if not isinstance(inputs, Tensor):  # MMEngine's plain preprocessor leaves them apart
@@ -159,6 +172,7 @@ def build_subject(
                 model=model,
                 inputs=inputs,
                 data_samples=data.get("data_samples"),
+                loader=loader,
                 amp=amp_dtype(cfg.optim_wrapper, inputs.device),
                 seed=seed,
                 checkpoint=None if checkpoint is None else Path(checkpoint),

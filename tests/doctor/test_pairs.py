@@ -157,3 +157,21 @@ def test_a_teacher_of_other_classes_cannot_be_scored_as_the_student(few):
     checks = examined(RETINA, options)
     assert failed(checks) >= {"teacher weights"}
     assert checks["teacher metric"].status in ("warn", "fail")
+
+
+def test_a_student_tap_of_another_stage_of_the_same_stride(few):
+    checks = examined(PSP, few(PSP) | {"model.losses.fourier.student_tap": "backbone.layer2"})
+    assert checks["levels"].status == "ok"  # dilated: both maps have stride 4
+    assert checks["taps"].status == "warn"
+    assert "backbone.layer2 of the student against backbone.layer3" in checks["taps"].value
+
+
+@pytest.mark.parametrize(("config", "key"), [(PSP, "data_prefix"), (RETINA, "ann_file")])
+def test_a_split_that_is_trained_on(few, config, key):
+    train = load_config(config).train_dataloader.dataset
+    options = {f"test_dataloader.dataset.{k}": train[k] for k in ("data_prefix", key)}
+    checks = examined(config, few(config) | options)
+    assert "data" in failed(checks)
+    assert checks["data"].value == (
+        "val: 2 images, none trained on\ntest: 4 of 4 images are trained on"
+    )

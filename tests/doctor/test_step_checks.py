@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
 from fourierkd.doctor.step import LevelRecord, Step
 from fourierkd.doctor.step_checks import (
@@ -12,6 +13,7 @@ from fourierkd.doctor.step_checks import (
     check_shares,
     check_taps,
     check_unused,
+    crossed_stages,
 )
 
 
@@ -116,6 +118,22 @@ def test_taps_need_the_students_task_and_answer():
     assert check_taps([record(prediction=0.0)]).status == "fail"
     assert check_taps([record(from_tap=False)]).status == "fail"
     assert check_taps([]).status == "skip"
+
+
+def test_taps_of_unlike_stages_that_both_models_have():
+    model = nn.ModuleDict({"layer2": nn.Identity(), "layer4": nn.Identity()})
+    entry = {"student_tap": "layer2", "teacher_tap": "layer4"}
+    crossed = crossed_stages({"fourier": entry}, model, model)
+    assert crossed == ["fourier: layer2 of the student against layer4 of the teacher"]
+    check = check_taps([record()], crossed)
+    assert (check.status, crossed[0] in check.value) == ("warn", True)
+    neck = nn.ModuleDict({"layer2": nn.Identity(), "neck": nn.Identity()})
+    for losses, student in (
+        ({"fourier": {"student_tap": "layer2", "teacher_tap": "layer2"}}, model),
+        ({"fourier": {"student_tap": ["neck"], "teacher_tap": ["layer4"]}}, neck),
+        ({"iou": {"student_head": "head", "teacher_head": "head"}}, model),
+    ):
+        assert crossed_stages(losses, student, model) == []
 
 
 def test_unused_parameters_are_named():

@@ -1,0 +1,104 @@
+"""What a config says of the whole run: in flows a subject, out flow checks of its data and numbers.
+
+Nothing is trained: image files of the splits and numbers of the config are compared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fourierkd.distill.model_config import to_plain
+from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, number, worst
+from fourierkd.doctor.subject import Subject
+from fourierkd.engine.loaders import build_loader, in_process
+from fourierkd.engine.schedules import check_schedules, schedules_of
+from fourierkd.errors import ConfigError, FourierKDError
+
+
+def check_data(subject: Subject) -> Check:
+    """No image that is trained on is among those that a score is taken of."""
+    name, config = "data", subject.config
+    trained = images_of(subject.loader.dataset)
+    if not trained:
+        return Check(name, SKIP, "the training data name no image files to compare")
+    statuses, lines, facts = [OK], [], {"train": len(trained)}
+    advice: dict[str, None] = {}
+    for split in ("val", "test"):
+        loader = config.get(f"{split}_dataloader")
+        if loader is None:
+            continue
+        try:
+            scored = images_of(build_loader(in_process(loader), seed=subject.seed).dataset)
+        except FourierKDError as error:
+            statuses.append(WARN)
+            lines.append(f"the {split} data cannot be read: {error}")
+            continue
+        shared = len(trained & scored)
+        facts[split], facts[f"{split}_shared"] = len(scored), shared
+        if not shared:
+            lines.append(f"{split}: {counted(len(scored), 'image')}, none trained on")
+            continue
+        statuses.append(FAIL)
+        lines.append(f"{split}: {shared} of {counted(len(scored), 'image')} are trained on")
+        advice["give the splits images of their own: this score is of what was learned"] = None
+    return Check(name, worst(statuses), "\n".join(lines), "; ".join(advice), facts)
+
+
+def images_of(dataset: Any) -> set[str]:
+    """Files of a data set's images, links followed; empty where it names none."""
+    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+    return {os.path.realpath(info["img_path"]) for info in infos if info.get("img_path")}
+
+
+def check_schedule(subject: Subject) -> Check:
+    """Schedules and warm-ups end where the training does, or before."""
+    config, iterations = subject.config, subject.iterations
+    statuses, lines, advice = [OK], [], []
+    for name, entry in (config.model.get("losses") or {}).items():
+        warmup = entry.get("warmup_iters", 0)
+        if iterations is not None and warmup > iterations:
+            statuses.append(FAIL)
+            reached = number(100 * iterations / warmup)
+            lines.append(
+                f"{name} warms up for {warmup} iterations, the run has {iterations}: "
+                f"it ends at {reached} % of its weight"
+            )
+            advice.append(f"set model.losses.{name}.warmup_iters to a part of the run")
+    try:
+        said = _said_of_schedules(config, iterations)
+    except ConfigError as error:
+        statuses.append(FAIL)
+        lines.append(str(error).removesuffix(f"; {error.fix}") if error.fix else str(error))
+        advice.append(error.fix)
+    else:
+        lines += said
+        if said:
+            statuses.append(WARN)
+            advice.append("let param_scheduler's numbers be the run's")
+    facts = {"iterations": iterations}
+    if lines:
+        return Check("schedule", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
+    length = "of unknown length" if iterations is None else f"of {iterations} iterations"
+    return Check("schedule", OK, f"schedules and warm-ups end within a run {length}", "", facts)
+
+
+def _said_of_schedules(config: Mapping[str, Any], iterations: int | None) -> list[str]:
+    """What ``check_schedules`` says, also of schedules by iterations in a run by epochs.
+
+    A run asks before its data are known, so it compares like with like only.
+    """
+    schedules = list(_plain_units(config))
+    said = check_schedules({**config, "param_scheduler": schedules})
+    if "max_epochs" in config["train_cfg"] and iterations is not None:
+        by_iteration = [s for s in schedules if not s.get("by_epoch", True)]
+        whole = {"max_iters": iterations}
+        said += check_schedules({**config, "train_cfg": whole, "param_scheduler": by_iteration})
+    return list(dict.fromkeys(said))
+
+
+def _plain_units(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schedules with their numbers in the unit in which they are written."""
+    for schedule in schedules_of(to_plain(config.get("param_scheduler"))):
+        yield {k: v for k, v in schedule.items() if k != "convert_to_iter_based"}
