@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.evaluator import Evaluator
-from torch import nn
+from mmengine.structures import PixelData
+from torch import Tensor
 
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.model_config import build_model
@@ -34,7 +37,8 @@ TOLERANCE = 0.01  # of the claimed value, where the images are the claim's
 PART_TOLERANCE = 0.25  # of the claimed value, where they are only a part: a rule of thumb
 RANDOM_TEACHERS = 2
 NO_SCORE = {MAXIMIZE: 0.0, MINIMIZE: math.inf}  # of a control that cannot be scored
-CLEARLY_BETTER = 1.5  # times the best random teacher
+CLEARLY_BETTER = 1.5  # times the best control
+PERCENT = 100.0  # what MMSegmentation's metrics can reach
 
 
 class Claim(NamedTuple):
@@ -48,11 +52,24 @@ class Claim(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Metrics over the first ``images`` of ``total`` validation images."""
+    """Metrics over the first ``images`` of ``total`` validation images.
+
+    ``pixels``: how many of their labels are of each of the ``classes``; empty where the task has no
+    label maps.
+    """
 
     metrics: dict[str, float]
     images: int
     total: int
+    classes: Sequence[str] = ()
+    pixels: Mapping[int, int] = MappingProxyType({})
+
+
+class Constant(NamedTuple):
+    """What a segmentation scores that says everywhere what is commonest."""
+
+    name: str
+    value: float
 
 
 def read_claim(config: Mapping[str, Any]) -> Claim | None:
@@ -108,7 +125,12 @@ def run_claim(config: RunConfig, checkpoint: str) -> Claim | None:
 
 
 def check_metric(subject: Subject, *, images: int) -> Check:
-    """The teacher scores what is claimed, and more than the same network with random weights."""
+    """The teacher scores what is claimed, and more than one that cannot see.
+
+    The controls are the same network with random weights and, for segmentation, the commonest
+    class everywhere, which a teacher that lost its input can score too. A detector has no such
+    control: without boxes it scores 0, as random weights do.
+    """
     name, config = "teacher metric", subject.config
     claim = read_claim(config)
     teacher = subject.model.teacher
@@ -134,7 +156,8 @@ def check_metric(subject: Subject, *, images: int) -> Check:
         return Check(name, FAIL, f"the evaluator gives no {metric!r}", fix, {"score": score})
     direction = str(config.get("direction") or MAXIMIZE)
     controls = random_scores(subject, metric, direction, images=images)
-    return compare(score, metric, claim, controls, direction)
+    constant = constant_score(subject, score, metric) if direction == MAXIMIZE else None
+    return compare(score, metric, claim, controls, direction, constant=constant)
 
 
 def compare(
@@ -143,8 +166,10 @@ def compare(
     claim: Claim | None,
     controls: list[float],
     direction: str = MAXIMIZE,
+    *,
+    constant: Constant | None = None,
 ) -> Check:
-    """Judge a score against its claim and against random weights."""
+    """Judge a score against its claim, against random weights and against one class everywhere."""
     lower = direction == MINIMIZE
     best = min if lower else max
     value, control = score.metrics[metric], best(controls, default=NO_SCORE[direction])
@@ -160,6 +185,15 @@ def compare(
     elif not clear:
         statuses.append(WARN)
         advice.append("it is hardly better than random weights")
+    if constant is not None:
+        lines[-1] += f", {constant.name!r} everywhere {number(constant.value)}"
+        enough = min(CLEARLY_BETTER * constant.value, (constant.value + PERCENT) / 2)
+        if not value > constant.value:
+            statuses.append(FAIL)
+            advice.append("it is no better than one class everywhere: check what it is fed")
+        elif not value >= enough:
+            statuses.append(WARN)
+            advice.append("it is hardly better than one class everywhere: check its classes")
     if claim is None:
         lines.append("nothing is claimed")
         if not advice:
@@ -181,6 +215,7 @@ def compare(
         "images": score.images,
         "total": score.total,
         "random": controls,
+        "constant": constant._asdict() if constant else None,
         "claim": claim._asdict() if claim else None,
     }
     return Check("teacher metric", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
@@ -203,8 +238,27 @@ def random_scores(subject: Subject, metric: str, direction: str, *, images: int)
     return scores
 
 
+def constant_score(subject: Subject, score: Score, metric: str) -> Constant | None:
+    """Score of the commonest class everywhere on ``score``'s images; None without label maps."""
+    if not score.pixels:
+        return None
+    index = max(score.pixels, key=lambda i: score.pixels[i])
+
+    def answer(inputs: Tensor, data_samples: Sequence[Any], mode: str) -> Sequence[Any]:
+        for sample in data_samples:
+            labels = sample.gt_sem_seg.data
+            sample.set_data({"pred_sem_seg": PixelData(data=torch.full_like(labels, index))})
+        return data_samples
+
+    try:
+        found = evaluate(subject, answer, images=score.images).metrics[metric]
+    except Exception:  # an evaluator that wants more of an answer than its classes
+        return None
+    return Constant(score.classes[index], found)
+
+
 @torch.no_grad()
-def evaluate(subject: Subject, model: nn.Module, *, images: int) -> Score:
+def evaluate(subject: Subject, model: Callable[..., Any], *, images: int) -> Score:
     """Score ``model`` on the first ``images`` of the validation split, rounded up to batches."""
     config = subject.config
     loader = build_loader(in_process(config.val_dataloader), seed=subject.seed)
@@ -213,10 +267,15 @@ def evaluate(subject: Subject, model: nn.Module, *, images: int) -> Score:
     evaluator = Evaluator(copy.deepcopy(to_plain(config.val_evaluator)))
     evaluator.dataset_meta = getattr(dataset, "metainfo", None)
     preprocessor: Any = subject.model.data_preprocessor
-    seen, ids = 0, []
+    seen, ids, pixels = 0, [], Counter[int]()
+    classes = tuple((getattr(dataset, "metainfo", None) or {}).get("classes") or ())
     for batch in loader:
         answers = model(**preprocessor(batch, False), mode="predict")
         evaluator.process(data_samples=answers, data_batch=batch)
+        for answer in answers:
+            if hasattr(answer, "gt_sem_seg"):
+                labels, counts = answer.gt_sem_seg.data.unique(return_counts=True)
+                pixels.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
         seen += len(answers)
         ids += [getattr(answer, "img_id", None) for answer in answers]
         if seen >= images:
@@ -224,4 +283,6 @@ def evaluate(subject: Subject, model: nn.Module, *, images: int) -> Score:
     for metric in evaluator.metrics:
         if hasattr(metric, "img_ids") and None not in ids:  # CocoMetric scores the whole file else
             metric.img_ids = ids
-    return Score(short_names(evaluator.evaluate(seen), config.get("metric")), seen, total)
+    found = short_names(evaluator.evaluate(seen), config.get("metric"))
+    pixels = Counter({i: n for i, n in pixels.items() if i < len(classes)})  # others are ignored
+    return Score(found, seen, total, classes, pixels)

@@ -7,6 +7,7 @@ import torch
 
 from fourierkd.doctor.metric import (
     Claim,
+    Constant,
     Score,
     check_metric,
     compare,
@@ -48,6 +49,24 @@ def test_claims(score, claimed, status):
 @pytest.mark.parametrize(("best", "status"), [(10.0, "ok"), (60.0, "warn"), (75.0, "fail")])
 def test_random_weights_are_the_floor(best, status):
     assert compare(ALL, "mIoU", None, [1.0, best]).status == status
+
+
+@pytest.mark.parametrize(
+    ("score", "status"),
+    [(78.0, "ok"), (7.63, "fail"), (8.2, "warn"), (10.9, "warn"), (12.0, "ok")],
+)
+def test_one_class_everywhere_is_a_floor_too(score, status):
+    background = Constant("background", 7.63)
+    check = compare(Score({"mIoU": score}, 20, 20), "mIoU", None, [0.86], constant=background)
+    assert check.status == status
+    assert "'background' everywhere 7.63" in check.value
+
+
+@pytest.mark.parametrize(("score", "status"), [(95.0, "fail"), (97.0, "warn"), (98.0, "ok")])
+def test_a_floor_near_the_best_leaves_room(score, status):
+    common = Constant("road", 95.0)
+    check = compare(Score({"aAcc": score}, 20, 20), "aAcc", None, [1.0], constant=common)
+    assert check.status == status
 
 
 @pytest.mark.parametrize(("best", "status"), [(120.0, "ok"), (90.0, "warn"), (75.0, "fail")])

@@ -175,3 +175,17 @@ def test_a_split_that_is_trained_on(few, config, key):
     assert checks["data"].value == (
         "val: 2 images, none trained on\ntest: 4 of 4 images are trained on"
     )
+
+
+def test_a_teacher_that_says_one_class_everywhere(few, tmp_path):
+    options = few(PSP)
+    state = torch.load(options["model.teacher.checkpoint"], weights_only=True)
+    state["state_dict"]["decode_head.conv_seg.weight"].zero_()
+    state["state_dict"]["decode_head.conv_seg.bias"].zero_()[0] = 1.0
+    torch.save(state, tmp_path / "teacher.pth")
+    checks = examined(PSP, options | {"model.teacher.checkpoint": str(tmp_path / "teacher.pth")})
+    check = checks["teacher metric"]
+    assert check.status == "fail"
+    assert check.facts["constant"] == {"name": "background", "value": check.facts["value"]}
+    assert "no better than one class everywhere" in check.advice
+    assert check.facts["value"] > max(check.facts["random"])
