@@ -31,6 +31,7 @@ from fourierkd.doctor.teacher_checks import (
     check_repeats,
     check_weights,
 )
+from fourierkd.doctor.training_checks import check_frozen_student, check_step
 from fourierkd.engine.class_counts import check_class_counts
 from fourierkd.engine.runner import first_line, training_seed
 
@@ -118,6 +119,7 @@ def examine(
 
     add("data", lambda: check_data(subject))
     add("schedule", lambda: check_schedule(subject))
+    add("student frozen", lambda: check_frozen_student(subject))
     step: Step | None = None
     progress("losses")
     try:
@@ -158,6 +160,7 @@ def _step_checks(subject: Subject, step: Step, effort: Effort) -> dict[str, Call
     checks: dict[str, Callable[[], Check]] = {
         "losses": lambda: check_losses(step.losses, names, step.levels),
         "unused parameters": lambda: check_unused(step.unused, trained),
+        "optimizer step": lambda: check_step(subject),
     }
     if model.teacher is None:
         return checks

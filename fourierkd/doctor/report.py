@@ -31,6 +31,8 @@ CHECKS = (
     "gradients",
     "gradient share",
     "unused parameters",
+    "student frozen",
+    "optimizer step",
     "fft dtype",
     "shortcut",
     "bands",

@@ -55,7 +55,7 @@ def check_weights(model: nn.Module, checkpoint: str, *, sha256: str | None) -> C
             facts,
         )
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_var is not None]
-    facts["untrained_norms"] = untrained = sum(_untouched(norm) for norm in norms)
+    facts["untrained_norms"] = untrained = sum(untouched(norm) for norm in norms)
     if norms and untrained == len(norms):
         return Check(
             name,
@@ -68,7 +68,8 @@ def check_weights(model: nn.Module, checkpoint: str, *, sha256: str | None) -> C
     return Check(name, OK, f"{len(shared)} tensors as in the file{digest}", "", facts)
 
 
-def _untouched(norm: Any) -> bool:
+def untouched(norm: Any) -> bool:
+    """Whether a batch norm's statistics are those that it begins with."""
     return bool((norm.running_mean == 0).all() and (norm.running_var == 1).all())
 
 
