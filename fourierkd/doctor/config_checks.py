@@ -48,6 +48,8 @@ def check_data(subject: Subject) -> Check:
 
 def images_of(dataset: Any) -> set[str]:
     """Files of a data set's images, links followed; empty where it names none."""
+    if not hasattr(dataset, "get_data_info"):  # none of MMEngine's
+        return set()
     infos = (dataset.get_data_info(index) for index in range(len(dataset)))
     return {os.path.realpath(info["img_path"]) for info in infos if info.get("img_path")}
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fourierkd.distill.registry import register_all
 from fourierkd.doctor.config_checks import check_data, check_schedule
 from fourierkd.doctor.deploy import check_cost, check_export
+from fourierkd.doctor.labels import check_teacher_loss
 from fourierkd.doctor.metric import check_metric, read_claim
 from fourierkd.doctor.precision import check_dtype
 from fourierkd.doctor.probes import check_bands, check_shortcut
@@ -139,6 +140,7 @@ def examine(
             lambda: check_repeats(teacher, subject.inputs, samples, seed=subject.seed),
         )
         add("teacher metric", lambda: check_metric(subject, images=effort.images))
+        add("teacher loss", lambda: check_teacher_loss(subject))
     if step is not None:
         for name, make in _step_checks(subject, step, effort).items():
             add(name, make)

@@ -21,6 +21,7 @@ CHECKS = (
     "schedule",
     "teacher weights",
     "teacher metric",
+    "teacher loss",
     "teacher frozen",
     "teacher repeats",
     "same input",

@@ -69,6 +69,9 @@ def judge_step(step: Movement, sizes: Mapping[str, float], eps: float) -> Check:
     if not math.isfinite(every):
         statuses.append(FAIL)
         advice.append("the step is not finite: lower the learning rate")
+    elif not student:
+        statuses.append(FAIL)
+        advice.append("nothing of the student has a gradient: see the gradients check")
     elif still and not any(step.rates[name] for name in still):
         statuses.append(FAIL)
         lines.append(f"learning rate 0: {_of(still, step.moves)}")

@@ -31,6 +31,10 @@ def test_images_are_known_by_their_files_through_links(tmp_path):
     )
 
 
+def test_a_data_set_that_is_none_of_mmengines_names_no_files():
+    assert images_of([1, 2]) == set()
+
+
 def test_data_without_image_files_are_not_compared(subject):
     with subject() as built:
         check = check_data(built)

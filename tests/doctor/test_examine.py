@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fourierkd.doctor.examine import diagnose
+from fourierkd.doctor.examine import diagnose, examine
 from fourierkd.doctor.report import CHECKS, exit_code
 from fourierkd.doctor.subject import amp_dtype, build_subject
 from fourierkd.errors import ConfigError
@@ -47,6 +47,17 @@ def test_a_head_of_more_classes_is_a_warning_and_one_of_fewer_is_refused(examine
     assert build.advice.startswith("num_classes of the student's class_head is more")
     with pytest.raises(ConfigError, match="num_classes of the student's class_head must be"):
         examined(head(1))
+
+
+def test_no_check_leaves_a_trace(subject):
+    with subject() as built:
+        modules = {"student": built.model, "teacher": built.model.teacher.model}
+        before = {k: {n: t.clone() for n, t in m.state_dict().items()} for k, m in modules.items()}
+        examine(built, effort=QUICK)
+        for key, module in modules.items():
+            state = module.state_dict()
+            assert all(torch.equal(state[name], value) for name, value in before[key].items())
+        assert all(p.grad is None for m in modules.values() for p in m.parameters())
 
 
 def teacher_in_train_mode(subject):

@@ -10,10 +10,15 @@ import torch
 from fourierkd.distill.model_config import build_model
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.examine import Effort, diagnose
+from fourierkd.doctor.labels import OTHER_IMAGES, check_teacher_loss, shifted, with_labels
+from fourierkd.doctor.subject import build_subject
 from fourierkd.engine.config import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "shapes"
 QUICK = Effort(images=2, steps=2)
+# The teacher here is random, and its maps are of no size in particular.
+KNOWS_NOTHING = {"teacher metric", "teacher loss"}
+DRAWN = {"gradient share", "shortcut", "bands"}
 PSP, RETINA = CONFIGS / "pspnet_fourier.py", CONFIGS / "retinanet_fourier.py"
 
 
@@ -60,7 +65,7 @@ def failed(checks: dict) -> set[str]:
 def test_a_pair_of_each_package(few, config, scope, strides):
     checks = examined(config, few(config))
     # this teacher knows nothing, so its metric may be no better than that of random weights
-    assert failed(checks) <= {"teacher metric"}, [checks[name] for name in failed(checks)]
+    assert failed(checks) <= KNOWS_NOTHING, [checks[name] for name in failed(checks)]
     assert [pair["student"] for pair in checks["levels"].facts["fourier"]["strides"]] == strides
     assert checks["export"].facts["scope"] == scope
     assert "load strictly in" in checks["export"].value
@@ -79,7 +84,7 @@ HEADS = {
 
 def test_a_loss_on_heads_beside_one_on_maps(few):
     checks = examined(RETINA, few(RETINA) | {"model.losses.iou": HEADS})
-    assert failed(checks) <= {"teacher metric"}, [checks[name] for name in failed(checks)]
+    assert failed(checks) <= KNOWS_NOTHING, [checks[name] for name in failed(checks)]
     assert checks["losses"].facts["distill.iou.loss"] > 0
     assert checks["gradients"].facts["student"]["iou"] > 0
     assert 0 < checks["gradient share"].facts["iou"]["share"] < 1
@@ -131,7 +136,7 @@ def test_a_tap_of_another_stage(few):
     taps = {"student_tap": "backbone.layer2", "teacher_tap": "backbone.layer4"}
     options = {f"model.losses.fourier.{side}": path for side, path in taps.items()}
     checks = examined(RETINA, few(RETINA) | options)
-    assert failed(checks) - {"teacher metric"} == {"levels"}
+    assert failed(checks) - KNOWS_NOTHING == {"levels"}
     assert "stride 4 of the student against 16 of the teacher" in checks["levels"].value
 
 
@@ -189,3 +194,59 @@ def test_a_teacher_that_says_one_class_everywhere(few, tmp_path):
     assert check.facts["constant"] == {"name": "background", "value": check.facts["value"]}
     assert "no better than one class everywhere" in check.advice
     assert check.facts["value"] > max(check.facts["random"])
+
+
+@pytest.mark.parametrize("config", [PSP, RETINA])
+def test_training_labels_that_the_teacher_learned_and_others(few, config):
+    with build_subject(config, few(config)) as subject:
+        teacher = subject.model.teacher.model
+        own_labels = subject.samples()
+        teacher.requires_grad_(True).train()
+        optimizer = torch.optim.Adam(teacher.parameters(), lr=2e-3)
+        for _ in range(40):
+            optimizer.zero_grad()
+            losses = teacher(subject.inputs, subject.samples(), mode="loss")
+            teacher.parse_losses(losses)[0].backward()
+            optimizer.step()
+        teacher.requires_grad_(False).eval()
+        check = check_teacher_loss(subject)
+        assert check.status == "ok", check
+        subject.data_samples = [
+            with_labels(*pair) for pair in zip(subject.samples(), own_labels[::-1], strict=True)
+        ]
+        check = check_teacher_loss(subject)
+        assert check.status == "fail", check
+        assert check.facts[OTHER_IMAGES] < check.facts["own"]
+        classes = len(subject.loader.dataset.metainfo["classes"])
+        subject.data_samples = [shifted(sample, -1, classes) for sample in own_labels]
+        check = check_teacher_loss(subject)
+        assert check.status == "fail", check
+        assert min(check.facts, key=check.facts.get) == "with each class +1"
+
+
+def test_a_training_that_does_not_reach_the_weights(few):
+    faults = {
+        "model.student.backbone.norm_eval": True,
+        "model.student.backbone.frozen_stages": 2,
+        "optim_wrapper.clip_grad.max_norm": 1e-8,
+        "model.losses.fourier.warmup_iters": 1_000_000,
+        "param_scheduler.total_steps": 6400,
+    }
+    checks = examined(PSP, few(PSP) | faults)
+    assert checks["student frozen"].status == "fail"
+    assert "backbone.stem.0.weight" in checks["student frozen"].value
+    assert checks["optimizer step"].status == "warn"
+    assert "clip_grad" in checks["optimizer step"].advice
+    assert checks["schedule"].status == "fail"
+    assert "OneCycleLR ends at iter 6400" in checks["schedule"].value
+    assert "fourier warms up for 1000000 iterations" in checks["schedule"].value
+
+
+def test_a_backbone_of_no_learning_rate(few):
+    frozen = {"custom_keys": {"student.backbone": {"lr_mult": 0.0}}}
+    linear = {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "end": 10}
+    faults = {"optim_wrapper.paramwise_cfg": frozen, "param_scheduler": linear}
+    check = examined(RETINA, few(RETINA) | faults)["optimizer step"]
+    assert check.status == "fail"
+    assert "tensors, student.backbone" in check.value
+    assert "lr_mult above 0" in check.advice
