@@ -24,7 +24,6 @@ def check_data(subject: Subject) -> Check:
     if not trained:
         return Check(name, SKIP, "the training data name no image files to compare")
     statuses, lines, facts = [OK], [], {"train": len(trained)}
-    advice: dict[str, None] = {}
     for split in ("val", "test"):
         loader = config.get(f"{split}_dataloader")
         if loader is None:
@@ -35,6 +34,9 @@ def check_data(subject: Subject) -> Check:
             statuses.append(WARN)
             lines.append(f"the {split} data cannot be read: {error}")
             continue
+        if not scored:
+            lines.append(f"{split}: its data name no image files to compare")
+            continue
         shared = len(trained & scored)
         facts[split], facts[f"{split}_shared"] = len(scored), shared
         if not shared:
@@ -42,8 +44,12 @@ def check_data(subject: Subject) -> Check:
             continue
         statuses.append(FAIL)
         lines.append(f"{split}: {shared} of {counted(len(scored), 'image')} are trained on")
-        advice["give the splits images of their own: this score is of what was learned"] = None
-    return Check(name, worst(statuses), "\n".join(lines), "; ".join(advice), facts)
+    status = worst(statuses)
+    advice = {
+        FAIL: "give each split images of its own: a score on these is of what was learned",
+        WARN: "see data_root and the split's paths",
+    }.get(status, "")
+    return Check(name, status, "\n".join(lines), advice, facts)
 
 
 def images_of(dataset: Any) -> set[str]:

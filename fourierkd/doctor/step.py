@@ -188,7 +188,7 @@ def _prediction_gradients(
     student = subject.model.student
     with ExitStack() as stack:
         stack.enter_context(evaluating(student))
-        watch_taps(stack, student, student_taps(subject.config.model.losses), again)
+        watch_taps(stack, student, student_taps(subject.config.model.get("losses") or {}), again)
         try:
             answer = student(subject.inputs, subject.samples(), mode="tensor")
         except Exception:  # whatever a package raises on images without objects

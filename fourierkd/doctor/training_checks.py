@@ -1,5 +1,4 @@
-"""Does training reach the weights: in flows a subject, out flow checks of one step and of what is
-frozen.
+"""Does training reach the weights: in flows a subject, out flow checks of a step and frozen parts.
 
 The step is the configured optimizer's and is undone.
 """
@@ -150,7 +149,7 @@ def _moves(
     groups = built.optimizer.param_groups
     given = {group["lr"] for group in groups}
     peaks = [
-        schedule["eta_max"]
+        schedule.get("eta_max", 0.0)  # as its class has it
         for schedule in schedules_of(subject.config.get("param_scheduler"))
         if schedule.get("type") == "OneCycleLR"
     ]

@@ -250,3 +250,19 @@ def test_a_backbone_of_no_learning_rate(few):
     assert check.status == "fail"
     assert "tensors, student.backbone" in check.value
     assert "lr_mult above 0" in check.advice
+
+
+def test_a_split_that_cannot_be_read(few):
+    check = examined(PSP, few(PSP) | {"test_dataloader.dataset.data_root": "nowhere"})["data"]
+    assert check.status == "warn"
+    assert "the test data cannot be read" in check.value
+
+
+def test_a_config_of_a_student_alone(few):
+    config = CONFIGS / "pspnet_student.py"
+    options = {k: v for k, v in few(PSP).items() if not k.startswith("model.teacher")}
+    checks = examined(config, options)
+    assert failed(checks) == {"losses"}
+    assert "distils nothing" in checks["losses"].value
+    for name in ("data", "schedule", "student frozen", "optimizer step"):
+        assert checks[name].status == "ok", checks[name]

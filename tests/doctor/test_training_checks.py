@@ -124,3 +124,16 @@ def test_a_batch_norm_held_at_statistics_of_nothing(subject):
         assert "norm_eval=False" in check.advice
         built.model.student.norm.running_mean.fill_(0.5)
         assert check_frozen_student(built).status == "ok"
+
+
+def test_pretrained_weights_are_no_draw(subject, tmp_path):
+    path = tmp_path / "pretrained.pth"
+    with subject({"model.student": {"type": "ToyModel"}}) as built:
+        state = built.model.student.state_dict()
+        torch.save({k: v + 0.5 if "norm" in k else v for k, v in state.items()}, path)
+    weights = {"type": "Pretrained", "checkpoint": str(path)}
+    student = {"type": "ToyModel", "norm_eval": True, "init_cfg": weights}
+    with subject({"model.student": student}) as built:
+        built.model.student.head.requires_grad_(False)
+        check = check_frozen_student(built)
+        assert check.value == "2 tensors and 1 batch norms frozen, none at random values"
