@@ -20,7 +20,7 @@ from fourierkd.errors import ConfigError, FourierKDError
 def check_data(subject: Subject) -> Check:
     """No image that is trained on is among those that a score is taken of."""
     name, config = "data", subject.config
-    trained = images_of(subject.loader.dataset)
+    trained = images_of(subject.dataset)
     if not trained:
         return Check(name, SKIP, "the training data name no image files to compare")
     statuses, lines, facts = [OK], [], {"train": len(trained)}

@@ -92,7 +92,7 @@ def other_labels(subject: Subject) -> Iterator[tuple[str, list[Any]]]:
             for i, sample in enumerate(subject.samples())
         ]
         yield OTHER_IMAGES, samples
-    metainfo = getattr(subject.loader.dataset, "metainfo", None) or {}
+    metainfo = getattr(subject.dataset, "metainfo", None) or {}
     classes = len(metainfo.get("classes") or ())
     for step in (1, -1):
         if classes > 1:

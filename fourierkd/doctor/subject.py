@@ -21,7 +21,6 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner import set_random_seed
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from fourierkd.distill.checkpoint import load_state_dict
 from fourierkd.distill.distiller import Distiller
@@ -73,7 +72,8 @@ class Subject:
         model: the Distiller on its device, in training mode.
         inputs: (N, 3, H, W), preprocessed as a training step does it.
         data_samples: what the student takes beside them.
-        loader: of the training data, in this process.
+        dataset: of training.
+        batches: in an epoch of it.
         amp: dtype of the config's automatic mixed precision; None without.
         seed: of weights, data order and everything drawn here.
         checkpoint: the run's checkpoint that was loaded; None for a fresh student.
@@ -83,7 +83,8 @@ class Subject:
     model: Distiller
     inputs: Tensor
     data_samples: Any
-    loader: DataLoader
+    dataset: Any
+    batches: int
     amp: torch.dtype | None
     seed: int
     checkpoint: Path | None
@@ -100,7 +101,7 @@ class Subject:
         if loop.get("max_iters") is not None:
             return int(loop["max_iters"])
         epochs = loop.get("max_epochs")
-        return None if epochs is None else int(epochs) * len(self.loader)
+        return None if epochs is None else int(epochs) * self.batches
 
     def samples(self) -> Any:
         """A copy of the data samples: a head may write into them."""
@@ -172,7 +173,8 @@ def build_subject(
                 model=model,
                 inputs=inputs,
                 data_samples=data.get("data_samples"),
-                loader=loader,
+                dataset=loader.dataset,
+                batches=len(loader),
                 amp=amp_dtype(cfg.optim_wrapper, inputs.device),
                 seed=seed,
                 checkpoint=None if checkpoint is None else Path(checkpoint),

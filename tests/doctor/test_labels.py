@@ -52,7 +52,7 @@ def test_masks_of_other_images(subject):
 
 def test_masks_of_images_that_are_not_in_the_batch(subject):
     with subject() as built:
-        dataset = built.loader.dataset
+        dataset = built.dataset
         theirs = [dataset[i]["data_samples"] for i in range(len(dataset))]
         ours = built.data_samples
         others = [t for t in theirs if not any(torch.equal(t, label) for label in ours)]

@@ -217,7 +217,7 @@ def test_training_labels_that_the_teacher_learned_and_others(few, config):
         check = check_teacher_loss(subject)
         assert check.status == "fail", check
         assert check.facts[OTHER_IMAGES] < check.facts["own"]
-        classes = len(subject.loader.dataset.metainfo["classes"])
+        classes = len(subject.dataset.metainfo["classes"])
         subject.data_samples = [shifted(sample, -1, classes) for sample in own_labels]
         check = check_teacher_loss(subject)
         assert check.status == "fail", check
