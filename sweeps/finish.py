@@ -26,11 +26,12 @@ def write_tables(coordinator: Coordinator) -> pd.DataFrame:
 
 
 def stopped(coordinator: Coordinator) -> None:
-    """Table and report of a study that is not at its end, as far as there are runs."""
-    if not coordinator.run_dirs():
-        return
+    """Table and report of a study that is not at its end; before its first run a table alone."""
     try:
-        _write(coordinator, finished=False)
+        if coordinator.run_dirs():
+            _write(coordinator, finished=False)
+        else:
+            write_tables(coordinator)
     except FourierKDError as error:  # why the study stopped matters more
         coordinator.display.say(f"no report: {error}")
 

@@ -15,6 +15,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from fourierkd.analysis.results import results_table, write_results
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDY = Path(os.environ.get("FOURIERKD_STUDY", ROOT / "tests" / "data" / "study")).absolute()
@@ -50,7 +52,22 @@ def test_defines_nothing_long(path: Path) -> None:
 @by_name
 def test_runs_on_the_stored_study(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert STUDY.is_dir(), f"{STUDY} must hold a study's results table and pictures"
-    monkeypatch.setenv("FOURIERKD_STUDY", str(STUDY))
+    outputs = _outputs(path, STUDY, monkeypatch)
+    if path.stem == "01_study":
+        _check_study(outputs)
+
+
+@by_name
+def test_runs_on_a_study_that_was_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_results(results_table([], work_dir=tmp_path), tmp_path)
+    assert _outputs(path, tmp_path, monkeypatch)
+
+
+def _outputs(path: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a notebook shows of a study."""
+    monkeypatch.setenv("FOURIERKD_STUDY", str(study))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::DeprecationWarning")
     notebook = nbformat.read(path, as_version=4)
@@ -58,8 +75,7 @@ def test_runs_on_the_stored_study(path: Path, monkeypatch: pytest.MonkeyPatch) -
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
-    if path.stem == "01_study":
-        _check_study(outputs)
+    return outputs
 
 
 def _check_study(outputs: list[Any]) -> None:

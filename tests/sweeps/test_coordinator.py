@@ -784,6 +784,7 @@ def test_what_cannot_be_built_is_refused_before_anything_is_trained(study_file, 
             run_study(study, tmp_path / "work", worker=FAKE)
         assert not list((tmp_path / "work").glob("runs/*"))
         assert not list((tmp_path / "work").glob("check.json*"))
+        assert load_results(tmp_path / "work").empty
     right = load_study(study_file, {"trials": 3, "final_seeds": 1, "reference_arms": {}})
     run_study(right, tmp_path / "work", worker=FAKE)  # the same folder
     assert load_results(tmp_path / "work")["state"].eq("complete").all()
