@@ -7,6 +7,7 @@ or failed with the error as its reason; then the error goes on to the caller. Wi
 
 from __future__ import annotations
 
+import dis
 import gc
 import json
 import os
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mmengine.dist import get_world_size, is_distributed
@@ -46,6 +48,7 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 # PyTorch's words for memory that is too small, and for what is wrong with a device.
 _MEMORY = re.compile(r"out of memory|allocate|CUDA|cuDNN|NCCL")
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+SENDERS = {"kill", "raise_signal"}  # functions of os and signal
 
 
 def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
@@ -312,9 +315,19 @@ def _default_in_children() -> None:
     )
 
 
+def is_sending(frame: FrameType | None) -> bool:
+    """Whether a signal interrupts the very call that sent it: a hook that stops its own run."""
+    if frame is None or SENDERS.isdisjoint(frame.f_code.co_names):
+        return False
+    code = frame.f_code.co_code
+    return dis.opname[code[frame.f_lasti]].startswith(("CALL", "PRECALL"))
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
     """Collect SIGTERM and SIGINT for ControlHook; a second SIGINT raises KeyboardInterrupt.
+
+    One that the run's own code sends is told apart: the run ends as its config wants.
 
     Not under a launcher: with Ctrl-C a rank gets one from the terminal and one from torchrun.
     """
@@ -324,7 +337,7 @@ def stop_signals() -> Iterator[list[str]]:
         name = signal.Signals(number).name
         if number == signal.SIGINT and name in asked and not is_distributed():
             raise KeyboardInterrupt
-        asked.append(name)
+        asked.append(f"{name} of its own" if is_sending(frame) else name)
 
     if threading.current_thread() is not threading.main_thread():
         yield asked

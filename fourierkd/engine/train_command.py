@@ -127,7 +127,9 @@ def train(args: argparse.Namespace, *, leads: bool) -> int:
 
 
 def exit_code(result: Mapping[str, Any]) -> int:
-    """128 and the number of the signal that stopped the run, as a shell has it; else 0."""
+    """128 and the number of the signal that stopped the run, as a shell has it; else 0, also where
+    a hook of the run sent it.
+    """
     name = (result["reason"] or "").removeprefix("signal ")
     stopped = result["state"] == "stopped" and name in signal.Signals.__members__
     return 128 + signal.Signals[name] if stopped else 0

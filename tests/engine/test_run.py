@@ -289,7 +289,7 @@ def test_signal_stops_with_a_checkpoint(make_run, number):
     before = signal.getsignal(number)
     run_dir = make_run(options=act_at(8, lambda runner: os.kill(os.getpid(), number)))
     result = run(run_dir, resume=False)
-    assert (result["state"], result["reason"]) == ("stopped", f"signal {number.name}")
+    assert (result["state"], result["reason"]) == ("stopped", f"signal {number.name} of its own")
     assert run_dir.last_checkpoint().name == "iter_8.pth"
     assert signal.getsignal(number) is before
 

@@ -18,7 +18,9 @@ ROWS = [{"iter": k, "epoch": 0, "seconds": 1.0, "val/acc": 10.0 * k} for k in ra
 
 def died(path: Path, **wandb: Any) -> RunDir:
     """A run that was killed before it could tell W&B anything."""
-    run_dir = RunDir(path).create({"method": "tuned", "wandb": {"mode": "offline", **wandb}})
+    run_dir = RunDir(path).create(
+        {"seed": 0, "method": "tuned", "wandb": {"mode": "offline", **wandb}}
+    )
     run_dir.config.write_text("metric = 'acc'\nmodel = {'type': 'Distiller', 'losses': [1]}\n")
     for row in ROWS:
         run_dir.append(row)

@@ -19,7 +19,7 @@ WHOLE = {"rows": [9, 9], "pictures": [2, 2], "state": [1, 1], "best": [1, 1], "t
 
 
 def run(path: Path, tracked: dict[str, Any] | None = WHOLE, **request: Any) -> RunDir:
-    run_dir = RunDir(path).create({"wandb": {"mode": None}, **request})
+    run_dir = RunDir(path).create({"seed": 0, "wandb": {"mode": None}, **request})
     write_record(run_dir, {"id": "a", "segments": {}, "tracked": tracked, "reason": None})
     return run_dir
 
@@ -30,8 +30,8 @@ def test_a_study_counts_what_is_whole_and_names_the_rest(tmp_path: Path) -> None
     runs += [
         run(tmp_path / "trial_1", {**WHOLE, "rows": [7, 9], "pictures": [0, 2]}),
         run(tmp_path / "trial_2", None),
-        RunDir(tmp_path / "trial_3").create({"wandb": {}}),
-        RunDir(tmp_path / "by hand").create({"wandb": {"mode": "disabled"}}),
+        RunDir(tmp_path / "trial_3").create({"seed": 0, "wandb": {}}),
+        RunDir(tmp_path / "by hand").create({"seed": 0, "wandb": {"mode": "disabled"}}),
     ]
     assert tracking_line(runs) == (
         "3 of 6 runs tracked whole; not trial_1 (2 of 9 rows, 2 of 2 pictures), "
