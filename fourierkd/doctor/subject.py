@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner import set_random_seed
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from fourierkd.distill.checkpoint import load_state_dict
 from fourierkd.distill.distiller import Distiller
@@ -54,6 +56,8 @@ REFUSED_BY = (
 # What its runner adds unless told not to; nothing is trained here.
 MMENGINE_HOOKS = ("timer", "logger", "checkpoint", "param_scheduler", "sampler_seed")
 
+Batch = tuple[Tensor, Any]  # images (N, 3, H, W) and their data samples
+
 
 class RefusedError(Exception):
     """The Distiller refuses to be built; ``check`` says why."""
@@ -74,6 +78,7 @@ class Subject:
         data_samples: what the student takes beside them.
         dataset: of training.
         batches: in an epoch of it.
+        following: batches after this one, made when they are asked for.
         amp: dtype of the config's automatic mixed precision; None without.
         seed: of weights, data order and everything drawn here.
         checkpoint: the run's checkpoint that was loaded; None for a fresh student.
@@ -85,6 +90,7 @@ class Subject:
     data_samples: Any
     dataset: Any
     batches: int
+    following: Iterator[Batch]
     amp: torch.dtype | None
     seed: int
     checkpoint: Path | None
@@ -102,6 +108,11 @@ class Subject:
             return int(loop["max_iters"])
         epochs = loop.get("max_epochs")
         return None if epochs is None else int(epochs) * self.batches
+
+    def training_batches(self, count: int) -> list[Batch]:
+        """This batch and those that follow."""
+        self.reseed()
+        return [(self.inputs, self.samples()), *itertools.islice(self.following, count - 1)]
 
     def samples(self) -> Any:
         """A copy of the data samples: a head may write into them."""
@@ -163,18 +174,16 @@ def build_subject(
             model.train()
             set_random_seed(seed)
             loader = build_loader(in_process(cfg.train_dataloader), seed=seed)
-            batch = next(iter(loader))
-            data = model.data_preprocessor(batch, True)
-            inputs = data["inputs"]
-            if not isinstance(inputs, Tensor):  # MMEngine's plain preprocessor leaves them apart
-                inputs = torch.stack(list(inputs))
+            following = _batches(loader, model.data_preprocessor)
+            inputs, samples = next(following)
             yield Subject(
                 config=cfg,
                 model=model,
                 inputs=inputs,
-                data_samples=data.get("data_samples"),
+                data_samples=samples,
                 dataset=loader.dataset,
                 batches=len(loader),
+                following=following,
                 amp=amp_dtype(cfg.optim_wrapper, inputs.device),
                 seed=seed,
                 checkpoint=None if checkpoint is None else Path(checkpoint),
@@ -182,6 +191,17 @@ def build_subject(
     finally:
         DefaultScope._instance_dict.clear()
         DefaultScope._instance_dict.update(scopes)
+
+
+def _batches(loader: DataLoader, preprocessor: Any) -> Iterator[Batch]:
+    """Training batches as a step sees them, over and over."""
+    while True:
+        for batch in loader:
+            data = preprocessor(batch, True)
+            inputs = data["inputs"]
+            if not isinstance(inputs, Tensor):  # MMEngine's plain preprocessor leaves them apart
+                inputs = torch.stack(list(inputs))
+            yield inputs, data.get("data_samples")
 
 
 def _build(config: RunConfig, run_dir: RunDir, seed: int) -> KDRunner:

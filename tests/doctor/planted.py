@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from mmengine.model import BaseDataPreprocessor, BaseModel
-from mmengine.registry import MODELS
+from mmengine.registry import DATASETS, MODELS
 from torch import nn
+from toy import ToyDataset
 
 
 @MODELS.register_module(force=True)
@@ -65,3 +66,20 @@ class HalfLoss(nn.Module):
             ours = torch.view_as_real(torch.fft.rfft2(student))
             theirs = torch.view_as_real(torch.fft.rfft2(teacher.detach().to(student.dtype)))
         return self.loss_weight * (ours - theirs).square().mean()
+
+
+@DATASETS.register_module(force=True)
+class MislabelledDataset(ToyDataset):
+    """The toy's images with the labels of the next one, or with 1 added to each label (of 2)."""
+
+    def __init__(self, fault: str, **kwargs) -> None:
+        self.fault = fault
+        super().__init__(**kwargs)
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        if self.fault == "others":
+            labels = super().__getitem__((index + 1) % len(self))["data_samples"]
+        else:
+            labels = 1 - item["data_samples"]
+        return {**item, "data_samples": labels}
