@@ -306,7 +306,7 @@ def test_processes_forked_from_a_run_end_by_sigterm_alone():
             worker.join(20)
             assert worker.exitcode == -signal.SIGTERM
         os.kill(os.getpid(), signal.SIGTERM)
-        assert asked == ["SIGTERM"]  # its own still reach the run
+        assert asked == ["SIGTERM of its own"]  # those still reach the run
 
 
 def test_epochs_stop_at_once_and_resume_from_the_last_epoch(make_run):
