@@ -65,7 +65,7 @@ def test_where_wandb_does_not_start_it_is_tried_once(
     assert reasons == ["no process can be started", "tracking did not start"]
 
 
-def test_a_damaged_config_costs_the_config_alone(tmp_path: Path) -> None:
+def test_a_damaged_config_costs_the_config_alone(home: Path, tmp_path: Path) -> None:
     run_dir = died(tmp_path / "run")
     run_dir.write_result({"state": "failed"})
     run_dir.config.write_text("a = (")
