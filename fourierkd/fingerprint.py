@@ -28,6 +28,11 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     return sha.hexdigest()
 
 
+def is_path(value: object) -> bool:
+    """Whether a value names a place: it may move, and what lies there is compared by content."""
+    return isinstance(value, str) and value.startswith("/")
+
+
 def data_fingerprint(folder: str | os.PathLike[str]) -> str:
     """Of the files of a data set: names and sizes of all, the content of annotation files.
 

@@ -26,6 +26,15 @@ class Held(Exception):  # noqa: N818 - the caller says what it means
         self.holder = holder
 
 
+def open_lock(path: Path) -> int:
+    """Descriptor of a lock's file, made where there is none, its content kept, for ``fcntl.flock``.
+
+    Raises:
+        OSError: it cannot be made, or it is a link: what that leads to is somebody's file.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of ``path``, a file that names its holder; made where it does not exist.
@@ -35,8 +44,7 @@ def locked(path: Path) -> Iterator[None]:
         RunError: the file system gives no lock, for another reason.
         OSError: the file cannot be opened.
     """
-    # not through a link: what that leads to is somebody's file
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    descriptor = open_lock(path)
     _descriptors.add(descriptor)
     try:
         try:

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fourierkd.errors import ConfigError, RunError
 from fourierkd.locks import Held, locked
@@ -79,16 +79,6 @@ def require_writable(path: Path) -> None:
             value=str(path),
             fix="choose another",
         ) from error
-
-
-def open_lock(path: Path) -> TextIO:
-    """The file of a lock, made where there is none, its content kept, for ``fcntl.flock``.
-
-    Raises:
-        OSError: it cannot be made, or it is a link: what that leads to is somebody's file.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o666), "r+")
 
 
 def _name_file(error: BaseException, path: Path) -> None:

@@ -10,41 +10,57 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError
+from fourierkd.fingerprint import digest
 from fourierkd.run_dir import read_json, write_atomic
-from sweeps.driver import POLL, Interrupted
-from sweeps.executor import Exit, LocalExecutor
+from sweeps.driver import POLL, Driver, Interrupted
+from sweeps.executor import Exit
+from sweeps.fingerprint import versions
 from sweeps.space import Space, branches, match, resolve
+from sweeps.storage import STUDY_NAME, record
 from sweeps.study import StudyConfig
+from sweeps.teacher import check_weights
 
 FILE = "check.json"  # of the work dir, while it lasts; the answer lies beside it
 TRIES = 2
 NO_WEIGHTS = "random"  # in place of those of the teacher, which is not trained yet
 
 
-def check_runs(
-    config: StudyConfig, work_dir: Path, executor: LocalExecutor, interrupted: Callable[[], bool]
-) -> dict[str, str]:
-    """Refuse a study that holds a run which cannot be built.
+def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
+    """Refuse a study of which a run cannot be built, or whose weights are not those of before.
 
-    Returns:
-        File -> SHA-256 of the weights of teachers that configs name.
+    What was tried is recorded, and not tried again.
 
     Raises:
-        StudyError: the first of its runs that is refused, and why.
-        Interrupted: ``interrupted`` while it lasted.
+        StudyError: the first of its runs that is refused, and why; other weights.
+        Interrupted: by Ctrl-C.
     """
+    recorded = read_json(work_dir / STUDY_NAME) or {}
+    weights: dict[str, str] = recorded.get("weights") or {}
+    for path, sha256 in weights.items():
+        check_weights(Path(path), sha256, "the weights of a teacher")
+    asked = requests(config)
+    tried = digest([asked, config.files(), versions()])
+    if recorded.get("tried") == tried:
+        return
+    with driver.account.part("start-up"):
+        found = _try(asked, work_dir, driver)
+    record(work_dir, tried=tried, weights={**found, **weights})
+
+
+def _try(asked: Mapping[str, Any], work_dir: Path, driver: Driver) -> dict[str, str]:
+    """Have requests built; returns file -> SHA-256 of the weights that they name."""
     path = work_dir / FILE
     beside = path.with_name(f"{FILE}.answer")
     beside.unlink(missing_ok=True)
-    write_atomic(path, json.dumps(requests(config)))
+    write_atomic(path, json.dumps(asked))
     for _ in range(TRIES):  # the server may die before it is ready
-        executor.check(path)
-        end = _wait(path, executor, interrupted)
+        driver.executor.check(path)
+        end = _wait(path, driver)
         if (told := read_json(beside)) is not None:
             break
     for file in (path, beside):
@@ -138,10 +154,10 @@ class _Point:
         return choices[self.number % len(choices)]
 
 
-def _wait(path: Path, executor: LocalExecutor, interrupted: Callable[[], bool]) -> Exit:
+def _wait(path: Path, driver: Driver) -> Exit:
     while True:
-        for end in executor.poll(POLL):
+        for end in driver.executor.poll(POLL):
             if end.run == path:
                 return end
-        if interrupted():
+        if driver.interrupts:
             raise Interrupted

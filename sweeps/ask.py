@@ -59,7 +59,8 @@ def ask(config: StudyConfig, study: optuna.Study) -> Proposal | None:
 def propose(config: StudyConfig, study: optuna.Study, trial: optuna.Trial) -> Proposal | None:
     """Let ``trial`` choose; None where an earlier one chose the same, whose value it then takes."""
     options, parameters = resolve(config.space, trial)
-    same = [t for t in own_trials(study) if t.number < trial.number and _key(t) == _key(trial)]
+    key = _key(trial)
+    same = [t for t in own_trials(study) if t.number < trial.number and _key(t) == key]
     # an arm's runs have a name of their own
     if not same or "arm" in trial.user_attrs or RETRY_OF in trial.user_attrs:
         return Proposal(trial, options, parameters)

@@ -9,41 +9,36 @@ same command continues a study after any kill, and does nothing but rewrite a fi
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import FourierKDError, RunError
-from fourierkd.fingerprint import digest
-from fourierkd.run_dir import Row, RunDir, read_json
+from fourierkd.run_dir import Row, RunDir
 from sweeps import finish, tables
 from sweeps.account import Account
-from sweeps.ahead import check_runs, requests
+from sweeps.ahead import try_ahead
 from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
 from sweeps.choice import Method, final_methods, rung_methods
-from sweeps.driver import Driver, Interrupted, Run, check_same
+from sweeps.driver import Driver, Interrupted, Run, stop_on_signals
 from sweeps.executor import WORKER, LocalExecutor
-from sweeps.fingerprint import versions
+from sweeps.outcome import forget_failure, left_of, to_do
 from sweeps.progress import Display, share_done
 from sweeps.samplers import EXHAUSTIVE, make_pruner, make_sampler
 from sweeps.space import branches, match
 from sweeps.storage import (
     RUNS_NAME,
-    STUDY_NAME,
     check_place,
     claim,
     not_writable,
     one_writer,
     open_study,
-    record,
 )
 from sweeps.study import StudyConfig
 from sweeps.tables import trial_dir, trial_number
-from sweeps.teacher import check_weights, study_teacher
+from sweeps.teacher import study_teacher
 
 if TYPE_CHECKING:
     import optuna
@@ -80,7 +75,7 @@ def run_study(
     with one_writer(work_dir):
         moved = claim(config, work_dir)
         if moved is not None:
-            display.say(f"another study without a finished run was moved to {moved}")
+            display.say(f"another study, no trial of which has a value, was moved to {moved}")
         account = Account()
         executor = LocalExecutor(work_dir / "worker.log", command=worker)
         driver = Driver(executor, display, account, patience=config.patience)
@@ -160,7 +155,7 @@ class Coordinator:
         """All phases but the report."""
         config = self.config
         self._retry_failed = retry_failed
-        self._try_ahead()
+        try_ahead(config, self.work_dir, self.driver)
         if config.teacher is not None:
             self.checkpoint, self.teacher = study_teacher(config, self.work_dir, self.driver)
             tables.note(self.work_dir, teacher=str(self.teacher.path))
@@ -176,24 +171,6 @@ class Coordinator:
             finals, notes = final_methods(config, self.table(), self._all_trials())
         self.notes += notes
         self._repeat("final", finals, config.seeds_of_finals(), config.final_split)
-
-    def _try_ahead(self) -> None:
-        """Refuse what cannot be built, and weights that are not those of before, at the start."""
-        recorded = read_json(self.work_dir / STUDY_NAME) or {}
-        weights: dict[str, str] = recorded.get("weights") or {}
-        for path, sha256 in weights.items():
-            check_weights(Path(path), sha256, "the weights of a teacher")
-        asked = [requests(self.config), self.config.files(), versions()]
-        if recorded.get("tried") == digest(asked):
-            return
-        with self.account.part("start-up"):
-            found = check_runs(
-                self.config,
-                self.work_dir,
-                self.driver.executor,
-                lambda: self.driver.interrupts > 0,
-            )
-        record(self.work_dir, tried=digest(asked), weights={**found, **weights})
 
     def run_dirs(self) -> list[RunDir]:
         """All run folders as the results table has them: teacher, arms, trials, rung, finals."""
@@ -232,13 +209,13 @@ class Coordinator:
             "final": config.final_seeds * methods,
         } | {phase: len(runs) for phase, runs in self._repeats.items()}
         known = [*self._arms, *(run for runs in self._repeats.values() for run in runs)]
-        done = sum(not _to_do(run) for run in known)
+        done = sum(not to_do(run) for run in known)
         done += len({trial_number(t) for t in own_trials(self.study) if t.state.is_finished()})
         self.display.plan(config.trials + sum(counts.values()), done)
 
     def _drive(self, runs: list[Run]) -> None:
         """Train those of ``runs`` that have no result yet."""
-        left = _left(runs)
+        left = left_of(runs)
         self.driver.drive(lambda: next(left, None), self.config.jobs)
 
     # Trials
@@ -269,9 +246,9 @@ class Coordinator:
 
             if self._retry_failed:
                 for run in self._arms:
-                    _forget_failure(run.run_dir)
+                    forget_failure(run.run_dir)
                 self._enqueue_failed()
-        arms = _left(self._arms)
+        arms = left_of(self._arms)
 
         def next_run() -> Run | None:
             if (arm := next(arms, None)) is not None:
@@ -320,7 +297,7 @@ class Coordinator:
             self.study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: number})
         for trial in self._all_trials():
             if trial.state.name == "WAITING" and RETRY_OF in trial.user_attrs:
-                _forget_failure(self._trial_dir(trial))
+                forget_failure(self._trial_dir(trial))
 
     def failed_trials(self) -> dict[int, optuna.trial.FrozenTrial]:
         """Number -> trial, of those whose last try failed, or left a result that is gone."""
@@ -409,7 +386,7 @@ class Coordinator:
             for method in methods:
                 run_dir = self._run_dir(f"{phase}_{method.folder}_seed{seed}")
                 if self._retry_failed:
-                    _forget_failure(run_dir)
+                    forget_failure(run_dir)
                 request = self._request(
                     phase=phase,
                     method=method.name,
@@ -472,47 +449,3 @@ class Coordinator:
 
     def _run_dir(self, name: str) -> RunDir:
         return RunDir(self.work_dir / RUNS_NAME / name)
-
-
-def _forget_failure(run_dir: RunDir) -> None:
-    """A failed run goes on from its last checkpoint."""
-    if (run_dir.read_result() or {}).get("state") == "failed":
-        run_dir.result.unlink()
-
-
-def _left(runs: list[Run]) -> Iterator[Run]:
-    """Those without a result; all are looked at before the first is trained."""
-    return iter([run for run in runs if _to_do(run)])
-
-
-def _to_do(run: Run) -> bool:
-    """Whether a run has no result yet; one that has must be of the same request.
-
-    Raises:
-        StudyError: the folder holds the run of another request.
-    """
-    result = run.run_dir.read_result()
-    if result is None or result["state"] == "stopped":
-        return True
-    check_same(run.run_dir, run.request)
-    return False
-
-
-@contextmanager
-def stop_on_signals(driver: Driver) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask live runs to save and stop; a second one ends all at once."""
-
-    def note(number: int, frame: Any) -> None:
-        driver.interrupts += 1
-        if driver.interrupts > 1:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,16 +8,20 @@ what is to happen with values and results.
 from __future__ import annotations
 
 import errno
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError, near
-from fourierkd.run_dir import MAXIMIZE, Row, RunDir
+from fourierkd.run_dir import Row, RunDir
 from sweeps.account import Account, duration
 from sweeps.executor import Exit, LocalExecutor
+from sweeps.outcome import check_same, failed, failure_kind
 from sweeps.progress import Display
 from sweeps.watch import Pulse
 
@@ -284,61 +288,21 @@ class Driver:
         raise Interrupted
 
 
-def failed(run: Run, reason: str, wall: float) -> dict[str, Any]:
-    """Write and return the result of a run whose process could not."""
-    values = [{"iter": iteration, "value": value} for iteration, value in run.seen.items()]
-    result: dict[str, Any] = {
-        "state": "failed",
-        "reason": reason,
-        "metric": None,
-        "direction": None,
-        "best": None,
-        "metrics": {},
-        "iters": values[-1]["iter"] if values else 0,
-        "seconds": {"total": round(wall, 3)},
-        "parameters": {},
-        "teacher_sha256": None,
-        "checkpoints": {"last": None, "best": None},
-    }
-    run.run_dir.write_result(result)
-    return result
+@contextmanager
+def stop_on_signals(driver: Driver) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask live runs to save and stop; a second one ends all at once."""
 
+    def note(number: int, frame: Any) -> None:
+        driver.interrupts += 1
+        if driver.interrupts > 1:
+            raise KeyboardInterrupt
 
-def failure_kind(result: dict[str, Any]) -> str:
-    """The error's type, or how the process died: what stands before the colon of the reason."""
-    reason = result.get("reason") or ""
-    return reason if reason.startswith(("Died:", "Stopped:")) else reason.partition(":")[0]
-
-
-def check_same(run_dir: RunDir, request: dict[str, Any]) -> None:
-    """Refuse to go on with a run that was started for another purpose.
-
-    Raises:
-        StudyError: seed, method, phase, split or options differ (paths apart: a checkout may have
-            moved).
-    """
-    old = run_dir.read_request()
-    for key in ("seed", "phase", "method", "trial", "parameters", "test_split"):
-        if old.get(key) != request[key]:
-            raise StudyError(
-                f"{run_dir.path} was started with another {key}",
-                value=old.get(key),
-                fix="delete this folder or choose another --work-dir",
-            )
-    # a request written before metrics had a direction means that larger is better
-    ours, theirs = (
-        {"direction": MAXIMIZE}
-        | {key: value for key, value in asked["options"].items() if not _is_path(value)}
-        for asked in (request, old)
-    )
-    if ours != theirs:
-        changed = sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k))
-        raise StudyError(
-            f"{run_dir.path} was started with other options",
-            value=changed,
-            fix="delete this folder or choose another --work-dir",
-        )
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/")
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -26,6 +26,8 @@ from sweeps.study import StudyConfig
 if TYPE_CHECKING:
     import optuna
 
+# What Optuna raises at entries that do not follow from each other.
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 STUDY_NAME, JOURNAL_NAME, LOCK_NAME, RUNS_NAME = "study.json", "optuna.log", "study.lock", "runs"
 
 
@@ -128,15 +130,12 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
         StudyError: the journal cannot be read or written.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Absolute: Optuna's lock spins for ever on a relative path once its owner was killed.
     path = (work_dir / JOURNAL_NAME).absolute()
     try:
         _repair(path)
-        _check_journal(path)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        storage = _journal(path)
         sampler, pruner = make_sampler(config, 0), make_pruner(config.pruner)
         if any(s.study_name == config.name for s in optuna.get_all_study_summaries(storage)):
             return optuna.load_study(
@@ -155,7 +154,7 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
         return study
     except OSError as error:
         raise not_writable(path, error) from error
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
 
 
@@ -166,19 +165,26 @@ def stored_study(work_dir: Path) -> optuna.Study | None:
         StudyError: the journal is damaged.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend
 
     path = (work_dir / JOURNAL_NAME).absolute()
     if not path.exists():
         return None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        _check_journal(path)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        storage = _journal(path)
         names = [s.study_name for s in optuna.get_all_study_summaries(storage)]
         return optuna.load_study(study_name=names[0], storage=storage) if names else None
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
+
+
+def _journal(path: Path) -> optuna.storages.JournalStorage:
+    """The storage of a journal whose lines are entries."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _check_journal(path)
+    return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
 
 
 def _check_journal(path: Path) -> None:

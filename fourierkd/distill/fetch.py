@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import http.client
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -22,8 +23,9 @@ from mmengine.logging import print_log
 
 from fourierkd.errors import CheckpointError, ConfigError
 from fourierkd.fingerprint import file_sha256
+from fourierkd.locks import open_lock
 from fourierkd.options import refuse_passwords
-from fourierkd.run_dir import cache_root, open_lock
+from fourierkd.run_dir import cache_root
 
 PATIENCE = 30.0  # seconds without an answer
 BLOCK = 1 << 20  # bytes read at once
@@ -73,7 +75,7 @@ def fetch(address: str, *, option: str) -> Path:
     path = cached_path(address)
     named = _HASH.search(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_lock(path.parent / f".{path.name}.lock") as lock:
+    with os.fdopen(open_lock(path.parent / f".{path.name}.lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             print_log(f"downloading {address} to {path}", "current")

@@ -93,8 +93,8 @@ def registered_only() -> Iterator[None]:
     """
     module = importlib.import_module("mmengine.registry.registry")
     original = module.get_object_from_string
-    module.get_object_from_string = lambda name: None  # type: ignore[attr-defined]
+    module.get_object_from_string = lambda name: None  # type: ignore[attr-defined]  # a name of any module
     try:
         yield
     finally:
-        module.get_object_from_string = original  # type: ignore[attr-defined]
+        module.get_object_from_string = original  # type: ignore[attr-defined]  # a name of any module

@@ -12,7 +12,7 @@ from typing import Any
 from fourierkd.distill.model_config import resolve_model
 from fourierkd.engine.config import RunConfig
 from fourierkd.errors import CheckpointError, ConfigError
-from fourierkd.fingerprint import data_fingerprint, digest
+from fourierkd.fingerprint import data_fingerprint, digest, is_path
 from fourierkd.literals import read_literals
 from fourierkd.run_dir import RunDir, read_json
 
@@ -95,7 +95,7 @@ def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
     elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
             yield from _differences(one, other, f"{key}.{index}")
-    elif repr(old) != repr(new) and not (_is_path(old) and _is_path(new)):  # nan is nan
+    elif repr(old) != repr(new) and not (is_path(old) and is_path(new)):  # nan is nan
         yield key
 
 
@@ -106,7 +106,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/")

@@ -142,7 +142,7 @@ STEPS = 60
 
 
 @pytest.fixture(scope="session")
-def learned(few, tmp_path_factory):  # noqa: F811
+def learned(few, tmp_path_factory):  # noqa: F811 - the fixture, by its name
     """Options of a pair whose teacher, as small as the student, has learned the training images."""
     folder = tmp_path_factory.mktemp("learned")
 

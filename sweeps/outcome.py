@@ -1,0 +1,96 @@
+"""What a run folder says of its run: in flow runs, out flows which of them are still to be done.
+
+A result of another request is refused, that of a run whose process could not is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fourierkd.errors import StudyError
+from fourierkd.fingerprint import is_path
+from fourierkd.run_dir import MAXIMIZE, RunDir
+
+if TYPE_CHECKING:
+    from sweeps.driver import Run
+
+
+def forget_failure(run_dir: RunDir) -> None:
+    """A failed run goes on from its last checkpoint."""
+    if (run_dir.read_result() or {}).get("state") == "failed":
+        run_dir.result.unlink()
+
+
+def left_of(runs: list[Run]) -> Iterator[Run]:
+    """Those without a result; all are looked at before the first is trained."""
+    return iter([run for run in runs if to_do(run)])
+
+
+def to_do(run: Run) -> bool:
+    """Whether a run has no result yet; one that has must be of the same request.
+
+    Raises:
+        StudyError: the folder holds the run of another request.
+    """
+    result = run.run_dir.read_result()
+    if result is None or result["state"] == "stopped":
+        return True
+    check_same(run.run_dir, run.request)
+    return False
+
+
+def failed(run: Run, reason: str, wall: float) -> dict[str, Any]:
+    """Write and return the result of a run whose process could not."""
+    values = [{"iter": iteration, "value": value} for iteration, value in run.seen.items()]
+    result: dict[str, Any] = {
+        "state": "failed",
+        "reason": reason,
+        "metric": None,
+        "direction": None,
+        "best": None,
+        "metrics": {},
+        "iters": values[-1]["iter"] if values else 0,
+        "seconds": {"total": round(wall, 3)},
+        "parameters": {},
+        "teacher_sha256": None,
+        "checkpoints": {"last": None, "best": None},
+    }
+    run.run_dir.write_result(result)
+    return result
+
+
+def failure_kind(result: dict[str, Any]) -> str:
+    """The error's type, or how the process died: what stands before the colon of the reason."""
+    reason = result.get("reason") or ""
+    return reason if reason.startswith(("Died:", "Stopped:")) else reason.partition(":")[0]
+
+
+def check_same(run_dir: RunDir, request: dict[str, Any]) -> None:
+    """Refuse to go on with a run that was started for another purpose.
+
+    Raises:
+        StudyError: seed, method, phase, split or options differ (paths apart: a checkout may have
+            moved).
+    """
+    old = run_dir.read_request()
+    for key in ("seed", "phase", "method", "trial", "parameters", "test_split"):
+        if old.get(key) != request[key]:
+            raise StudyError(
+                f"{run_dir.path} was started with another {key}",
+                value=old.get(key),
+                fix="delete this folder or choose another --work-dir",
+            )
+    # a request written before metrics had a direction means that larger is better
+    ours, theirs = (
+        {"direction": MAXIMIZE}
+        | {key: value for key, value in asked["options"].items() if not is_path(value)}
+        for asked in (request, old)
+    )
+    if ours != theirs:
+        changed = sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k))
+        raise StudyError(
+            f"{run_dir.path} was started with other options",
+            value=changed,
+            fix="delete this folder or choose another --work-dir",
+        )
