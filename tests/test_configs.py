@@ -87,8 +87,7 @@ def make_bccd(root: Path) -> None:
 def beside(name: str, role: str) -> str:
     """The config of the student alone or of the teacher that belongs to a distilled one."""
     kind, _, stem = name.partition("/")
-    stem = f"{stem.partition('_')[0]}_{role}"
-    return f"{kind}/{stem}" if f"{kind}/{stem}" in RUNS else f"{kind.partition('_')[0]}/{stem}"
+    return f"{kind}/{stem.partition('_')[0]}_{role}"
 
 
 class Tiny:
@@ -155,6 +154,35 @@ def test_a_run_config_trains_validates_and_scores(tiny, name):
     else:
         assert distilled == [None, None]
         assert result["parameters"]["teacher"] == 0
+
+
+def test_an_own_head_on_the_fourth_stage_trains(tiny, tmp_path, monkeypatch):
+    """configs/shapes is what people start from: a head of theirs finds four stages, as usual."""
+    (tmp_path / "own_head.py").write_text(
+        """
+from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS
+
+
+@MODELS.register_module()
+class OwnHead(FCNHead):
+    pass
+"""
+    )
+    config = tmp_path / "own.py"
+    config.write_text(
+        f"""
+_base_ = {str(CONFIGS / "shapes/pspnet_student.py")!r}
+custom_imports = dict(imports=["own_head"], allow_failed_imports=False)
+_head = dict(type="OwnHead", in_channels=64, in_index=3, channels=16, num_classes=9)
+model = dict(student=dict(decode_head=dict(_delete_=True, **_head)))
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run_dir = train(config, tiny.options("shapes"), tmp_path / "run")
+    assert run_dir.read_result()["state"] == "complete"
+    state = torch.load(run_dir.best_checkpoint(), weights_only=True)["state_dict"]
+    assert state["student.decode_head.convs.0.conv.weight"].shape[1] == 64
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name.endswith("_fourier")])

@@ -1,5 +1,5 @@
-# The CamVid pair: as the PSPNets of Spectral Shapes, but of four stages at output stride 8, and the
-# teacher three times as wide as the student.
+# The CamVid pair: as the PSPNets of Spectral Shapes, but at output stride 8, and the teacher three
+# times as wide as the student.
 _base_ = "shapes_pspnets.py"
 
 
@@ -14,14 +14,10 @@ def _changes(width):
         backbone=dict(
             base_channels=width,
             stem_channels=width,
-            num_stages=4,
-            out_indices=(0, 1, 2, 3),
             strides=(1, 2, 1, 1),
-            dilations=(1, 1, 2, 4),
         ),
         decode_head=dict(
             in_channels=8 * width,
-            in_index=3,
             channels=4 * width,
             pool_scales=(1, 2, 3, 6),
             num_classes=11,

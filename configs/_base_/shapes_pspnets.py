@@ -28,10 +28,8 @@ def _pspnet(depth, width):
             depth=depth,
             base_channels=width,
             stem_channels=width,
-            num_stages=3,
-            out_indices=(0, 1, 2),
-            strides=(1, 1, 1),
-            dilations=(1, 1, 2),
+            strides=(1, 1, 1, 1),
+            dilations=(1, 1, 2, 4),
             contract_dilation=True,
             norm_cfg=dict(type="BN"),
             zero_init_residual=False,  # a short schedule has no time to open closed branches
@@ -39,8 +37,8 @@ def _pspnet(depth, width):
         ),
         decode_head=dict(
             type="PSPHead",
-            in_channels=4 * width,
-            in_index=2,
+            in_channels=8 * width,
+            in_index=3,
             channels=4 * width,
             pool_scales=(1, 2, 4),
             dropout_ratio=0,

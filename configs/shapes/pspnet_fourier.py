@@ -1,5 +1,5 @@
 # FourierKD with the published segmentation settings.
-_base_ = ["pspnet_student.py", "../_base_/shapes_fourier_seg.py"]
+_base_ = ["pspnet_student.py", "../_base_/fourier_seg.py"]
 
 model = dict(
     teacher=dict(model={{_base_._teacher}}, checkpoint=None),  # a study fills the checkpoint in

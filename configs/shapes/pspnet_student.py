@@ -1,4 +1,5 @@
-# The student alone; the distilled runs start from this file, so that only the distillation differs.
+# The student alone; the distilled run starts from this file, so that only the distillation differs.
+# A pair to start from; the studies' own, of three stages, are in shapes_low and shapes_high.
 # It learns from 60 labelled images, the teacher from all 400: a longer schedule cannot make up for
 # labels, so what distillation adds is the teacher's knowledge and not training time.
 _base_ = [

@@ -1,4 +1,4 @@
-# The teacher: trained once by a study, on all 400 labelled images.
+# The teacher, on all 400 labelled images.
 _base_ = [
     "../_base_/shapes_seg.py",
     "../_base_/shapes_pspnets.py",

@@ -1,7 +1,7 @@
 # FourierKD with the published settings against a teacher whose map has a nuisance below a quarter
 # of its Nyquist frequency, at five times the map's own deviation: what helps a student lies above,
 # by construction (docs/method.md).
-_base_ = ["pspnet_student.py", "../_base_/shapes_fourier_seg.py"]
+_base_ = ["pspnet_student.py", "../_base_/shapes_study_fourier.py"]
 
 model = dict(
     teacher=dict(

@@ -6,5 +6,5 @@ study = dict(
     loss_search("seg"),
     name="shapes_low",
     config="../shapes_low/pspnet_fourier.py",
-    teacher=dict(config="../shapes/pspnet_teacher.py", option="model.teacher.checkpoint"),
+    teacher=dict(config="../shapes_low/pspnet_teacher.py", option="model.teacher.checkpoint"),
 )

@@ -1,10 +1,11 @@
-"""The clean task: distillation of a small PSPNet on Spectral Shapes, without a nuisance."""
+"""The clean task: that of shapes_low with a teacher that has no nuisance."""
 
 from sweeps.presets import loss_search
 
 study = dict(
     loss_search("seg"),
     name="shapes_seg",
-    config="../shapes/pspnet_fourier.py",
-    teacher=dict(config="../shapes/pspnet_teacher.py", option="model.teacher.checkpoint"),
+    config="../shapes_low/pspnet_fourier.py",
+    options={"model.teacher.nuisance": None},
+    teacher=dict(config="../shapes_low/pspnet_teacher.py", option="model.teacher.checkpoint"),
 )
