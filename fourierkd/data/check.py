@@ -14,7 +14,7 @@ from typing import Any
 
 from fourierkd.data.check_boxes import check_boxes
 from fourierkd.data.check_masks import check_masks
-from fourierkd.data.check_names import check_classes, class_names
+from fourierkd.data.check_names import check_classes, check_metainfo, class_names
 from fourierkd.data.check_splits import check_splits
 from fourierkd.data.findings import Checked, Data, Depth
 
@@ -72,7 +72,15 @@ def leaves(dataset: Any) -> Iterator[Mapping[str, Any]]:
 def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, depth: Depth) -> None:
     own = defaults(checked.kind)
     config = {**own, **dataset}
-    classes = check_classes(class_names(dataset, own), checked)
+    check_metainfo(dataset, checked)
+    names = class_names(dataset, own)
+    if names is None and own.get("reads") == MASKS and checked.splits != ["train"]:
+        checked.add(
+            "data that are scored must name their classes",
+            fix="set metainfo=dict(classes=(...), palette=[...])",
+            refused=True,
+        )
+    classes = check_classes(names, checked)
     data = Data(
         checked.kind,
         config.get("data_root") or "",

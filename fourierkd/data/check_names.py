@@ -27,6 +27,13 @@ def class_names(dataset: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
     return own.get("classes") if given is None else given
 
 
+def check_metainfo(dataset: Mapping[str, Any], checked: Checked) -> None:
+    """Refuse ``CLASSES`` and ``PALETTE``, as older versions had them: nothing reads them."""
+    old = [key for key in dataset.get("metainfo") or {} if key in ("CLASSES", "PALETTE")]
+    fix = "write metainfo=dict(classes=..., palette=...)"
+    checked.add("the keys of metainfo are in small letters", old, fix=fix, refused=True)
+
+
 def check_classes(classes: Any, checked: Checked) -> list[str] | None:
     """The classes where they are a list of names, each once; None where they are not, or not known.
 
@@ -58,6 +65,13 @@ def check_categories(content: Mapping[str, Any], data: Data, checked: Checked) -
         fix=f"correct {data.ann_file}",
         refused=True,
     )
+    if not set(classes) & set(names):
+        checked.add(
+            f"a class of the config must be a category of {data.ann_file}: {', '.join(names[:5])}",
+            [", ".join(classes[:5])],
+            fix="set metainfo=dict(classes=...)",
+            refused=True,
+        )
     for name in classes:
         if name not in names:
             checked.add(

@@ -302,6 +302,30 @@ def test_classes_that_are_no_list_of_names(boxes, masks, classes):
     assert ("a class must be named once", 1, "cat") in named(twice)
 
 
+def refused(checked: Checked) -> list[str]:
+    return [f.what for f in checked.findings if f.refused]
+
+
+@pytest.mark.parametrize("key", ["CLASSES", "PALETTE"])
+def test_metainfo_in_capitals_is_refused(boxes, masks, key):
+    """As older versions wrote it: a data set would take its class's own names in silence."""
+    for check in (boxes, masks):
+        assert refused(check(metainfo={key: CLASSES})) == [
+            "the keys of metainfo are in small letters"
+        ]
+
+
+def test_classes_of_other_data_are_refused(boxes):
+    what, *_ = refused(boxes(metainfo={"classes": ("person", "car")}))
+    assert what == "a class of the config must be a category of train.json: cat, dog, horse"
+
+
+def test_data_that_are_scored_name_their_classes(masks, monkeypatch):
+    monkeypatch.delitem(DEFAULTS["SegDataset"], "classes")
+    assert refused(masks()) == ["data that are scored must name their classes"]
+    assert refused(masks(metainfo={"classes": CLASSES})) == []
+
+
 def test_classes_may_stand_in_a_file(boxes, tmp_path):
     (tmp_path / "names.txt").write_text("cat\ndog\nhorse\n")
     assert boxes(metainfo={"classes": str(tmp_path / "names.txt")}).findings == []
