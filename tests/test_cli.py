@@ -276,6 +276,27 @@ def test_what_ends_a_run_before_its_first_iteration_is_one_line(capsys):
     assert "its log is run/run.log" in answer[2]
 
 
+def test_what_ends_a_run_in_its_first_validation_is_one_line(capsys):
+    options = ("val_evaluator.type=GivenValues", "val_evaluator.values=[]")
+    line = refused(train(capsys, "--work-dir", "run", "--cfg-options", *options))
+    assert "the run ends before its first validation is done (StopIteration" in line
+    assert "Traceback" in RunDir("run").log.read_text()
+    options = ("val_evaluator.type=GivenValues", "val_evaluator.values=[1]")
+    with pytest.raises(StopIteration):  # what comes later is no mistake of a config
+        train(capsys, "--work-dir", "two", "--cfg-options", *options, "val_evaluator.name=acc")
+    assert "resume" in capsys.readouterr().err
+
+
+def test_an_evaluator_that_only_writes_predictions_is_refused(capsys):
+    """It gives no metrics, as a detector that found nothing does, which scores 0."""
+    options = ("--cfg-options", "val_evaluator.format_only=True")
+    line = refused(train(capsys, "--work-dir", "run", *options))
+    assert "an evaluator of format_only=True gives no metric, got 'ToyAccuracy'" in line
+    Path("any.pth").touch()
+    options = ("--split", "test", "--cfg-options", "test_evaluator.format_only=True")
+    assert "format_only" in refused(call(capsys, "test", CONFIG, "any.pth", *options))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -12,7 +12,7 @@ from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.config import load_config
 from fourierkd.engine.data_at_start import check_at_start
-from fourierkd.engine.hooks.checkpoint import short_names
+from fourierkd.engine.hooks.checkpoint import scoring, short_names
 from fourierkd.engine.prepare import prepared_data
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError
@@ -47,6 +47,7 @@ def evaluate(
     loader, evaluator = cfg.get(f"{split}_dataloader"), cfg.get(f"{split}_evaluator")
     if loader is None or evaluator is None:
         raise ConfigError(f"scoring on {split} needs {split}_dataloader and {split}_evaluator")
+    scoring(evaluator)
     register_all()
     for key in (*TRAINING, "val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None

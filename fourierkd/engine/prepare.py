@@ -74,12 +74,13 @@ def complete_config(config: RunConfig, split: str | None) -> None:
             )
             if split == part:
                 raise ConfigError(f"scoring on {part} needs {part}_dataloader and {part}_evaluator")
-        elif not config.get(f"{part}_cfg"):
+            continue
+        if not config.get(f"{part}_cfg"):
             config[f"{part}_cfg"] = {}
-    if config.val_dataloader is not None and not config.get("metric"):
-        raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
-    if config.val_evaluator is not None:
-        check_metric(config.metric, config.val_evaluator)
+        if part == "val" and not config.get("metric"):
+            raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
+        if part in ("val", split) and config.get("metric"):
+            check_metric(config.metric, evaluator)
     config.direction = checked_direction(config.get("direction") or MAXIMIZE)
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():

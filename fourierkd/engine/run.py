@@ -174,14 +174,14 @@ class _Job:
             return WandbBackend(self.run_dir, self.request, config.to_dict())
 
     def in_words(self, error: BaseException) -> BaseException:
-        """``error`` as one line where it ends a run before anything is trained.
+        """``error`` as one line where it ends a run before anything is trained and validated.
 
         Nearly always the config is wrong there, in a way that some class says in its own words; the
         run's log has all of them. Memory that is too small and a lost rank are something else.
         """
         trained = self.runner is not None and self.runner.iterations > self.first
         if (
-            trained
+            (trained and any(key.startswith("val/") for row in self.run_dir.rows() for key in row))
             or not isinstance(error, Exception)
             or isinstance(error, FourierKDError | OSError | MemoryError)
             or _MEMORY.search(str(error))
@@ -190,8 +190,9 @@ class _Job:
             return error
         trace = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(str(error).split())[:300]
+        step = "validation" if trained else "iteration"
         return RunError(
-            f"the run ends before its first iteration is done ({type(error).__name__}: {text}, "
+            f"the run ends before its first {step} is done ({type(error).__name__}: {text}, "
             f"in {'/'.join(Path(trace.filename).parts[-2:])}:{trace.lineno})",
             fix="correct the config or the data; the run's log has the whole traceback",
         )

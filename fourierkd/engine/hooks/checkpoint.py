@@ -148,10 +148,11 @@ def check_metric(metric: str, evaluator: Any) -> None:
     """Refuse a metric that the evaluator will not give, as far as its class says so beforehand.
 
     Raises:
-        ConfigError: every metric of the evaluator is of a known class, and none of them gives it.
+        ConfigError: every metric of the evaluator is of a known class, and none of them gives it;
+            or the evaluator gives none.
     """
     known: set[str] = set()
-    for part in [evaluator] if isinstance(evaluator, Mapping) else evaluator:
+    for part in scoring(evaluator):
         kind = part["type"].rpartition(".")[2] if isinstance(part["type"], str) else ""
         if kind not in _ASKED or part.get("classwise"):
             return
@@ -165,6 +166,23 @@ def check_metric(metric: str, evaluator: Any) -> None:
         raise ConfigError(
             "metric must be one that the evaluator gives", value=metric, fix=near(metric, known)
         )
+
+
+def scoring(evaluator: Any) -> list[Mapping[str, Any]]:
+    """The metrics of an evaluator that score: with ``format_only`` one writes predictions alone.
+
+    Raises:
+        ConfigError: none does; that would come out as a detector that found nothing.
+    """
+    parts = [evaluator] if isinstance(evaluator, Mapping) else list(evaluator)
+    scores = [part for part in parts if not part.get("format_only")]
+    if parts and not scores:
+        raise ConfigError(
+            "an evaluator of format_only=True gives no metric",
+            value=parts[0]["type"],
+            fix="leave format_only out",
+        )
+    return scores
 
 
 def short_names(metrics: dict[str, Any] | None, metric: str | None) -> dict[str, float]:
