@@ -182,7 +182,12 @@ def _check_images(
     source = data.path(str(data.ann_file)).resolve()
     checked.entries = frozenset(f"{source}: image {image['id']}" for image in used)
     none = not any(a["image_id"] in ids and not a.get("iscrowd") for a in objects)
-    checked.add("a data set must have an object", [source] if none else [], refused=True)
+    checked.add(
+        "a data set must have an object",
+        [source] if none else [],
+        fix="" if used else "no image is left by its filter_cfg and indices",
+        refused=True,
+    )
     pairs = [(folder / image["file_name"], (image["width"], image["height"])) for image in used]
     if depth.files:
         checked.add(

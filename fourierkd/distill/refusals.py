@@ -44,12 +44,7 @@ def refusal(error: Exception) -> ConfigError | None:
         found = _UNKNOWN.match(str(error.args[0])) if error.args else None
         if found is None:
             return None
-        hint = near(found[1], registered(frame.f_locals["registry"]))
-        return ConfigError(
-            f"unknown type of a {found[3]} in the config",
-            value=found[1],
-            fix=hint if hint.startswith("did") else f"scope {found[2]}",
-        )
+        return unknown_type(found[1], frame.f_locals["registry"])
     kind, arguments = frame.f_locals.get("obj_cls"), frame.f_locals.get("args", {})
     if isinstance(error, (ValueError, AssertionError)):
         if not inspect.isclass(kind) or not str(error):
@@ -70,6 +65,21 @@ def refusal(error: Exception) -> ConfigError | None:
     if missing is not None:
         return ConfigError(f"{kind.__name__} in the config needs {missing[1]}", fix="add it")
     return None
+
+
+def unknown_type(kind: str, registry: Registry) -> ConfigError:
+    """That no class of a registry has the name, with the packages that have it, or near names."""
+    top = registry
+    while top.parent is not None:
+        top = top.parent
+    elsewhere = [
+        f"{scope}.{kind}" for scope, part in top.children.items() if kind in part.module_dict
+    ]
+    return ConfigError(
+        f"unknown type of a {registry.name} in the config",
+        value=kind,
+        fix=near(kind, elsewhere or registered(registry)),
+    )
 
 
 def _build_frame(error: Exception) -> tuple[FrameType | None, list[str]]:

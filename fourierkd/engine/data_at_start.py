@@ -17,7 +17,7 @@ from mmengine.dataset import BaseDataset
 
 from fourierkd.data.check import BOXES, MASKS, check_config
 from fourierkd.data.findings import Depth, Finding
-from fourierkd.distill.refusals import refusals
+from fourierkd.distill.refusals import refusals, unknown_type
 from fourierkd.distill.registry import DATASETS, register_scope
 from fourierkd.engine.config import RunConfig
 from fourierkd.errors import ConfigError, DataError
@@ -81,7 +81,7 @@ def defaults(kind: str) -> dict[str, Any]:
         register_scope(kind.rpartition(".")[0] or "mmengine")
         dataset = DATASETS.get(kind)
     if dataset is None:
-        raise ConfigError("unknown type of a dataset in the config", value=kind)
+        raise unknown_type(kind, DATASETS)
     metainfo = getattr(dataset, "METAINFO", {})
     added: dict[str, Any] = {"classes": metainfo.get("classes"), "reads": reads(dataset)}
     for cls in dataset.__mro__:  # a subclass may hand a suffix on by **kwargs

@@ -17,7 +17,7 @@ from typing import Any
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 
 from fourierkd.distill.fetch import is_address
-from fourierkd.distill.refusals import refusals, registered
+from fourierkd.distill.refusals import refusals, unknown_type
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import RANDOM
 from fourierkd.engine.config import RunConfig, load_config
@@ -25,7 +25,7 @@ from fourierkd.engine.prepare import complete_config
 from fourierkd.engine.runner import KDRunner
 from fourierkd.engine.schedules import check_schedules, schedules_of
 from fourierkd.engine.switches import check_switches
-from fourierkd.errors import CheckpointError, ConfigError, FourierKDError, near
+from fourierkd.errors import CheckpointError, FourierKDError
 from fourierkd.fingerprint import file_sha256
 from fourierkd.run_dir import RunDir, write_atomic
 
@@ -89,11 +89,7 @@ def build(config: RunConfig, teachers: dict[str, str]) -> None:
         runner.build_optim_wrapper(config.optim_wrapper)
     for schedule in schedules_of(config.get("param_scheduler")):  # to build them takes the data
         if PARAM_SCHEDULERS.get(schedule["type"]) is None:
-            raise ConfigError(
-                "unknown type of a parameter scheduler in the config",
-                value=schedule["type"],
-                fix=near(str(schedule["type"]), registered(PARAM_SCHEDULERS)),
-            )
+            raise unknown_type(str(schedule["type"]), PARAM_SCHEDULERS)
 
 
 def _look_at_weights(checkpoint: Any, teachers: dict[str, str]) -> None:

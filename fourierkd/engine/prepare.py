@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fourierkd.distill.refusals import registered
+from fourierkd.distill.refusals import registered, unknown_type
 from fourierkd.distill.registry import OPTIMIZERS
 from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import check_metric
-from fourierkd.errors import ConfigError, DataError, near
+from fourierkd.errors import ConfigError, DataError
 from fourierkd.run_dir import MAXIMIZE, checked_direction
 
 HOOKS: dict[str, dict[str, Any] | None] = {
@@ -110,11 +110,7 @@ def _complete_training(config: RunConfig) -> None:
         return
     kind = wrapper.optimizer["type"]
     if isinstance(kind, str) and "." not in kind and kind not in registered(OPTIMIZERS):
-        raise ConfigError(
-            "unknown type of an optimizer in the config",
-            value=kind,
-            fix=near(kind, registered(OPTIMIZERS)),
-        )
+        raise unknown_type(kind, OPTIMIZERS)
 
 
 @contextmanager

@@ -320,6 +320,11 @@ def test_classes_of_other_data_are_refused(boxes):
     assert what == "a class of the config must be a category of train.json: cat, dog, horse"
 
 
+def test_a_filter_that_leaves_no_image_is_named(boxes):
+    (finding,) = (f for f in boxes(filter_cfg={"min_size": 100}).findings if f.refused)
+    assert finding.fix == "no image is left by its filter_cfg and indices"
+
+
 def test_data_that_are_scored_name_their_classes(masks, monkeypatch):
     monkeypatch.delitem(DEFAULTS["SegDataset"], "classes")
     assert refused(masks()) == ["data that are scored must name their classes"]

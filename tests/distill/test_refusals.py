@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from mmengine.registry import Registry
 
-from fourierkd.distill.refusals import refusals
+from fourierkd.distill.refusals import refusals, unknown_type
+from fourierkd.distill.registry import DATA_SAMPLERS, DATASETS, register_all
 from fourierkd.errors import ConfigError
 
 THINGS = Registry("thing")
@@ -48,7 +49,7 @@ class Outer:
         ({"type": "Wide"}, "Wide in the config needs 'width'; add it"),
         ({"type": "Wid"}, "unknown type of a part in the config, got 'Wid'; did you mean 'Wide'"),
         ({"type": "Bse"}, "did you mean 'Base'"),
-        ({"type": "Zzzzz"}, "got 'Zzzzz'; scope test"),
+        ({"type": "Zzzzz"}, "got 'Zzzzz'; known: Base, "),
         ({"type": "Wide", "width": -1}, "Wide refuses its values in the config (width must be pos"),
     ],
 )
@@ -69,3 +70,14 @@ def test_a_constructors_own_mistake_stays_what_it_is():
 def test_other_errors_pass(error):
     with pytest.raises(type(error)), refusals():
         raise error
+
+
+def test_a_type_of_another_package_is_named_with_its_scope():
+    """In configs of MMDetection and MMSegmentation their own types stand without one."""
+    register_all(["mmdet", "mmseg"])
+    with pytest.raises(ConfigError) as error, refusals():
+        DATASETS.build({"type": "MultiImageMixDataset"})
+    for scope in ("mmdet", "mmseg"):
+        assert f"'{scope}.MultiImageMixDataset'" in str(error.value)
+    with pytest.raises(ConfigError, match="a data sampler .* mean 'mmdet.AspectRatioBatchSampler'"):
+        raise unknown_type("AspectRatioBatchSampler", DATA_SAMPLERS)
