@@ -123,19 +123,34 @@ def _check_annotations(
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     outside = ((low < -SLACK) | (high > sizes + SLACK)).any(1)
     beyond = (np.minimum(high, sizes) <= np.maximum(low, 0)).any(1)
-    flat, empty = (boxes[:, 2:] < 1).any(1), ~(areas > 0)
+    flat, negative = (boxes[:, 2:] < 1).any(1), (boxes[:, 2:] < 0).any(1)
+    empty = ~(areas > 0)
 
     def places(found: Any) -> list[str]:
         return [_place(known[i], by_id) for i in np.flatnonzero(found)]
 
-    checked.add("a box must lie in its image", places(outside))
+    fractions = boxes.size > 0 and bool((boxes <= 1).all())
+    checked.add(
+        "boxes must be in pixels, not in fractions of the image",
+        places(np.full(len(boxes), fractions)),
+        fix="multiply by the image's width and height",
+        refused=True,
+    )
+    checked.add(
+        "a box must lie in its image",
+        places(outside),
+        fix="it is (x, y, width, height), not two corners",
+    )
+    checked.add("a box must have a width and height from 0 on", places(negative))
     checked.add(
         "a box must have an area above 0: MMDetection leaves it out, the evaluation does not",
         places(empty & ~flat),
         fix="write width * height, or the object's own area",
         refused=True,
     )
-    checked.add("boxes below one pixel, which MMDetection leaves out", places(flat), fault=False)
+    checked.add(
+        "boxes below one pixel, which MMDetection leaves out", places(flat & ~negative), fault=False
+    )
     annotated = {a["image_id"] for a in every}
     bare = [image["file_name"] for i, image in by_id.items() if i not in annotated]
     checked.add("images without a box", bare, fault=False)

@@ -133,6 +133,8 @@ def test_a_sample_is_spread_over_the_data():
         (lambda c: c["annotations"][3].update(bbox=[5, 1, 5, 3]), "lie in its image",
          "[5, 1, 5, 3] in 3.jpg (8x6)"),
         (lambda c: c["annotations"][3].update(bbox=[-3, 1, 5, 3]), "lie in its image", "[-3, 1"),
+        (lambda c: c["annotations"][3].update(bbox=[5, 4, -3, 2]), "width and height from 0 on",
+         "[5, 4, -3, 2] in 3.jpg (8x6)"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2, 3]), "four finite numbers", "[1, 2, 3]"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2, 3, float("nan")]), "finite", "nan"),
         (lambda c: c["categories"][1].update(name="dogs"),
@@ -147,6 +149,15 @@ def test_a_fault_of_annotations_is_named(boxes, change, what, example):
     assert [what in f for f, _, _ in named(checked)].count(True) == 1, checked.findings
     assert any(example in found for f, _, found in named(checked) if what in f)
     assert checked.faults == 1
+
+
+def test_boxes_in_fractions_of_the_image_are_refused(boxes):
+    def change(content):
+        for annotation in content["annotations"]:
+            annotation.update(bbox=[0.1, 0.2, 0.5, 0.5], area=0.25)
+
+    what, *_ = refused(boxes(change))
+    assert what == "boxes must be in pixels, not in fractions of the image"
 
 
 def test_a_near_category_is_suggested(boxes):
