@@ -81,8 +81,9 @@ def build(config: RunConfig, teachers: dict[str, str]) -> None:
     """Model, losses, hooks and optimizer of a complete config, the teacher with random weights."""
     teacher = config.model.get("teacher")
     if isinstance(teacher, Mapping):
-        _look_at_weights(teacher.get("checkpoint"), teachers)
-        config.model["teacher"]["checkpoint"] = RANDOM
+        checkpoint = teacher.get("checkpoint")
+        _look_at_weights(checkpoint, teachers)
+        config.model["teacher"]["checkpoint"] = checkpoint and RANDOM  # none is refused
     register_all()
     with tempfile.TemporaryDirectory() as folder:
         runner = KDRunner(config, RunDir(folder), seed=0)

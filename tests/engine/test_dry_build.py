@@ -47,6 +47,7 @@ def test_what_can_be_built_has_no_error(ask):
         ({"param_scheduler": [{"type": "PolyLRR", "end": 20}]}, "did you mean 'PolyLR'"),
         ({"model.teacher.model.type": "ToyModl"}, "ToyModl"),
         ({"model.teacher.checkpoint": "/nowhere/t.pth"}, "'/nowhere/t.pth'"),
+        ({"model.teacher.checkpoint": None}, "a teacher needs its checkpoint"),
         ({"train_cfg.max_iters": 0}, "train_cfg.max_iters"),
     ],
 )

@@ -82,7 +82,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
         final = score(options, seed)
         error = options.get("direction") == "minimize"
         best = {"iter": 0, "value": None}
-        if first:  # as the real one: what is best survives a kill after the last checkpoint
+        if first and run_dir.best_checkpoint().exists():  # as the real one: it survives a kill
             best = json.loads(run_dir.best_checkpoint().read_text())
 
         def end(state, reason=None, metrics=None):
