@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -60,7 +60,7 @@ def refusal(error: Exception) -> ConfigError | None:
         return ConfigError(
             f"unknown key of {kind.__name__} in the config",
             value=unexpected[1],
-            fix=near(unexpected[1], _parameters(kind)),
+            fix=near(unexpected[1], _parameters(kind)[0]),
         )
     if missing is not None:
         return ConfigError(f"{kind.__name__} in the config needs {missing[1]}", fix="add it")
@@ -82,6 +82,26 @@ def unknown_type(kind: str, registry: Registry) -> ConfigError:
     )
 
 
+def check_keys(config: Mapping[str, Any], registry: Registry) -> None:
+    """Refuse a type that no class has and keys that its class does not take; nothing is built.
+
+    Raises:
+        ConfigError: with near names.
+    """
+    kind = config["type"]
+    if isinstance(kind, str):
+        with registry.switch_scope_and_registry(config.get("_scope_")) as own:  # as it is built
+            kind = own.get(kind)
+            if kind is None:
+                raise unknown_type(config["type"], own)
+    known, open_ = _parameters(kind)
+    for key in config.keys() - known - {"type", "_scope_"}:
+        if not open_:
+            raise ConfigError(
+                f"unknown key of {kind.__name__} in the config", value=key, fix=near(key, known)
+            )
+
+
 def _build_frame(error: Exception) -> tuple[FrameType | None, list[str]]:
     """The innermost frame of ``build_from_cfg``, and the names of the functions it had called."""
     frame: FrameType | None = None
@@ -96,8 +116,10 @@ def _build_frame(error: Exception) -> tuple[FrameType | None, list[str]]:
     return frame, inner
 
 
-def _parameters(kind: type) -> set[str]:
-    """Keys that a class takes, those it hands to its bases by ``**kwargs`` included."""
+def _parameters(kind: type) -> tuple[set[str], bool]:
+    """Keys that a class takes, those it hands to its bases by ``**kwargs`` included, and whether it
+    takes any other.
+    """
     names: set[str] = set()
     for cls in kind.__mro__:
         if "__init__" not in vars(cls) or cls is object:
@@ -106,8 +128,8 @@ def _parameters(kind: type) -> set[str]:
         variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         names |= {p.name for p in parameters if p.kind not in variable}
         if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
-            break
-    return names - {"self"}
+            return names - {"self"}, False
+    return names - {"self"}, True
 
 
 def registered(registry: Any) -> set[str]:

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
+from mmengine.registry import LOOPS, METRICS, PARAM_SCHEDULERS, DefaultScope
 
 from fourierkd.distill.fetch import is_address
-from fourierkd.distill.refusals import refusals, unknown_type
+from fourierkd.distill.refusals import check_keys, refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import RANDOM
 from fourierkd.engine.config import RunConfig, load_config
@@ -28,6 +28,8 @@ from fourierkd.engine.switches import check_switches
 from fourierkd.errors import CheckpointError, FourierKDError
 from fourierkd.fingerprint import file_sha256
 from fourierkd.run_dir import RunDir, write_atomic
+
+AN_EPOCH = 1000  # iterations, where a schedule wants them: how many the data gives is not known
 
 
 def answer(path: Path) -> None:
@@ -87,10 +89,21 @@ def build(config: RunConfig, teachers: dict[str, str]) -> None:
     register_all()
     with tempfile.TemporaryDirectory() as folder:
         runner = KDRunner(config, RunDir(folder), seed=0)
-        runner.build_optim_wrapper(config.optim_wrapper)
-    for schedule in schedules_of(config.get("param_scheduler")):  # to build them takes the data
-        if PARAM_SCHEDULERS.get(schedule["type"]) is None:
-            raise unknown_type(str(schedule["type"]), PARAM_SCHEDULERS)
+        optimizer = runner.build_optim_wrapper(config.optim_wrapper)
+    for schedule in schedules_of(config.get("param_scheduler")):
+        given = {"epoch_length": AN_EPOCH} if schedule.get("convert_to_iter_based") else {}
+        PARAM_SCHEDULERS.build(schedule, default_args={"optimizer": optimizer, **given})
+    for part in ("train", "val", "test"):
+        if config.get(f"{part}_dataloader") is not None:
+            check_keys({"type": f"{part.capitalize()}Loop", **config[f"{part}_cfg"]}, LOOPS)
+        for metric in _metrics(config.get(f"{part}_evaluator")):
+            check_keys(metric, METRICS)
+
+
+def _metrics(evaluator: Any) -> list[Any]:
+    """The metrics of an evaluator's config, but for those of a class of evaluators of its own."""
+    parts = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
+    return [part for part in parts if isinstance(part, Mapping) and "metrics" not in part]
 
 
 def _look_at_weights(checkpoint: Any, teachers: dict[str, str]) -> None:

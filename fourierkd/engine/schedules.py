@@ -45,7 +45,13 @@ def check_schedules(config: Mapping[str, Any], *, in_study: bool = False) -> lis
 
 
 def _check_total(kind: str, schedule: Mapping[str, Any], length: int | None) -> None:
-    total = schedule.get("total_steps")
+    total, start = schedule.get("total_steps"), schedule.get("pct_start", 0.3)
+    if isinstance(total, int) and isinstance(start, int | float) and start * total == 1:
+        raise ConfigError(
+            f"{kind} divides by zero where pct_start * total_steps is 1",
+            value=f"total_steps={total}",
+            fix="set param_scheduler's pct_start a little higher",
+        )
     if length is not None and isinstance(total, int) and total < length:
         raise ConfigError(
             f"{kind} has no learning rate after its total_steps={total}",

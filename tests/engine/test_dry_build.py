@@ -12,6 +12,8 @@ from tests.engine.conftest import HERE, TEACHER
 
 NOWHERE = {"data_root": "/nowhere", "train_dataloader.dataset": {"type": "ToyDataset"}}
 
+ONE_CYCLE = {"type": "OneCycleLR", "eta_max": 0.01, "by_epoch": False}
+
 
 @pytest.fixture
 def ask(tmp_path):
@@ -45,6 +47,15 @@ def test_what_can_be_built_has_no_error(ask):
         ({"optim_wrapper.optimizer.lr": -1.0}, "optim_wrapper.optimizer.lr is a number"),
         ({"custom_hooks": [{"type": "EMAHok"}]}, "EMAHok"),
         ({"param_scheduler": [{"type": "PolyLRR", "end": 20}]}, "did you mean 'PolyLR'"),
+        ({"param_scheduler.0.powr": 1.0}, "unknown key of PolyLR in the config, got 'powr'"),
+        (
+            {"param_scheduler": [ONE_CYCLE | {"total_steps": 20, "pct_start": 0.05}]},
+            "a little higher",
+        ),
+        ({"train_cfg.val_intervall": 5}, "IterBasedTrainLoop in the config, got 'val_intervall'"),
+        ({"val_cfg": {"fp61": True}}, "unknown key of ValLoop in the config, got 'fp61'"),
+        ({"val_evaluator.tpyo": True}, "unknown key of ToyAccuracy in the config, got 'tpyo'"),
+        ({"val_evaluator.type": "ToyAcuracy"}, "did you mean 'ToyAccuracy'"),
         ({"model.teacher.model.type": "ToyModl"}, "ToyModl"),
         ({"model.teacher.checkpoint": "/nowhere/t.pth"}, "'/nowhere/t.pth'"),
         ({"model.teacher.checkpoint": None}, "a teacher needs its checkpoint"),
