@@ -17,9 +17,24 @@ from fourierkd.data.check_masks import check_masks
 from fourierkd.data.check_names import check_classes, check_metainfo, class_names
 from fourierkd.data.check_splits import check_splits
 from fourierkd.data.findings import Checked, Data, Depth
+from fourierkd.errors import ConfigError
 
 Defaults = Callable[[str], Mapping[str, Any]]
 SPLITS = ("train", "val", "test")
+PATH = ("a path", (str, Path))
+KEYS: dict[
+    str, tuple[str, Any]
+] = {  # what MMEngine's BaseDataset takes; a class that lists its samples may take other things
+    "data_root": PATH,
+    "ann_file": PATH,
+    "data_prefix": ("a dict of paths", Mapping),
+    "metainfo": ("a dict", Mapping),
+    "filter_cfg": ("a dict", Mapping),
+    "pipeline": ("a list of dicts", (list, tuple)),
+    "indices": ("a number or a list of them", (int, list, tuple)),
+    "img_suffix": ("a text", str),
+    "seg_map_suffix": ("a text", str),
+}
 BOXES, MASKS = "COCO annotations", "index masks"  # what a data set's class reads
 
 
@@ -49,6 +64,8 @@ def check_config(config: Mapping[str, Any], defaults: Defaults, depth: Depth) ->
                 found[key][0].split += f", {split}"
             else:
                 found[key] = (Checked(split, str(dataset.get("type"))), dataset)
+                if defaults(str(dataset.get("type"))).get("reads"):
+                    _check_keys(dataset, f"the data set of {split}_dataloader")
             _check_evaluator(found[key][0], dataset, config.get(f"{split}_evaluator"))
     for checked, dataset in found.values():
         _check(checked, dataset, defaults, depth)
@@ -69,11 +86,22 @@ def leaves(dataset: Any) -> Iterator[Mapping[str, Any]]:
         yield from leaves(part)
 
 
+def _check_keys(dataset: Mapping[str, Any], where: str) -> None:
+    """Refuse values of a wrong type, which fail in the middle of something else."""
+    for key, (words, types) in KEYS.items():
+        value = dataset.get(key)
+        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            raise ConfigError(f"{key} is {words} in {where}", value=value, fix="correct it")
+    for key, value in (dataset.get("data_prefix") or {}).items():
+        if not isinstance(value, PATH[1]):
+            raise ConfigError(f"data_prefix.{key} is a path in {where}", value=value)
+
+
 def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, depth: Depth) -> None:
     own = defaults(checked.kind)
     config = {**own, **dataset}
-    check_metainfo(dataset, checked)
     names = class_names(dataset, own)
+    check_metainfo(dataset, checked)
     if names is None and own.get("reads") == MASKS and checked.splits != ["train"]:
         checked.add(
             "data that are scored must name their classes",
@@ -101,7 +129,7 @@ def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, dep
 def _check_evaluator(checked: Checked, dataset: Mapping[str, Any], evaluator: Any) -> None:
     for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
         path = metric.get("ann_file") if isinstance(metric, Mapping) else None
-        if not path:
+        if not path or not isinstance(path, PATH[1]):
             continue
         own = Path(dataset.get("data_root") or "", dataset.get("ann_file") or "")
         if not Path(path).is_file():

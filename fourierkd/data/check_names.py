@@ -13,15 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.data.findings import Checked, Data
-from fourierkd.errors import near
+from fourierkd.errors import ConfigError, near
 
 
 def class_names(dataset: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
     """The classes of a data set's config, else its class's own; a file of names is read.
 
     A text that names no file comes back as it is, and so does whatever else stands there.
+
+    Raises:
+        ConfigError: ``metainfo`` is no dict.
     """
-    given = (dataset.get("metainfo") or {}).get("classes")
+    metainfo = dataset.get("metainfo") or {}
+    if not isinstance(metainfo, Mapping):
+        raise ConfigError("metainfo is a dict", value=metainfo, fix="e.g. dict(classes=('cat',))")
+    given = metainfo.get("classes")
     if isinstance(given, str) and Path(given).is_file():
         return Path(given).read_text().splitlines()
     return own.get("classes") if given is None else given

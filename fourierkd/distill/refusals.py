@@ -75,8 +75,9 @@ def unknown_type(kind: str, registry: Registry) -> ConfigError:
     elsewhere = [
         f"{scope}.{kind}" for scope, part in top.children.items() if kind in part.module_dict
     ]
+    article = "an" if registry.name[0] in "aeio" else "a"
     return ConfigError(
-        f"unknown type of a {registry.name} in the config",
+        f"unknown type of {article} {registry.name} in the config",
         value=kind,
         fix=near(kind, elsewhere or registered(registry)),
     )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fourierkd.data.check import BOXES, MASKS, check_config
 from fourierkd.data.findings import Checked, Depth, sample
+from fourierkd.errors import ConfigError
 
 CLASSES = ("cat", "dog", "horse")
 DEFAULTS = {
@@ -315,6 +316,22 @@ def test_classes_that_are_no_list_of_names(boxes, masks, classes):
 
 def refused(checked: Checked) -> list[str]:
     return [f.what for f in checked.findings if f.refused]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("metainfo", 5, "metainfo is a dict in the data set of train_dataloader, got 5"),
+        ("data_root", [5], "data_root is a path"),
+        ("data_prefix", "images", "data_prefix is a dict of paths"),
+        ("data_prefix", {"img": None}, "data_prefix.img is a path"),
+        ("pipeline", 5, "pipeline is a list of dicts"),
+        ("indices", True, "indices is a number or a list of them"),
+    ],
+)
+def test_keys_of_a_wrong_type_are_refused(boxes, key, value, words):
+    with pytest.raises(ConfigError, match=words):
+        boxes(**{key: value})
 
 
 @pytest.mark.parametrize("key", ["CLASSES", "PALETTE"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fourierkd.engine.class_counts import check_class_counts
 from fourierkd.engine.config import load_config
 from fourierkd.engine.console import console_to
 from fourierkd.engine.keys import KNOWN_KEYS
@@ -22,6 +24,7 @@ from fourierkd.run_dir import RunDir, single_request
 from tests.engine.conftest import TEACHER
 
 CONFIG = Path(__file__).parent / "toy_config.py"
+CONFIGS = Path(__file__).parents[2] / "configs"
 OPTIONS: dict[str, Any] = {
     **TEACHER,
     "train_cfg.max_iters": 2,
@@ -73,6 +76,23 @@ def test_a_wrong_value_anywhere_is_a_line_of_ours_or_meant(keys, tmp_path_factor
             assert run(run_dir, resume=False)["state"] == "complete"
     except FourierKDError:
         pass  # anything else fails the test
+
+
+SHAPES = [CONFIGS / "shapes" / f"{name}.py" for name in ("pspnet_fourier", "retinanet_fourier")]
+SHAPES_KEYS = [(path, key) for path in SHAPES for key in paths(load_config(path).to_dict())]
+
+
+# what a class finds when it is built is put in words for all configs alike (engine/run.py)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(place=st.sampled_from(SHAPES_KEYS), value=st.sampled_from(WRONG))
+def test_a_wrong_value_in_a_config_of_shapes_is_a_line_of_ours_or_meant(place, value):
+    path, key = place
+    with suppress(FourierKDError):  # anything else fails the test
+        config = load_config(path, {key: value})
+        complete_config(config, "test")
+        check_switches(config)
+        check_schedules(config)
+        check_class_counts(config)
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,8 @@ def check_metric(metric: str, evaluator: Any) -> None:
             return
         key, default = _ASKED[kind]
         names = part.get(key) or default
-        names = [names] if isinstance(names, str) else list(names)
-        if not set(names) <= set(_GIVEN):
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list | tuple) or any(name not in _GIVEN for name in names):
             return
         known |= {metric for name in names for metric in _GIVEN[name]}
     if metric.rpartition("/")[2] not in known:
