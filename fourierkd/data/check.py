@@ -44,7 +44,8 @@ def check_config(config: Mapping[str, Any], defaults: Defaults, depth: Depth) ->
     Args:
         config: resolved run config as plain dicts.
         defaults: type of a data set -> what its class adds: ``reads`` (BOXES, MASKS or None),
-            ``classes``, ``img_suffix``, ``seg_map_suffix``, ``reduce_zero_label``.
+            ``classes``, ``img_suffix``, ``seg_map_suffix``, ``reduce_zero_label``; and ``listed``,
+            gives the images and masks of a config where the class lists them in its own way.
         depth: how far to look.
     """
     root = config.get("data_root")
@@ -99,7 +100,8 @@ def _check_keys(dataset: Mapping[str, Any], where: str) -> None:
 
 def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, depth: Depth) -> None:
     own = defaults(checked.kind)
-    config = {**own, **dataset}
+    listed = own["listed"](dataset) if own.get("listed") else None
+    config = {**own, **dataset, "listed": listed}
     names = class_names(dataset, own)
     check_metainfo(dataset, checked)
     if names is None and own.get("reads") == MASKS and checked.splits != ["train"]:
@@ -120,7 +122,9 @@ def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, dep
     )
     if own.get("reads") == BOXES and str(data.ann_file or "").endswith(".json"):
         check_boxes(data, checked, depth)
-    elif own.get("reads") == MASKS and data.prefix.get("seg_map_path"):
+    elif own.get("reads") == MASKS and (
+        listed or ("listed" not in own and data.prefix.get("seg_map_path"))
+    ):
         check_masks(data, checked, depth)
     else:
         checked.add(f"only {BOXES} and {MASKS} are checked", [checked.kind], fault=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fourierkd.data.check_names import check_categories, repeated
 from fourierkd.data.check_pictures import check_pictures
-from fourierkd.data.findings import Checked, Data, Depth, subset
+from fourierkd.data.findings import Checked, Data, Depth, real, subset
 
 LISTS = ("images", "annotations", "categories")
 ID, NUMBER = (int, str), (int, float)
@@ -49,7 +49,7 @@ def check_boxes(data: Data, checked: Checked, depth: Depth) -> None:
 def _read(data: Data, checked: Checked) -> dict[str, Any] | None:
     path = data.path(str(data.ann_file))
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_text(encoding="utf-8"))  # as pycocotools: no BOM
     except OSError as error:
         checked.add(f"annotations must be readable ({error.strerror})", [path], fix="see data_root")
         return None
@@ -193,7 +193,7 @@ def _check_images(
     folder = data.path(data.prefix.get("img", data.prefix.get("img_path", ""))).resolve()
     ids = {image["id"] for image in used}
     checked.images = len(used)
-    checked.files = frozenset(str(folder / image["file_name"]) for image in used)
+    checked.files = frozenset(real(folder / image["file_name"]) for image in used)
     source = data.path(str(data.ann_file)).resolve()
     checked.entries = frozenset(f"{source}: image {image['id']}" for image in used)
     none = not any(a["image_id"] in ids and not a.get("iscrowd") for a in objects)

@@ -11,29 +11,50 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fourierkd.data import cityscapes
+from fourierkd.data.check_names import repeated
 from fourierkd.data.check_pictures import check_pictures
-from fourierkd.data.findings import Checked, Data, Depth, sample, subset
+from fourierkd.data.findings import Checked, Data, Depth, real, sample, subset
 from fourierkd.data.images import read_image
 from fourierkd.errors import DataError
 
 IGNORE = 255
 Place = tuple[Path, str]  # a folder and the suffix of its files
+Pair = tuple[Path, Path]  # an image and its mask
 INDEX_MODES = ("1", "L", "P", "I", "I;16")
 
 
 def check_masks(data: Data, checked: Checked, depth: Depth) -> None:
     """Look for every image and its mask, open some as ``depth`` says."""
+    listed = data.config.get("listed")
+    pairs = _listed(listed, checked) if listed else _in_folders(data, checked, depth)
+    checked.images = len(pairs)
+    checked.labels = None if data.classes is None else list(data.classes)
+    checked.files = frozenset(real(image) for image, _ in pairs)
+    checked.entries = frozenset(real(mask) for _, mask in pairs)
+    if depth.files:
+        pairs = [pair for pair in pairs if all(path.is_file() for path in pair)]
+    lost = check_pictures(pairs, data, checked, depth)
+    if data.own_labels:
+        what = "masks that a step of one's own loads: their values are not looked at"
+        checked.add(what, [mask for _, mask in pairs], fault=False)
+        return
+    _check_values([mask for image, mask in pairs if image not in lost], data, checked, depth)
+
+
+def _listed(pairs: Sequence[Pair], checked: Checked) -> list[Pair]:
+    """The pairs that a data set's class lists in a way of its own."""
+    missing = [path for pair in pairs for path in pair if not path.is_file()]
+    checked.add("a listed image or mask must exist", missing, fix="see data_root and data_prefix")
+    return [(i.parent.resolve() / i.name, m.parent.resolve() / m.name) for i, m in pairs]
+
+
+def _in_folders(data: Data, checked: Checked, depth: Depth) -> list[Pair]:
+    """The pairs of equal names in two folders, as MMSegmentation's own class finds them."""
     img_suffix = str(data.config.get("img_suffix") or ".jpg")
     seg_suffix = str(data.config.get("seg_map_suffix") or ".png")
     image_dir = data.path(data.prefix.get("img_path", "")).resolve()
     mask_dir = data.path(data.prefix["seg_map_path"]).resolve()
     names = _names(data, checked, image_dir, img_suffix)
-    used = subset(names, data.config.get("indices"))
-    pairs = [(image_dir / (name + img_suffix), mask_dir / (name + seg_suffix)) for name in used]
-    checked.images = len(pairs)
-    checked.labels = None if data.classes is None else list(data.classes)
-    checked.files = frozenset(str(image) for image, _ in pairs)
-    checked.entries = frozenset(str(mask) for _, mask in pairs)
     checked.add(
         f"images *{img_suffix} must be in the folder",
         [] if names else [image_dir],
@@ -41,9 +62,8 @@ def check_masks(data: Data, checked: Checked, depth: Depth) -> None:
     )
     if depth.files:
         _check_files(names, (image_dir, img_suffix), (mask_dir, seg_suffix), data, checked)
-        pairs = [pair for pair in pairs if all(path.is_file() for path in pair)]
-    lost = check_pictures(pairs, data, checked, depth)
-    _check_values([mask for image, mask in pairs if image not in lost], data, checked, depth)
+    used = subset(names, data.config.get("indices"))
+    return [(image_dir / (name + img_suffix), mask_dir / (name + seg_suffix)) for name in used]
 
 
 def _names(data: Data, checked: Checked, folder: Path, suffix: str) -> list[str]:
@@ -53,10 +73,21 @@ def _names(data: Data, checked: Checked, folder: Path, suffix: str) -> list[str]
         return [name.removesuffix(suffix) for name in found]
     path = data.path(data.ann_file)
     try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        checked.add(f"ann_file must be readable ({error.strerror})", [path])
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        checked.add(f"ann_file must be readable ({reason})", [path])
         return []
+    checked.add(
+        "a line of ann_file must name an image: MMSegmentation takes an empty one for a name",
+        [f"line {i} of {path}" for i, line in enumerate(lines, 1) if not line.strip()],
+        fix="remove it",
+        refused=True,
+    )
+    names = [line.strip() for line in lines if line.strip()]
+    trained = "train" in checked.splits  # there it may be a weight
+    checked.add("images that ann_file names twice", repeated(names), fault=not trained)
+    return names
 
 
 def _check_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,9 +109,25 @@ class Data(NamedTuple):
     @property
     def loader(self) -> Mapping[str, Any]:
         """The pipeline's step that loads the image; empty where there is none."""
-        steps = (step for step in self.config.get("pipeline") or () if isinstance(step, Mapping))
-        loads = (step for step in steps if str(step.get("type")).endswith("LoadImageFromFile"))
+        loads = (step for step in self.steps if str(step["type"]).endswith("LoadImageFromFile"))
         return next(loads, {})
+
+    @property
+    def own_labels(self) -> bool:
+        """Whether a step that is not MMSegmentation's makes labels of what the masks hold."""
+        names = [str(step["type"]).rpartition(".")[2] for step in self.steps]
+        return bool(names) and "LoadAnnotations" not in names
+
+    @property
+    def steps(self) -> list[Mapping[str, Any]]:
+        """The pipeline."""
+        steps = self.config.get("pipeline") or ()
+        return [step for step in steps if isinstance(step, Mapping) and "type" in step]
+
+
+def real(path: Path) -> str:
+    """The file that ``path`` is a link to, or itself; its folder is resolved already."""
+    return os.path.realpath(path) if os.path.islink(path) else str(path)
 
 
 def sample(count: int, wanted: int) -> list[int]:

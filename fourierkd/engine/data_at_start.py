@@ -10,7 +10,9 @@ from __future__ import annotations
 import inspect
 import io
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import BaseDataset
@@ -84,11 +86,39 @@ def defaults(kind: str) -> dict[str, Any]:
         raise unknown_type(kind, DATASETS)
     metainfo = getattr(dataset, "METAINFO", {})
     added: dict[str, Any] = {"classes": metainfo.get("classes"), "reads": reads(dataset)}
+    if added["reads"] is None and MASKS in bases(dataset):
+        added |= {"reads": MASKS, "listed": listed}
+    added |= _set_by(dataset)
     for cls in dataset.__mro__:  # a subclass may hand a suffix on by **kwargs
         for name, parameter in inspect.signature(cls.__init__).parameters.items():
             if name in ADDED and parameter.default is not inspect.Parameter.empty:
                 added.setdefault(name, parameter.default)
     return added
+
+
+def _set_by(dataset: type) -> dict[str, Any]:
+    """What an instance has: its class may hand a fixed suffix on to its base."""
+    made = dataset.__new__(dataset)
+    with suppress(Exception), redirect_stdout(io.StringIO()):  # it may want more, or look for files
+        made.__init__(lazy_init=True)  # type: ignore[misc]
+    return {name: value for name, value in vars(made).items() if name in ADDED}
+
+
+def listed(config: Mapping[str, Any]) -> list[tuple[Path, Path]]:
+    """Images and masks of a data set whose class lists them in its own way.
+
+    None of them where it cannot be built: its loader refuses it, and says why.
+    """
+    with suppress(Exception), redirect_stdout(io.StringIO()):
+        dataset = DATASETS.build({**config, "pipeline": []})
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+        return [(Path(info["img_path"]), Path(info["seg_map_path"])) for info in infos]
+    return []
+
+
+def bases(dataset: type) -> set[str | None]:
+    """What the classes that it is made of read."""
+    return {READERS.get(cls.__module__) for cls in dataset.__mro__}
 
 
 def reads(dataset: type) -> str | None:

@@ -193,6 +193,9 @@ def test_unreadable_files_are_named(boxes, tmp_path):
     assert named(boxes(ann_file="other.json"))[0][0].startswith("annotations must be readable (No")
     (tmp_path / "broken.json").write_text('{"images": [')
     assert named(boxes(ann_file="broken.json"))[0][0].startswith("annotations must be JSON")
+    marked = b"\xef\xbb\xbf" + (tmp_path / "train.json").read_bytes()  # which pycocotools refuses
+    (tmp_path / "marked.json").write_bytes(marked)
+    assert "UTF-8 BOM" in named(boxes(ann_file="marked.json"))[0][0]
 
 
 def test_the_classes_of_the_config_count(boxes):
@@ -237,6 +240,19 @@ def test_a_list_of_images_is_followed(masks, tmp_path):
         "an image must have a mask",
     ]
     assert "No such file" in named(masks(ann_file="none.txt"))[0][0]
+    (tmp_path / "list.txt").write_bytes("Stra\u00dfe".encode("latin-1"))
+    assert "can't decode" in named(masks(ann_file="list.txt"))[0][0]
+
+
+def test_a_list_names_each_image_once_and_has_no_empty_line(masks, tmp_path):
+    (tmp_path / "list.txt").write_text("0/0\n\n1/1\n0/0\n")
+    checked = masks(ann_file="list.txt")
+    empty = "a line of ann_file must name an image: MMSegmentation takes an empty one for a name"
+    assert named(checked) == [
+        (empty, 1, f"line 2 of {tmp_path}/list.txt"),
+        ("images that ann_file names twice", 1, "0/0"),
+    ]
+    assert checked.findings[0].refused
 
 
 def test_an_empty_folder_and_absent_classes_are_said(masks, tmp_path):
@@ -413,6 +429,10 @@ def test_shared_images_are_named(two_splits, tmp_path):
     picture(tmp_path / "copy/train/0.png")
     _, val = two_splits(ann_file="train.json", data_prefix={"img": "copy/"})
     assert named(val) == [(what, 1, f"{tmp_path}/train.json: image 1")]
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/0.png").symlink_to("../train/0.png")
+    _, val = two_splits(lambda c: c["images"][0].update(file_name="linked/0.png"))
+    assert named(val) == [(what, 1, str(tmp_path / "train/0.png"))]
 
 
 def test_indices_may_share_out_one_file(boxes, tmp_path):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mmengine.config import ConfigDict
+from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
+from fourierkd.distill.registry import DATASETS
 from fourierkd.engine.data_at_start import check_at_start, defaults
 from fourierkd.engine.run import run
 from fourierkd.engine.runner import KDRunner
@@ -121,6 +124,44 @@ def test_masks_without_a_second_label_are_refused(tmp_path):
         check_at_start(config)
     masks(tmp_path, values // 255)
     assert check_at_start(config) == []
+
+
+def test_a_class_is_asked_for_what_it_sets_itself(tmp_path, monkeypatch):
+    """A fixed suffix and ``reduce_zero_label`` of a user's class, as tutorials write it."""
+
+    class Fixed(BaseSegDataset):
+        def __init__(self, **kwargs):
+            super().__init__(img_suffix=".png", reduce_zero_label=True, **kwargs)
+            assert self.data_root is not None
+
+    monkeypatch.setitem(DATASETS.module_dict, "Fixed", Fixed)
+    dataset = masks(tmp_path, np.array([1, 2] * 24, np.uint8).reshape(6, 8))
+    dataset = {**dataset, "type": "Fixed"}
+    del dataset["img_suffix"]
+    config = ConfigDict(train_dataloader={"dataset": dataset})
+    assert check_at_start(config) == []
+    masks(tmp_path, np.array([1, 3] * 24, np.uint8).reshape(6, 8))
+    with pytest.raises(DataError, match="mask values must be 0 to 2 or 255"):
+        check_at_start(config)
+
+
+def test_masks_that_a_class_lists_itself_are_looked_at(tmp_path, monkeypatch):
+    """Of masks of 0 and 255 any prediction scores 100, however the class finds them."""
+
+    class Listed(BaseSegDataset):
+        def load_data_list(self):
+            image, mask = (Path(self.data_prefix[k], "a.png") for k in ("img_path", "seg_map_path"))
+            return [{"img_path": str(image), "seg_map_path": str(mask)}]
+
+    monkeypatch.setitem(DATASETS.module_dict, "Listed", Listed)
+    values = np.array([0, 255] * 24, np.uint8).reshape(6, 8)
+    dataset = {**masks(tmp_path, values), "type": "Listed"}
+    with pytest.raises(DataError, match="train data: masks must hold two labels"):
+        check_at_start(ConfigDict(train_dataloader={"dataset": dataset}))
+    own = {**dataset, "pipeline": [{"type": "LoadImageFromFile"}, {"type": "LoadMyColours"}]}
+    assert check_at_start(ConfigDict(train_dataloader={"dataset": own})) == []
+    masks(tmp_path, values // 255)
+    assert check_at_start(ConfigDict(train_dataloader={"dataset": dataset})) == []
 
 
 def test_a_run_refuses_its_data_and_keeps_its_warnings(make_run, coco, tmp_path):
