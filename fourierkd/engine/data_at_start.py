@@ -98,9 +98,9 @@ def defaults(kind: str) -> dict[str, Any]:
 
 def _set_by(dataset: type) -> dict[str, Any]:
     """What an instance has: its class may hand a fixed suffix on to its base."""
-    made = dataset.__new__(dataset)
+    made: Any = object.__new__(dataset)
     with suppress(Exception), redirect_stdout(io.StringIO()):  # it may want more, or look for files
-        made.__init__(lazy_init=True)  # type: ignore[misc]
+        made.__init__(lazy_init=True)
     return {name: value for name, value in vars(made).items() if name in ADDED}
 
 
