@@ -421,6 +421,7 @@ def test_a_wrong_metric_is_named_even_where_a_detector_finds_nothing():
         ("mIoU", {"type": "IoUMetric", "iou_metrics": ["mDice"]}, "mDice"),
         ("bbox_mAp", {"type": "mmdet.CocoMetric", "ann_file": "x"}, "'bbox_mAP'"),
         ("segm_mAP", [{"type": "mmdet.CocoMetric", "metric": "bbox"}], "bbox_mAP"),
+        ("bbox_mAP", {"type": "mmdet.CocoMetric", "metric": "proposal"}, "AR@100"),
     ],
 )
 def test_a_mistyped_metric_is_found_before_anything_is_trained(metric, evaluator, hint):
@@ -435,6 +436,7 @@ def test_a_mistyped_metric_is_found_before_anything_is_trained(metric, evaluator
         ("mFscore", {"type": "IoUMetric", "iou_metrics": ("mIoU", "mFscore")}),
         ("coco/bbox_mAP_50", {"type": "mmdet.CocoMetric", "metric": ["bbox", "segm"]}),
         ("AR@100", {"type": "mmdet.CocoMetric", "metric": "proposal"}),
+        ("AR@10", {"type": "mmdet.CocoMetric", "metric": "proposal", "proposal_nums": [10]}),
         ("acc", {"type": "ToyAccuracy"}),
         ("acc", [{"type": "mmseg.IoUMetric"}, {"type": "ToyAccuracy"}]),
     ],

@@ -35,6 +35,8 @@ _GIVEN = {
     "mDice": ("aAcc", "mDice", "mAcc"),
     "mFscore": ("aAcc", "mFscore", "mPrecision", "mRecall"),
     **{k: [m for m in COCO_METRICS if m.startswith(k)] for k in ("bbox", "segm")},
+    "proposal": [*(f"AR@{n}" for n in (100, 300, 1000)), *(f"AR_{s}@1000" for s in "sml")],
+    "proposal_fast": [f"AR@{n}" for n in (100, 300, 1000)],
 }
 # Precision and recall of COCO's evaluation lie in [0, 1]; -1 says that there was no such object.
 _COCO_VALUE = re.compile(r"(bbox|segm|proposal)_(mAP|AR)")
@@ -154,7 +156,7 @@ def check_metric(metric: str, evaluator: Any) -> None:
     known: set[str] = set()
     for part in scoring(evaluator):
         kind = part["type"].rpartition(".")[2] if isinstance(part["type"], str) else ""
-        if kind not in _ASKED or part.get("classwise"):
+        if kind not in _ASKED or part.get("classwise") or part.get("proposal_nums"):
             return
         key, default = _ASKED[kind]
         names = part.get(key) or default
