@@ -16,6 +16,8 @@ from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.schedules import check_schedules, schedules_of
 from fourierkd.errors import ConfigError, FourierKDError
 
+INITIAL = 0.1  # share of the first weights in an average, above which it is worth a warning
+
 
 def check_data(subject: Subject) -> Check:
     """No image that is trained on is among those that a score is taken of."""
@@ -74,6 +76,17 @@ def check_schedule(subject: Subject) -> Check:
                 f"it ends at {reached} % of its weight"
             )
             advice.append(f"set model.losses.{name}.warmup_iters to a part of the run")
+    counts = to_plain(config.optim_wrapper).get("accumulative_counts", 1)
+    if iterations is not None and counts > iterations:
+        statuses.append(FAIL)
+        lines.append(f"gradients add up over {counts} iterations, the run has {iterations}")
+        advice.append("lower optim_wrapper.accumulative_counts: the optimizer takes one step")
+    for hook in subject.hooks:
+        left = 0.0 if iterations is None else _initial_share(hook, iterations)
+        if left > INITIAL:
+            statuses.append(WARN)
+            lines.append(f"EMAHook's average ends with {number(100 * left)} % of the first weights")
+            advice.append("raise the hook's momentum, its weights are those of the scores")
     try:
         said = _said_of_schedules(config, iterations)
     except ConfigError as error:
@@ -90,6 +103,20 @@ def check_schedule(subject: Subject) -> Check:
         return Check("schedule", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
     length = "of unknown length" if iterations is None else f"of {iterations} iterations"
     return Check("schedule", OK, f"schedules and warm-ups end within a run {length}", "", facts)
+
+
+def _initial_share(hook: Any, iterations: int) -> float:
+    """Share of the weights that a run begins with in the average that it ends with.
+
+    Of MMEngine's plain average from the first iteration on; the others forget by themselves.
+    """
+    if not isinstance(hook, Mapping) or str(hook.get("type")).rpartition(".")[2] != "EMAHook":
+        return 0.0
+    plain = hook.get("ema_type", "ExponentialMovingAverage") == "ExponentialMovingAverage"
+    if not plain or hook.get("begin_iter") or hook.get("begin_epoch"):
+        return 0.0
+    updates = iterations // int(hook.get("interval", 1))
+    return float((1 - hook.get("momentum", 0.0002)) ** updates)
 
 
 def _said_of_schedules(config: Mapping[str, Any], iterations: int | None) -> list[str]:

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from fourierkd.distill.checkpoint import load_state_dict
 from fourierkd.distill.distiller import Distiller
+from fourierkd.distill.model_config import to_plain
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.registry import register_all
 from fourierkd.doctor.report import FAIL, Check
@@ -79,6 +80,7 @@ class Subject:
         dataset: of training.
         batches: in an epoch of it.
         following: batches after this one, made when they are asked for.
+        hooks: the config's own, none of which is built here.
         amp: dtype of the config's automatic mixed precision; None without.
         seed: of weights, data order and everything drawn here.
         checkpoint: the run's checkpoint that was loaded; None for a fresh student.
@@ -91,6 +93,7 @@ class Subject:
     dataset: Any
     batches: int
     following: Iterator[Batch]
+    hooks: list[Any]
     amp: torch.dtype | None
     seed: int
     checkpoint: Path | None
@@ -155,6 +158,7 @@ def build_subject(
     require_distiller(cfg)
     complete_config(cfg, None)
     register_all()
+    hooks = to_plain(cfg.get("custom_hooks")) or []
     cfg.default_hooks, cfg.custom_hooks = dict.fromkeys(MMENGINE_HOOKS), None
     scopes = dict(DefaultScope._instance_dict)
     try:
@@ -184,6 +188,7 @@ def build_subject(
                 dataset=loader.dataset,
                 batches=len(loader),
                 following=following,
+                hooks=hooks,
                 amp=amp_dtype(cfg.optim_wrapper, inputs.device),
                 seed=seed,
                 checkpoint=None if checkpoint is None else Path(checkpoint),

@@ -25,6 +25,7 @@ from fourierkd.engine.schedules import schedules_of
 from fourierkd.engine.switches import AMP, BatchNorm
 
 CLIPPED = 0.01  # of the step that there would be without a clip
+DECAYED = 0.1  # of the weights, by one step's weight decay: ten steps later they are forgotten
 
 
 class Movement(NamedTuple):
@@ -35,12 +36,14 @@ class Movement(NamedTuple):
         unclipped: norm of all changes without the config's clip; None where it has none.
         rates: learning rate of each; 0 where the optimizer does not have it.
         overridden: whether groups of other learning rates are all set to one by the schedule.
+        decay: norm of what weight decay alone takes from the student's parameters.
     """
 
     moves: dict[str, float]
     unclipped: float | None
     rates: dict[str, float]
     overridden: bool
+    decay: float
 
 
 def check_step(subject: Subject) -> Check:
@@ -96,8 +99,14 @@ def judge_step(step: Movement, sizes: Mapping[str, float], eps: float) -> Check:
         statuses.append(WARN)
         lines.append("OneCycleLR sets every group's rate to its eta_max: lr_mult does nothing")
         advice.append("give eta_max one value a parameter group, or take another schedule")
+    decayed = step.decay / (size or 1.0)
+    if decayed > DECAYED:
+        statuses.append(WARN)
+        lines.append(f"weight decay takes {number(100 * decayed)} % of the weights in one step")
+        advice.append("lower optim_wrapper's weight_decay, or the rate that multiplies it")
     facts = {
         "relative": moved,
+        "decay": decayed,
         "still": still,
         "clip_leaves": None if not step.unclipped else every / step.unclipped,
     }
@@ -128,7 +137,8 @@ def take_step(subject: Subject) -> Movement:
             unclipped = math.hypot(*_moves(subject, wrapper, reached)[0].values())
             wrapper["clip_grad"] = clip
         moves, rates, overridden = _moves(subject, wrapper, reached)
-    return Movement(moves, unclipped, rates, overridden)
+        decay = _decay(subject, wrapper)
+    return Movement(moves, unclipped, rates, overridden, decay)
 
 
 def _full_precision(given: Any) -> dict[str, Any]:
@@ -145,7 +155,35 @@ def _moves(
     subject: Subject, wrapper: Mapping[str, Any], reached: Mapping[str, nn.Parameter]
 ) -> tuple[dict[str, float], dict[str, float], bool]:
     """Each parameter's move and learning rate, and whether a schedule overrides the rates."""
-    built = build_optim_wrapper(subject.model, to_plain(wrapper))
+    built, overridden = _build_at_peak(subject, wrapper)
+    groups = built.optimizer.param_groups
+    rates = {id(p): float(group["lr"]) for group in groups for p in group["params"]}
+    with _undone(subject.model), torch.no_grad():
+        for p in subject.model.parameters():
+            p.zero_()
+        built.step()
+        moves = {name: _norm(p) for name, p in reached.items()}
+    known = {name: rates.get(id(p), 0.0) for name, p in reached.items()}
+    return moves, known, overridden
+
+
+def _decay(subject: Subject, wrapper: Mapping[str, Any]) -> float:
+    """How far apart a step with the config's weight decay and one without it end."""
+    ends = []
+    for decays in (True, False):
+        built, _ = _build_at_peak(subject, wrapper)
+        for group in built.optimizer.param_groups:
+            if not decays and "weight_decay" in group:
+                group["weight_decay"] = 0.0
+        with _undone(subject.model):
+            built.step()
+            ends.append([p.detach().clone() for p in subject.model.student.parameters()])
+    return math.hypot(*(_norm(a - b) for a, b in zip(*ends, strict=True)))
+
+
+def _build_at_peak(subject: Subject, wrapper: Mapping[str, Any]) -> tuple[Any, bool]:
+    """The optimizer at the rates that one cycle climbs to, and whether it overrides others."""
+    built: Any = build_optim_wrapper(subject.model, to_plain(wrapper))
     groups = built.optimizer.param_groups
     given = {group["lr"] for group in groups}
     peaks = [
@@ -157,27 +195,19 @@ def _moves(
         values = peak if isinstance(peak, Sequence) else [peak] * len(groups)
         for group, value in zip(groups, values, strict=True):
             group["lr"] = value
-    rates = {id(p): float(group["lr"]) for group in groups for p in group["params"]}
-    with _at_zero(subject.model):
-        built.step()
-        moves = {name: _norm(p) for name, p in reached.items()}
-    known = {name: rates.get(id(p), 0.0) for name, p in reached.items()}
-    overridden = bool(peaks) and len(given) > 1 and len({g["lr"] for g in groups}) == 1
-    return moves, known, overridden
+    return built, bool(peaks) and len(given) > 1 and len({g["lr"] for g in groups}) == 1
 
 
 @contextmanager
-def _at_zero(model: nn.Module) -> Iterator[None]:
-    """Within: every parameter is 0; afterwards it and its gradient are as before."""
+def _undone(model: nn.Module) -> Iterator[None]:
+    """Afterwards every parameter and its gradient are as before."""
     parameters = list(model.parameters())
     before = [p.detach().clone() for p in parameters]
     gradients = [None if p.grad is None else p.grad.clone() for p in parameters]
-    with torch.no_grad():
-        try:
-            for p in parameters:
-                p.zero_()
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        with torch.no_grad():
             for p, value, gradient in zip(parameters, before, gradients, strict=True):
                 p.copy_(value)
                 p.grad = gradient

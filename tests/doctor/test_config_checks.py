@@ -10,6 +10,10 @@ EPOCHS = {"train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 5}}  # of 4
 FINITE = {"train_dataloader.sampler": {"type": "DefaultSampler", "shuffle": True}}
 
 
+def average(**hook) -> dict:
+    return {"custom_hooks": [{"type": "EMAHook", **hook}]}
+
+
 class Files:
     """A data set of image files."""
 
@@ -50,6 +54,18 @@ def test_data_without_image_files_are_not_compared(subject):
         ({}, {"warmup_iters": 20}, "ok", "a run of 20 iterations"),
         ({}, {"warmup_iters": 1_000_000}, "fail", "it ends at 0.002 % of its weight"),
         (EPOCHS | FINITE, {"warmup_iters": 21}, "fail", "21 iterations, the run has 20"),
+        ({"optim_wrapper.accumulative_counts": 20}, {}, "ok", "a run of 20 iterations"),
+        (
+            {"optim_wrapper.accumulative_counts": 21},
+            {},
+            "fail",
+            "over 21 iterations, the run has 20",
+        ),
+        (average(), {}, "warn", "ends with 99.6 % of the first weights"),
+        (average(momentum=0.2), {}, "ok", "a run of 20 iterations"),
+        (average(momentum=0.2, interval=10), {}, "warn", "ends with 64 % of the first weights"),
+        (average(begin_iter=10), {}, "ok", "a run of 20 iterations"),
+        (average(ema_type="StochasticWeightAverage"), {}, "ok", "a run of 20 iterations"),
         ({"param_scheduler.0.end": 200}, {}, "warn", "PolyLR ends at iter 200, after"),
         (
             EPOCHS

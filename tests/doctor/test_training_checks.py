@@ -28,6 +28,24 @@ def clipped(bound: float) -> dict:
         ({}, "ok", "by 0.0", ""),
         (SGD | clipped(1e9), "ok", "clip_grad leaves 100 % of the step", ""),
         ({"optim_wrapper.optimizer.weight_decay": 0.5}, "ok", "by 0.0", ""),
+        (
+            {"optim_wrapper.optimizer.weight_decay": 100.0},
+            "warn",
+            "weight decay takes 100 % of the weights in one step",
+            "lower optim_wrapper's weight_decay",
+        ),
+        (
+            {"optim_wrapper.optimizer": {"type": "SGD", "lr": 0.01, "weight_decay": 20.0}},
+            "warn",
+            "weight decay takes 20 % of the weights in one step",
+            "lower optim_wrapper's weight_decay",
+        ),
+        (  # Adam's is of the loss, and its steps do not grow with it
+            {"optim_wrapper.optimizer": {"type": "Adam", "lr": 0.01, "weight_decay": 5e-4}},
+            "ok",
+            "by 0.0",
+            "",
+        ),
         ({"optim_wrapper.accumulative_counts": 4}, "ok", "by 0.0", ""),
         ({"optim_wrapper.type": "Bf16OptimWrapper"}, "ok", "by 0.0", ""),
         (
