@@ -146,7 +146,7 @@ def test_levels_that_only_one_side_has_are_named(few):
 
 
 def test_a_student_frozen_up_to_its_tap(few):
-    checks = examined(PSP, few(PSP) | {"model.student.backbone.frozen_stages": 3})
+    checks = examined(PSP, few(PSP) | {"model.student.backbone.frozen_stages": 4})
     assert failed(checks) == {"gradients"}
     assert "frozen up to its tap" in checks["gradients"].value
 
@@ -166,7 +166,7 @@ def test_a_student_tap_of_another_stage_of_the_same_stride(few):
     checks = examined(PSP, few(PSP) | {"model.losses.fourier.student_tap": "backbone.layer2"})
     assert checks["levels"].status == "ok"  # dilated: both maps have stride 4
     assert checks["taps"].status == "warn"
-    assert "backbone.layer2 of the student against backbone.layer3" in checks["taps"].value
+    assert "backbone.layer2 of the student against backbone.layer4" in checks["taps"].value
 
 
 @pytest.mark.parametrize(("config", "key"), [(PSP, "data_prefix"), (RETINA, "ann_file")])
