@@ -10,14 +10,12 @@ from __future__ import annotations
 import dis
 import gc
 import json
-import os
 import re
 import signal
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,6 +32,12 @@ from fourierkd.engine.clock import Clock
 from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.environment import environment
+from fourierkd.engine.forked import (
+    STOPPING,
+    LostWorkerError,
+    keep_children_for_their_parent,
+    lost_worker,
+)
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.control import StopRun
 from fourierkd.engine.identity import KEY, check_identity, identity
@@ -47,7 +51,6 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 
 # PyTorch's words for memory that is too small, and for what is wrong with a device.
 _MEMORY = re.compile(r"out of memory|allocate|CUDA|cuDNN|NCCL")
-STOPPING = (signal.SIGTERM, signal.SIGINT)
 SENDERS = {"kill", "raise_signal"}  # functions of os and signal
 
 
@@ -178,7 +181,10 @@ class _Job:
 
         Nearly always the config is wrong there, in a way that some class says in its own words; the
         run's log has all of them. Memory that is too small and a lost rank are something else.
+        A lost worker is named whenever it is.
         """
+        if (lost := lost_worker(error)) is not None:
+            return lost
         trained = self.runner is not None and self.runner.iterations > self.first
         if (
             (trained and any(key.startswith("val/") for row in self.run_dir.rows() for key in row))
@@ -198,8 +204,8 @@ class _Job:
         )
 
     def fail(self, error: BaseException) -> None:
-        """Write the result of a run that ``error`` ends."""
-        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        """Write the result of a run that ``error`` ends; one that can go on is stopped."""
+        state = "stopped" if isinstance(error, KeyboardInterrupt | LostWorkerError) else "failed"
         try:
             self.finish(state, f"{type(error).__name__}: {' '.join(str(error).split())}")
         except OSError:
@@ -296,26 +302,6 @@ def cheap_garbage_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
-@cache
-def _default_in_children() -> None:
-    """From now on SIGTERM ends forked processes, as their parent means it that waits for them.
-
-    Ctrl-C reaches them too, but is for the run alone, which still wants its loader's workers. Both
-    are blocked meanwhile: Python forgets what arrives before a child is set up.
-    """
-
-    def child() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-
-    os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING),
-        after_in_child=child,
-    )
-
-
 def is_sending(frame: FrameType | None) -> bool:
     """Whether a signal interrupts the very call that sent it: a hook that stops its own run."""
     if frame is None or SENDERS.isdisjoint(frame.f_code.co_names):
@@ -344,7 +330,7 @@ def stop_signals() -> Iterator[list[str]]:
         yield asked
         return
     before = {number: signal.signal(number, note) for number in STOPPING}
-    _default_in_children()
+    keep_children_for_their_parent()
     try:
         yield asked
     finally:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.evaluate import evaluate
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, check_metric, short_names
-from fourierkd.engine.run import run, stop_signals
+from fourierkd.engine.run import run
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.run_dir import RunDir
@@ -292,21 +290,6 @@ def test_signal_stops_with_a_checkpoint(make_run, number):
     assert (result["state"], result["reason"]) == ("stopped", f"signal {number.name} of its own")
     assert run_dir.last_checkpoint().name == "iter_8.pth"
     assert signal.getsignal(number) is before
-
-
-def test_processes_forked_from_a_run_end_by_sigterm_alone():
-    """The pool of a metric ends its workers by SIGTERM and waits for them."""
-    fork = multiprocessing.get_context("fork")
-    with stop_signals() as asked:
-        for _ in range(30):  # at once, before Python has set the child up
-            worker = fork.Process(target=time.sleep, args=(60,))
-            worker.start()
-            os.kill(worker.pid, signal.SIGINT)  # Ctrl-C, which is for the run
-            os.kill(worker.pid, signal.SIGTERM)
-            worker.join(20)
-            assert worker.exitcode == -signal.SIGTERM
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert asked == ["SIGTERM of its own"]  # those still reach the run
 
 
 def test_epochs_stop_at_once_and_resume_from_the_last_epoch(make_run):

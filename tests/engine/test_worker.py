@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.engine.conftest import TEACHER
@@ -18,6 +19,7 @@ from tests.wandb_files import history, segments, summary
 
 HERE = Path(__file__).parent
 LONG = {"train_cfg.max_iters": 1_000_000, "param_scheduler": None}
+WORKERS = {"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True}
 SPECTRA = {"default_hooks": {"spectra": {"type": "SpectraHook", "every": 1}}}
 
 # The server itself, which writes down what its children will inherit.
@@ -182,6 +184,39 @@ def test_sigterm_to_server_and_child_saves_the_run_and_leaves_the_server(server,
     assert (result["state"], result["reason"]) == ("stopped", "signal SIGTERM")
     assert run_dir.last_checkpoint() == run_dir.checkpoint(result["iters"])
     assert server.process.poll() is None
+
+
+def with_loader_workers(run_dir, server) -> tuple[int, list[psutil.Process]]:
+    """Start a run whose samples come from processes; its id and theirs."""
+    pid = server.train(run_dir)
+    wait_for_rows(run_dir)
+    workers = psutil.Process(pid).children()
+    assert workers
+    return pid, workers
+
+
+def test_sigterm_to_loader_workers_too_saves_the_run_where_it_is(server, make_run):
+    """Slurm, systemd and a container's end send it to every process there is."""
+    run_dir = make_run(options=LONG | WORKERS)
+    pid, workers = with_loader_workers(run_dir, server)
+    for number in (*(worker.pid for worker in workers), pid):
+        os.kill(number, signal.SIGTERM)
+    assert server.event() == ended(run_dir, 0)
+    result = run_dir.read_result()
+    assert (result["state"], result["reason"]) == ("stopped", "signal SIGTERM")
+    assert run_dir.last_checkpoint() == run_dir.checkpoint(result["iters"])
+    assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_killed_loader_worker_stops_a_run_that_can_go_on(server, make_run):
+    """As by the kernel's OOM killer: nothing is wrong with the run, so it has not failed."""
+    run_dir = make_run(options=LONG | WORKERS)
+    _, workers = with_loader_workers(run_dir, server)
+    workers[0].kill()
+    assert server.event() == ended(run_dir, 2)
+    result = run_dir.read_result()
+    assert result["state"] == "stopped"  # the study sends it off again
+    assert result["reason"].startswith("LostWorkerError: a data loader's worker died")
 
 
 def test_kill_and_resume(server, make_run):

@@ -127,8 +127,11 @@ def train(run_dir: RunDir, resume: bool) -> None:
                     write_atomic(run_dir.best_checkpoint(), json.dumps(best))
                 run_dir.append(row)
                 freed = run_dir.path.parent.parent / "freed"
-                if i >= 5 and failing in ("kill_once", "hang_once") and not once.exists():
+                if i >= 5 and str(failing).endswith("_once") and not once.exists():
                     once.touch()
+                    if failing == "lose_once":
+                        end("stopped", "LostWorkerError: a data loader's worker died")
+                        sys.exit(2)
                     if failing == "hang_once":
                         time.sleep(1000)
                     os.kill(os.getpid(), signal.SIGKILL)
