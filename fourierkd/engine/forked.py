@@ -11,16 +11,19 @@ import os
 import re
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from torch.utils.data._utils import signal_handling
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fourierkd.errors import RunError
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
-_LOST = re.compile(r"DataLoader worker \(pid")  # PyTorch's words
+_LOST = re.compile(r"DataLoader worker \(pid")
+_FETCH = _MultiProcessingDataLoaderIter._try_get_data.__name__
 
 
 class LostWorkerError(RunError):
@@ -67,12 +70,21 @@ def _obey(parent: int) -> None:
 
 def lost_worker(error: BaseException) -> LostWorkerError | None:
     """``error`` in words where it comes from the death of a loader's worker, else None."""
-    if not any(_LOST.search(str(cause)) for cause in _chain(error)):
+    if not any(_tells_of_a_death(cause) for cause in _chain(error)):
         return None
     return LostWorkerError(
         "a data loader's worker died (out of memory, or of shared memory?)",
         fix="the run can go on from its last checkpoint; lower num_workers if it comes again",
     )
+
+
+def _tells_of_a_death(error: BaseException) -> bool:
+    """PyTorch's own words, or a worker's socket that is closed a moment before it counts as dead;
+    what fails within a worker is raised elsewhere.
+    """
+    if isinstance(error, ConnectionError | EOFError | FileNotFoundError):
+        return any(step.name == _FETCH for step in traceback.extract_tb(error.__traceback__))
+    return _LOST.search(str(error)) is not None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

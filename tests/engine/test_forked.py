@@ -111,3 +111,18 @@ def test_a_worker_that_died_is_told_from_one_that_failed(how):
     with stop_signals(), pytest.raises(OSError, match="unreadable") as failure:
         list(torch.utils.data.DataLoader(Sliced(fail), num_workers=1))
     assert lost_worker(failure.value) is None
+
+
+@pytest.mark.parametrize("kind", [ConnectionRefusedError, EOFError])
+def test_a_workers_closed_socket_is_its_death_and_others_are_not(monkeypatch, kind):
+    """The kernel closes a killed worker's sockets before its parent can see that it died."""
+
+    def closed(*arguments, **keywords):
+        raise kind
+
+    loader = iter(torch.utils.data.DataLoader(Sliced(lambda: None), num_workers=1))
+    monkeypatch.setattr(loader._data_queue, "get", closed)
+    with pytest.raises(kind) as death:
+        next(loader)
+    assert isinstance(lost_worker(death.value), LostWorkerError)
+    assert lost_worker(kind()) is None
