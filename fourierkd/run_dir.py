@@ -57,7 +57,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         os.replace(beside, path)
     except BaseException as error:
         beside.unlink(missing_ok=True)
-        _name_file(error, path)
+        _name_file(error, path, instead_of=beside)
         raise
 
 
@@ -81,9 +81,11 @@ def require_writable(path: Path) -> None:
         ) from error
 
 
-def _name_file(error: BaseException, path: Path) -> None:
-    """A failed write (a full disk) does not say to which file; the user is told."""
-    if isinstance(error, OSError) and error.filename is None:
+def _name_file(error: BaseException, path: Path, instead_of: Path | None = None) -> None:
+    """A failed write (a full disk) does not say to which file, or names one beside it; the user is
+    told.
+    """
+    if isinstance(error, OSError) and str(error.filename) in ("None", str(instead_of)):
         error.filename = str(path)
 
 

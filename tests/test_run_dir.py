@@ -40,6 +40,18 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeyp
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
+def test_a_failed_write_names_the_file_and_not_the_one_beside_it(tmp_path, monkeypatch):
+    """The reader of the one line knows no file of that name."""
+
+    def refuse(source, target):
+        raise OSError(errno.EROFS, "Read-only file system", str(source))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="Read-only") as error:
+        write_atomic(tmp_path / "results.csv", "new")
+    assert error.value.filename == str(tmp_path / "results.csv")
+
+
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_files_are_as_open_as_the_umask_says(tmp_path, mask, mode):
     before = os.umask(mask)
