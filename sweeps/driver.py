@@ -66,6 +66,7 @@ class Run:
     started: float = 0.0
     stop: tuple[str, str] | None = None
     pulse: Pulse = field(init=False)
+    begun: bool = False  # its process, for the server may have to load its packages first
     ended_for: str | None = None  # why the driver itself ended its process
     restarts: int = 0  # without a new checkpoint in between
     checkpoint: Path | None = None  # the last one, when it was sent off again
@@ -145,7 +146,7 @@ class Driver:
         self._send(run, resume=known)
 
     def _send(self, run: Run, *, resume: bool) -> None:
-        run.ended_for = None
+        run.ended_for, run.begun = None, False
         self.display.started(run.label)
         self.executor.submit(run.run_dir, resume=resume)
         self._live[run.run_dir.path] = run
@@ -156,7 +157,10 @@ class Driver:
         # A starting child forgets old stop requests, perhaps this one.
         if run.stop is not None and run.run_dir.stop_asked() is None:
             run.run_dir.ask_stop(*run.stop)
-        limit = run.pulse.limit(self.patience)
+        if not run.begun and self.executor.has_begun(run.run_dir):
+            run.begun = True
+            run.pulse.begin()
+        limit = run.pulse.limit(self.patience if run.begun else None)
         if run.pulse.look() > limit:
             self._kill(run, f"it gave no sign of life for {duration(limit)}")
 

@@ -72,6 +72,7 @@ class LocalExecutor:
         self._server: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._running: dict[Path, int] = {}  # run folder -> slot
+        self._begun: set[Path] = set()  # those whose process there is
         self._killed: dict[Path, float] = {}  # when their end was asked for
         self._ready = False
         self._false_starts = 0
@@ -119,6 +120,7 @@ class LocalExecutor:
             used = set(self._running.values())
             self._running[run_dir.path] = min(s for s in range(len(used) + 1) if s not in used)
         slot = self._running[run_dir.path]
+        self._begun.discard(run_dir.path)
         self._send({"run": str(run_dir.path), "resume": resume, "env": self._environment(slot)})
 
     def poll(self, timeout: float) -> list[Exit]:
@@ -138,12 +140,18 @@ class LocalExecutor:
                 return exits
             if event["event"] == "ready":
                 self._ready, self._false_starts = True, 0
+            elif event["event"] == "started":
+                self._begun.add(Path(event["run"]))
             elif event["event"] == "exited" and Path(event["run"]) in self._running:
                 del self._running[Path(event["run"])]
                 self._killed.pop(Path(event["run"]), None)
                 exits.append(Exit(Path(event["run"]), event.get("code"), event.get("signal")))
             elif event["event"] == "dead" and event["server"] is self._server:
                 exits += self._bury()
+
+    def has_begun(self, run_dir: RunDir) -> bool:
+        """Whether the run's process was started; before that the server loads its packages."""
+        return run_dir.path in self._begun
 
     def check(self, requests: Path) -> None:
         """Try what can be built of a file of requests (``engine.dry_build``); it ends as a run

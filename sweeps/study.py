@@ -73,8 +73,9 @@ class StudyConfig:
         baseline: the arm that differences are taken against.
         jobs: runs at once on the rung and among final runs; ``trial_jobs``: among arms and trials
             (more than one: the trials depend on which run ends first).
-        patience: seconds without a sign of life after which a run is ended and tried again; None:
-            15 minutes, or ten times its longest pause so far where that is longer.
+        patience: seconds without a sign of life, once its process was started, after which a run is
+            ended and tried again; None: 15 minutes, or ten times its longest pause so far where
+            that is longer.
         keep_checkpoints: of pruned and failed arms and trials too. Else those of a pruned one go
             when it ends, and those of a failed one, which may be tried again, with the study's end.
         wandb: project, entity, mode, tags, notes.

@@ -443,6 +443,16 @@ def test_a_server_that_hangs_is_ended_too(start_cli, straight, tmp_path):
     assert executed(run) == list(range(1, 11))
 
 
+def test_a_server_that_loads_is_no_run_that_hangs(run_tiny, study_file, tmp_path, capsys):
+    """Its packages may take a minute; ``patience`` is that with a run whose process there is."""
+    keys = {"trials": 3, "final_seeds": 0, "rung_trials": 0}
+    work_dir = run_tiny(**keys)
+    more = load_study(study_file, {**keys, "trials": 4, "patience": 0.7})
+    run_study(more, work_dir, worker=("sh", "-c", 'sleep 3; exec "$@"', "sh", *FAKE))
+    assert "no sign of life" not in capsys.readouterr().out
+    assert [t.state.name for t in trials_of(work_dir)] == ["COMPLETE"] * 3
+
+
 # Trying again
 
 
