@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # as a shell has it
 # A full or read-only disk; a path that is too long, through a file, onto a folder or a link.
 USERS_ERRNOS = (
     errno.ENOSPC,
@@ -96,7 +97,9 @@ def advice(error: OSError) -> str:
 
 
 def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
-    """Run ``main`` and exit; bad input and what a user does to files give one line and code 2."""
+    """Run ``main`` and exit; bad input and what a user does to files give one line and code 2,
+    Ctrl-C one line and code 130.
+    """
     for stream in (sys.stdout, sys.stderr):  # a terminal may have ASCII alone
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
@@ -104,6 +107,9 @@ def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
         sys.exit(main() or 0)
     except FourierKDError as error:
         message = str(error)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -20,13 +20,12 @@ REPO = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):  # run as a script: Python put this file's own folder first
     sys.path[0] = str(REPO)
 
-from fourierkd.errors import ConfigError, exit_on_error  # noqa: E402
+from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
 from sweeps.executor import WORKER  # noqa: E402
 from sweeps.study import load_study  # noqa: E402
 
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
-EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None, *, worker: Sequence[str] = WORKER) -> int:

@@ -86,6 +86,18 @@ def test_an_ascii_terminal_shows_what_it_can():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"a ? b\n", b"")
 
 
+def test_ctrl_c_is_one_line_and_130(capsys):
+    """In every command; ``study`` and ``train`` say more where they have something to save."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        exit_on_error("fourierkd", interrupted)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "fourierkd: interrupted\n"
+
+
 def test_a_reader_that_has_seen_enough_sees_no_traceback():
     lines = (
         "from fourierkd.errors import exit_on_error\n"
