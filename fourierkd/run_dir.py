@@ -114,7 +114,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:  # also an encoding that JSON does not have
+    except (ValueError, RecursionError) as error:  # also an encoding that JSON does not have
         raise RunError(f"{path} must be a JSON object ({error})", fix="delete it") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} must be a JSON object", value=value, fix="delete it")

@@ -21,7 +21,7 @@ from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executor import Exit
 from sweeps.fingerprint import versions
 from sweeps.space import Space, branches, match, resolve
-from sweeps.storage import STUDY_NAME, record
+from sweeps.storage import read_study, record
 from sweeps.study import StudyConfig
 from sweeps.teacher import check_weights
 
@@ -39,7 +39,7 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
         StudyError: the first of its runs that is refused, and why; other weights.
         Interrupted: by Ctrl-C.
     """
-    recorded = read_json(work_dir / STUDY_NAME) or {}
+    recorded = read_study(work_dir) or {}
     weights: dict[str, str] = recorded.get("weights") or {}
     for path, sha256 in weights.items():
         check_weights(Path(path), sha256, "the weights of a teacher")

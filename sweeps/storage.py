@@ -86,7 +86,7 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
     identity = config.identity()
     path = work_dir / STUDY_NAME
     try:
-        recorded = read_json(path)
+        recorded = read_study(work_dir)
         if recorded is not None and not isinstance(recorded.get("identity"), dict):
             raise _damaged(path, "it holds no identity")
         moved = None
@@ -231,10 +231,41 @@ def _repair(path: Path) -> None:
             os.fsync(file.fileno())
 
 
+def read_study(work_dir: Path) -> dict[str, Any] | None:
+    """What ``study.json`` holds; None where there is no such file.
+
+    Raises:
+        RunError: it is no JSON object.
+        StudyError: a part of it has another type than was written.
+    """
+    recorded = read_json(work_dir / STUDY_NAME)
+    if recorded is not None and not _is_study(recorded):
+        raise _damaged(work_dir / STUDY_NAME, "a part of it has another type")
+    return recorded
+
+
+def _is_study(recorded: dict[str, Any]) -> bool:
+    """Whether everything that is read from it beside the identity has its type."""
+    names = ("files", "weights", "teacher", "report")
+    files, weights, teacher, report = parts = [recorded.get(name) or {} for name in names]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    known = ("title", "config", "command", "baseline", "metric", "direction", "teacher")
+    texts = [v for part in (files, weights, teacher) for v in part.values()]
+    texts += [report[name] for name in known if report.get(name) is not None]
+    notes = report.get("notes") or []
+    return (
+        isinstance(notes, list)
+        and all(isinstance(text, str) for text in [*texts, *notes])
+        and isinstance(report.get("rung_trials") or 0, int)
+        and set(teacher) in (set(), {"run_dir", "checkpoint", "sha256"})
+    )
+
+
 def record(work_dir: Path, **facts: Any) -> None:
     """Keep facts in ``study.json``, beside the identity."""
     path = work_dir / STUDY_NAME
-    recorded = read_json(path) or {}
+    recorded = read_study(work_dir) or {}
     if any(recorded.get(key) != value for key, value in facts.items()):
         write_atomic(path, json.dumps({**recorded, **facts}, indent=1) + "\n")
 

@@ -19,7 +19,7 @@ from fourierkd.fingerprint import file_sha256
 from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
-from sweeps.storage import RUNS_NAME, STUDY_NAME, record, stored_study
+from sweeps.storage import RUNS_NAME, STUDY_NAME, read_study, record, stored_study
 from sweeps.study import StudyConfig
 from sweeps.teacher import best_checkpoint
 
@@ -45,7 +45,7 @@ def trial_dir(work_dir: Path, trial: optuna.Trial | FrozenTrial) -> RunDir:
 
 def note(work_dir: Path, **facts: Any) -> None:
     """Keep what a report says beside the runs, under ``report`` of ``study.json``."""
-    known = (read_json(work_dir / STUDY_NAME) or {}).get("report") or {}
+    known = (read_study(work_dir) or {}).get("report") or {}
     record(work_dir, report={**known, **facts})
 
 
@@ -69,7 +69,7 @@ def noted(work_dir: Path) -> dict[str, Any]:
     Raises:
         StudyError: the folder holds no study.
     """
-    recorded = read_json(work_dir / STUDY_NAME)
+    recorded = read_study(work_dir)
     if recorded is None:
         raise StudyError(
             f"a study's work dir holds {STUDY_NAME}", value=str(work_dir), fix="check the path"

@@ -18,11 +18,11 @@ from typing import Any
 from fourierkd.errors import StudyError, advice
 from fourierkd.fingerprint import digest, file_sha256
 from fourierkd.locks import Held, locked
-from fourierkd.run_dir import RunDir, cache_root, read_json
+from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver, Run
 from sweeps.executor import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
-from sweeps.storage import STUDY_NAME, has_finished_run, record
+from sweeps.storage import has_finished_run, read_study, record
 from sweeps.study import StudyConfig
 
 FOLDER = "teachers"  # of the cache folder
@@ -75,7 +75,7 @@ def study_teacher(study: StudyConfig, work_dir: Path, driver: Driver) -> tuple[P
     Raises:
         StudyError: runs have a teacher that is gone or another file now; as ``prepare_teacher``.
     """
-    known = (read_json(work_dir / STUDY_NAME) or {}).get("teacher")
+    known = (read_study(work_dir) or {}).get("teacher")
     if known is not None and has_finished_run(work_dir):
         run_dir = RunDir(Path(known["run_dir"]))
         moved = RunDir(cache_root() / FOLDER / run_dir.path.name)

@@ -174,7 +174,15 @@ def test_a_damaged_journal_is_one_line(run_tiny, study_file, line):
             main(arguments, worker=FAKE)
 
 
-DAMAGED = [b"{", b"[]", b"{}", b"5", b'"\xe4"', b'{"seconds": {"a": "b"}}']
+DAMAGED = [
+    b"{",
+    b"[]",
+    b"{}",
+    b"5",
+    b'"\xe4"',
+    b"[" * 99_999,  # deeper than Python reads
+    b'{"seconds": {"a": "b"}}',
+]
 
 
 @pytest.mark.parametrize("content", DAMAGED)
@@ -208,6 +216,28 @@ def test_a_damaged_record_is_one_line_or_a_row(finished, study_file, name, conte
         assert row.state == "failed"
         assert "unreadable run folder: " in row.reason
         assert path.name in row.reason
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("files", [1]),
+        ("weights", 4),
+        ("teacher", {"run_dir": "x"}),
+        ("report", 7),
+        ("report", {"rung_trials": "x"}),
+        ("report", {"notes": 5}),
+        ("report", {"title": []}),
+    ],
+)
+def test_a_part_of_study_json_of_another_type_is_one_line(finished, study_file, part, value):
+    path = finished / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
+    keys = ["--trials", "3", "--set", "final_seeds=1"]
+    study = ["study", str(study_file), "--work-dir", str(finished), *keys]
+    for arguments in (study, ["report", str(finished)]):
+        with pytest.raises(FourierKDError, match="study.json is damaged .*restore it, or choose"):
+            main(arguments, worker=FAKE)
 
 
 @pytest.fixture(scope="module")
