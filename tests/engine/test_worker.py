@@ -165,7 +165,7 @@ def test_bad_input_is_code_2_and_one_line_in_the_log(server, make_run):
 
 
 def test_a_bug_is_code_1_with_its_traceback_in_the_log(server, make_run):
-    no_number = {"type": "GivenValues", "values": ["boom"], "name": "acc"}
+    no_number = {"type": "GivenValues", "values": [50, "boom"], "name": "acc"}
     run_dir = make_run(options={"val_evaluator": no_number})
     server.train(run_dir)
     assert server.event() == ended(run_dir, 1)
