@@ -22,9 +22,8 @@ from fourierkd.errors import ConfigError
 Defaults = Callable[[str], Mapping[str, Any]]
 SPLITS = ("train", "val", "test")
 PATH = ("a path", (str, Path))
-KEYS: dict[
-    str, tuple[str, Any]
-] = {  # what MMEngine's BaseDataset takes; a class that lists its samples may take other things
+# What MMEngine's BaseDataset takes; a class that lists its samples may take other things.
+KEYS: dict[str, tuple[str, Any]] = {
     "data_root": PATH,
     "ann_file": PATH,
     "data_prefix": ("a dict of paths", Mapping),
@@ -56,7 +55,7 @@ def check_config(config: Mapping[str, Any], defaults: Defaults, depth: Depth) ->
             "data_root must be a folder", [os.path.abspath(root)], fix=made or "set data_root"
         )
         return [checked]
-    found: dict[str, tuple[Checked, Mapping[str, Any]]] = {}
+    found: dict[str, tuple[Checked, Mapping[str, Any], Mapping[str, Any]]] = {}
     for split in SPLITS:
         loader = config.get(f"{split}_dataloader")
         for dataset in leaves((loader or {}).get("dataset")):
@@ -64,13 +63,14 @@ def check_config(config: Mapping[str, Any], defaults: Defaults, depth: Depth) ->
             if key in found:
                 found[key][0].split += f", {split}"
             else:
-                found[key] = (Checked(split, str(dataset.get("type"))), dataset)
-                if defaults(str(dataset.get("type"))).get("reads"):
+                checked = Checked(split, str(dataset.get("type")))
+                found[key] = (checked, dataset, defaults(checked.kind))
+                if found[key][2].get("reads"):
                     _check_keys(dataset, f"the data set of {split}_dataloader")
             _check_evaluator(found[key][0], dataset, config.get(f"{split}_evaluator"))
-    for checked, dataset in found.values():
-        _check(checked, dataset, defaults, depth)
-    parts = [checked for checked, _ in found.values()]
+    for checked, dataset, own in found.values():
+        _check(checked, dataset, own, depth)
+    parts = [checked for checked, *_ in found.values()]
     check_splits(parts)
     _check_last_batch(config.get("train_dataloader") or {}, parts)
     return parts
@@ -98,8 +98,10 @@ def _check_keys(dataset: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"data_prefix.{key} is a path in {where}", value=value)
 
 
-def _check(checked: Checked, dataset: Mapping[str, Any], defaults: Defaults, depth: Depth) -> None:
-    own = defaults(checked.kind)
+def _check(
+    checked: Checked, dataset: Mapping[str, Any], own: Mapping[str, Any], depth: Depth
+) -> None:
+    """Look at one data set; ``own`` is what its class adds to its config."""
     listed = own["listed"](dataset) if own.get("listed") else None
     config = {**own, **dataset, "listed": listed}
     names = class_names(dataset, own)
