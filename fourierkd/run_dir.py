@@ -170,14 +170,14 @@ def single_request(
     """What is asked of a run that belongs to no study (``docs/design.md``).
 
     Args:
-        config: of the run.
+        config: of the run; a file, or ``mmdet::name``.
         options: dotted options on it.
         seed: of initial weights, data order and augmentation.
         test_split: where the best checkpoint is scored at the end; None: nowhere.
         wandb_mode: of W&B; None: as its login and its variables say.
     """
     return {
-        "config": str(Path(config).absolute()),
+        "config": str(config) if "::" in str(config) else str(Path(config).absolute()),
         "options": options,
         "seed": seed,
         "study": None,

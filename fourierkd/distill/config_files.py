@@ -11,11 +11,15 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+import numpy as np
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.utils import get_object_from_string
 
-from fourierkd.distill.registry import TASK_SCOPES
+from fourierkd.distill.registry import SCOPE, TASK_SCOPES
 from fourierkd.errors import ConfigError, FourierKDError, near
 
 
@@ -67,7 +71,13 @@ def read_file(name: str | Path, packages: list[Path] | None = None) -> dict[str,
     try:
         with _package_bases([] if packages is None else packages):
             # within: names that a config imports are looked up when its values are
-            return {key: to_plain(value) for key, value in Config.fromfile(path).items()}
+            # MMEngine would take any import for that form, and a call of it is an error then
+            lazy = b"read_base" in path.read_bytes()
+            return {
+                key: to_plain(value)
+                for key, value in Config.fromfile(path, lazy_import=lazy).items()
+                if not _is_code(value)  # imported for a type=, or a helper of the file
+            }
     except FourierKDError:
         raise
     except FileNotFoundError as error:
@@ -87,14 +97,45 @@ def read_file(name: str | Path, packages: list[Path] | None = None) -> dict[str,
 
 
 def to_plain(node: Any) -> Any:
-    """A deep copy with plain dicts, lists and tuples in place of MMEngine's config types."""
-    if isinstance(node, ConfigDict):
-        node = node.to_dict()
-    if isinstance(node, Mapping):
+    """A deep copy with plain dicts, lists and tuples in place of MMEngine's config types, plain
+    numbers in place of NumPy's, and the names of classes and functions in place of themselves.
+    """
+    if isinstance(node, Mapping):  # MMEngine's own to_dict names a class by where it is imported
         return {key: to_plain(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
         return type(node)(to_plain(value) for value in node)
-    return node
+    if isinstance(node, np.ndarray | np.generic):
+        return node.tolist()
+    return class_name(node) if _is_code(node) else node
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, type | FunctionType | BuiltinFunctionType | ModuleType)
+
+
+def class_name(kind: Any) -> str:
+    """What finds a class or function by name: as it is registered, else with its module.
+
+    Configs of MMEngine's newer form (``read_base``) hold the classes themselves.
+
+    Raises:
+        ConfigError: the config itself defines it, so a run folder could not name it later.
+    """
+    for top in vars(registry).values():
+        if not isinstance(top, registry.Registry) or top.parent is not None:
+            continue
+        for part in (top, *top.children.values()):
+            if part.module_dict.get(kind.__name__) is kind:
+                short = part is top or part.scope == SCOPE
+                return kind.__name__ if short else f"{part.scope}.{kind.__name__}"
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if get_object_from_string(name) is not kind:
+        raise ConfigError(
+            "a class in a config is one of a module that can be imported",
+            value=kind.__qualname__,
+            fix="put it into a file of its own and name that in custom_imports",
+        )
+    return name
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from fourierkd.distill.config_files import read_file
+from fourierkd.distill.config_files import package_config, read_file
 from fourierkd.distill.model_config import replace_at, resolve_model
 from fourierkd.engine.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
 from fourierkd.engine.switches import with_student_norm
@@ -45,16 +45,19 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     """Read ``path``, replace ``options``, fill ``{data_root}`` in, and check the keys.
 
     Args:
-        path: an MMEngine text config.
+        path: an MMEngine text config, or ``mmdet::name``.
         options: dotted key -> value, such as ``{"model.losses.fourier.loss.loss_weight": 2.0}``;
             a list index is a key too, and ``{"model.losses.iou": None}`` leaves that loss out.
 
     Raises:
         ConfigError: no such file, a syntax error, an unknown key or option.
     """
+    packages: list[Path] = []
+    if "::" in str(path):
+        path = package_config(str(path))
+        packages.append(path)  # its variables are no mistakes of the user's
     path, options = Path(path), options or {}
     refuse_passwords(options)
-    packages: list[Path] = []
     values = _check_keys(read_file(path, packages), path, packages)
     refuse_passwords(values)
     check_options(options)

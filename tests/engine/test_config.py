@@ -171,3 +171,62 @@ def test_a_loss_of_none_is_left_out(write):
     path = write(SMALL + f"model['losses'] = {{{losses}}}\n")
     assert list(load_config(path).model.losses) == ["fourier", "iou"]
     assert list(load_config(path, {"model.losses.iou": None}).model.losses) == ["fourier"]
+
+
+LAZY_MODEL = """
+from mmseg.models import EncoderDecoder, FCNHead, ResNetV1c
+model = dict(
+    student=dict(
+        type=EncoderDecoder, backbone=dict(type=ResNetV1c, depth=18), decode_head=dict(type=FCNHead)
+    )
+)
+"""
+LAZY = """
+from mmengine.config import read_base
+from mmengine.dataset import pseudo_collate
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper
+from mmseg.evaluation import IoUMetric
+from torch.optim import AdamW
+from fourierkd.distill.distiller import Distiller
+
+with read_base():
+    from .base import *
+
+metric = "mIoU"
+model.update(type=Distiller)
+train_dataloader = dict(dataset=dict(type="mmseg.X"), collate_fn=dict(type=pseudo_collate))
+train_cfg = dict(max_iters=10)
+val_dataloader = dict(dataset=dict(type="mmseg.X"))
+val_evaluator = dict(type=IoUMetric)
+optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=AdamW, lr=1e-3))
+default_hooks = dict(checkpoint=dict(type=CheckpointHook, interval=1))
+"""
+
+
+def test_a_config_of_classes_is_that_of_their_names(write):
+    write(LAZY_MODEL, "base.py")
+    config = load_config(write(LAZY))
+    complete_config(config, None)
+    assert config.model.type == "Distiller"
+    assert config.model.student.type == "mmseg.EncoderDecoder"
+    assert config.model.student.backbone.type == "mmseg.ResNetV1c"
+    assert config.val_evaluator.type == "mmseg.IoUMetric"
+    assert config.optim_wrapper.type == "OptimWrapper"
+    assert config.optim_wrapper.optimizer.type == "AdamW"
+    assert config.train_dataloader.collate_fn.type == "pseudo_collate"
+    assert config.default_hooks.checkpoint.type == "RunCheckpointHook"  # MMEngine's is replaced
+    assert load_config(write(config.pretty_text, "again.py")).model == config.model
+
+
+def test_imports_and_numbers_of_a_config_are_no_keys(write):
+    text = "import numpy as np\nfrom fractions import Fraction\ndef helper():\n    return 3\n"
+    last = "train_cfg = dict(max_iters=helper(), a=np.float64(0.5), b=np.arange(2))\n"
+    config = load_config(write(text + SMALL + last))
+    assert config.train_cfg == {"max_iters": 3, "a": 0.5, "b": [0, 1]}
+    assert repr(config.train_cfg.a) == "0.5"  # a run's config.py is read as literals
+
+
+def test_a_class_that_a_run_folder_could_not_name_is_refused(write):
+    with pytest.raises(ConfigError, match="can be imported, got 'Own'.*custom_imports"):
+        load_config(write(SMALL + "class Own: pass\ncustom_hooks = [dict(type=Own)]\n"))
