@@ -268,10 +268,10 @@ def test_other_back_ends_of_a_visualizer_work_or_are_one_line(capsys):
 
 
 def test_what_ends_a_run_before_its_first_iteration_is_one_line(capsys):
-    options = ("--cfg-options", "param_scheduler.0.power=x")
+    options = ("--cfg-options", "train_cfg.dynamic_intervals=[1]")
     answer = train(capsys, "--work-dir", "run", *options)
     line = refused(answer)
-    assert "the run ends before its first iteration is done (TypeError: unsupported" in line
+    assert "the run ends before its first iteration is done (AssertionError" in line
     assert "Traceback" in RunDir("run").log.read_text()  # it is kept there
     assert "its log is run/run.log" in answer[2]
 
@@ -281,10 +281,33 @@ def test_what_ends_a_run_in_its_first_validation_is_one_line(capsys):
     line = refused(train(capsys, "--work-dir", "run", "--cfg-options", *options))
     assert "the run ends before its first validation is done (StopIteration" in line
     assert "Traceback" in RunDir("run").log.read_text()
+    hook = {"type": "EarlyStoppingHook", "monitor": "x", "strict": True, "rule": "less"}
+    line = refused(train(capsys, "--work-dir", "hook", "--cfg-options", f"custom_hooks=[{hook}]"))
+    assert "before its first validation is done (" in line
+    assert "conditioned on metric `x is not available" in line
     options = ("val_evaluator.type=GivenValues", "val_evaluator.values=[1]")
     with pytest.raises(StopIteration):  # what comes later is no mistake of a config
         train(capsys, "--work-dir", "two", "--cfg-options", *options, "val_evaluator.name=acc")
     assert "resume" in capsys.readouterr().err
+
+
+def test_scores_of_data_without_an_end_and_of_an_evaluator_that_fails_are_refused(capsys):
+    Path("any.pth").touch()
+    options = ("--cfg-options", "test_dataloader.sampler.type=InfiniteSampler")
+    line = refused(call(capsys, "test", CONFIG, "any.pth", *options))
+    assert "test_dataloader.sampler never does, got 'InfiniteSampler'; use DefaultSampler" in line
+    train(capsys, "--work-dir", "run", "--cfg-options", "train_cfg.max_iters=1")
+    options = ("test_evaluator.type=GivenValues", "test_evaluator.values=[]")
+    best = "run/checkpoints/best.pth"
+    line = refused(call(capsys, "test", CONFIG, best, "--cfg-options", *options))
+    assert "test cannot be scored (StopIteration: , in " in line
+
+
+def test_a_config_of_a_package_is_found_by_its_name(capsys):
+    name = "mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py"
+    line = refused(call(capsys, "train", name, "--work-dir", "run"))
+    assert "a config name starts with" not in line  # it was made a path
+    assert "metric" in line
 
 
 def test_an_evaluator_that_only_writes_predictions_is_refused(capsys):
@@ -302,7 +325,7 @@ def test_an_evaluator_that_only_writes_predictions_is_refused(capsys):
     [
         (
             "import no_such_package",
-            "ModuleNotFoundError: Failed to import no_such_package",
+            "ModuleNotFoundError: No module named 'no_such_package'",
         ),
         ("exit()", "cannot be read: SystemExit"),
         ("raise SystemExit(0)", "cannot be read: SystemExit"),

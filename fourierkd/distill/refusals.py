@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from mmengine.registry import Registry
 
-from fourierkd.errors import ConfigError, near
+from fourierkd.errors import ConfigError, FourierKDError, near
 
 _UNEXPECTED = re.compile(r"__init__\(\) got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)")
@@ -33,6 +35,30 @@ def refusals() -> Iterator[None]:
         if refused is None:
             raise
         raise refused from error
+
+
+def told(error: BaseException) -> str:
+    """What an exception of somebody else's code says and where, for a line of ours."""
+    trace = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:300]
+    place = "/".join(Path(trace.filename).parts[-2:])
+    return f"{type(error).__name__}: {text}, in {place}:{trace.lineno}"
+
+
+@contextmanager
+def told_in_one_line(rule: str, **more: Any) -> Iterator[None]:
+    """Within: whatever a class raises over its values, or in its work, is a ConfigError.
+
+    For work that ends in seconds and that nobody has to go on with; files and memory are no matter
+    of the config.
+    """
+    try:
+        with refusals():
+            yield
+    except (FourierKDError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(f"{rule} ({told(error)})", **more) from error
 
 
 def refusal(error: Exception) -> ConfigError | None:

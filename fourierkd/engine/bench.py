@@ -21,7 +21,7 @@ from mmengine.registry import DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
 from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.refusals import refusals
+from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.registry import MODELS, SCOPE, register_all
 from fourierkd.engine.batches import Batch, make_batch
 from fourierkd.engine.config import load_config, require_distiller
@@ -74,7 +74,11 @@ def bench(
     if cfg.model.get("teacher") is not None:
         cfg.model.teacher.update(checkpoint="random")
     register_all()
-    with DefaultScope.overwrite_default_scope(SCOPE), refusals():
+    rule, fix = (
+        "a step must be possible",
+        "give another --shape or --batch-size, or correct the config",
+    )
+    with DefaultScope.overwrite_default_scope(SCOPE), told_in_one_line(rule, fix=fix):
         model: Distiller = MODELS.build(cfg.model).to(where).train()
         batch = make_batch(cfg, model, shape=shape, batch_size=batch_size)
         parts = step_parts(model, batch)

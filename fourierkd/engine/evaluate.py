@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fourierkd.distill.refusals import refusals
+from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.config import load_config
 from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.hooks.checkpoint import scoring, short_names
-from fourierkd.engine.prepare import prepared_data
+from fourierkd.engine.prepare import check_ends, prepared_data
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError
 from fourierkd.run_dir import RunDir
@@ -48,6 +48,7 @@ def evaluate(
     if loader is None or evaluator is None:
         raise ConfigError(f"scoring on {split} needs {split}_dataloader and {split}_evaluator")
     scoring(evaluator)
+    check_ends(f"{split}_dataloader", loader, "a validation or test")
     register_all()
     for key in (*TRAINING, "val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
@@ -65,7 +66,7 @@ def evaluate(
     with (
         prepared_data(cfg, reader=reader),
         tempfile.TemporaryDirectory() as folder,
-        refusals(),
+        told_in_one_line(f"{split} cannot be scored", fix="correct the config or the data"),
     ):
         check_at_start(cfg)
         runner = KDRunner(cfg, RunDir(folder), seed=0)

@@ -57,6 +57,18 @@ HELPER_KEYS = {
     "val_pipeline",
     "vis_backends",
 }
+# What MMEngine's constructor of optimizers looks for, and passes over where it is misspelt.
+_PARAMWISE = {
+    "custom_keys",
+    "bias_lr_mult",
+    "bias_decay_mult",
+    "norm_decay_mult",
+    "dwconv_decay_mult",
+    "dcn_offset_lr_mult",
+    "flat_decay_mult",
+    "bypass_duplicate",
+}
+_FACTORS = ("lr_mult", "decay_mult")
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _LOADER_KEYS = {*inspect.signature(DataLoader.__init__).parameters, "num_batch_per_epoch"}
 # Dicts that no class takes whole: what is not known in them would be passed over.
@@ -109,6 +121,8 @@ TYPED_S = Rule("a dict with a type, or a list of them", lambda v: _typed(v) or _
 TEXT = Rule("a text", _text)
 SWITCH = Rule("True or False", lambda v: isinstance(v, bool), none=False)
 COUNT = Rule("a whole number from 1 on", lambda v: _whole(v, 1))
+FACTOR = Rule("a number from 0 on", lambda v: _number(v, 0, math.inf), none=False)
+ABOVE_0 = Rule("a number above 0", lambda v: _number(v, 0, math.inf) and v > 0, none=False)
 SIZE = Rule("a whole number from 0 on", lambda v: _whole(v, 0), none=False)
 
 RULES: dict[str, Rule] = {
@@ -124,7 +138,10 @@ RULES: dict[str, Rule] = {
         f"a number from 0 to {MOST_LR:g}", lambda v: _number(v, 0, MOST_LR), none=False
     ),
     "optim_wrapper.clip_grad": DICT,
+    "optim_wrapper.clip_grad.max_norm": ABOVE_0,
+    "optim_wrapper.clip_grad.clip_value": ABOVE_0,
     "optim_wrapper.paramwise_cfg": DICT,
+    "optim_wrapper.paramwise_cfg.custom_keys": DICT,
     "optim_wrapper.accumulative_counts": COUNT._replace(none=False),
     "param_scheduler": Rule("a dict with a type, or a list of them", _schedulers),
     "train_cfg": DICT,
@@ -181,7 +198,11 @@ for _loader in LOADERS:
         f"{_loader}.drop_last": SWITCH,
     }
 RULES |= {"val_evaluator": TYPED_S, "test_evaluator": TYPED_S}
-SCHEDULE_RULES = {"by_epoch": SWITCH, "begin": SIZE}
+SCHEDULE_RULES = {
+    "by_epoch": SWITCH,
+    "begin": SIZE,
+    "milestones": Rule("a list of whole numbers", lambda v: _all(v, lambda m: _whole(m, 0))),
+}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -227,7 +248,29 @@ def check_types(values: Mapping[str, Any]) -> None:
         for key in values.get(section) or ():
             if key not in known:
                 raise ConfigError(f"unknown key of {section}", value=key, fix=near(key, known))
+    _check_paramwise(values.get("optim_wrapper") or {})
     _check_nodes(values, "")
+
+
+def _check_paramwise(wrapper: Mapping[str, Any]) -> None:
+    """Refuse keys of ``paramwise_cfg`` that nothing reads, and factors that are none."""
+    given = wrapper.get("paramwise_cfg") or {}
+    if "constructor" not in wrapper:  # another's are its own to know
+        for key in given:
+            if key not in _PARAMWISE:
+                raise ConfigError(
+                    "unknown key of optim_wrapper.paramwise_cfg",
+                    value=key,
+                    fix=near(key, _PARAMWISE),
+                )
+    for name, own in (given.get("custom_keys") or {}).items():
+        where = f"optim_wrapper.paramwise_cfg.custom_keys[{name!r}]"
+        _check_value(where, own, DICT._replace(none=False))
+        for key, value in own.items():  # the optimizer's own keys are meant for its groups
+            if key in _FACTORS:
+                _check_value(f"{where}.{key}", value, FACTOR)
+            elif (hint := near(key, _FACTORS)).startswith("did you mean"):
+                raise ConfigError(f"unknown key of {where}", value=key, fix=hint)
 
 
 def _check_value(key: str, value: Any, rule: Rule) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 from fourierkd.distill.refusals import registered, unknown_type
 from fourierkd.distill.registry import OPTIMIZERS
 from fourierkd.engine.config import RunConfig
-from fourierkd.engine.hooks.checkpoint import check_metric
+from fourierkd.engine.hooks.checkpoint import check_metric, check_monitor
+from fourierkd.engine.schedules import schedules_of
 from fourierkd.errors import ConfigError, DataError
 from fourierkd.run_dir import MAXIMIZE, checked_direction
 
@@ -37,11 +38,15 @@ MMENGINES = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler
 # What configs of the task packages ask for, and a run does otherwise.
 REPLACED_HOOKS = ("CheckpointHook", "IterTimerHook", "LoggerHook")
 VISUALIZATION_HOOKS = ("mmdet.DetVisualizationHook", "mmseg.SegVisualizationHook")
+# Samplers that go on for ever: mmengine's and mmdet's.
+ENDLESS = ("InfiniteSampler", "MultiSourceSampler", "GroupMultiSourceSampler")
 # What the command line decides: a value in the config would be passed over.
 ELSEWHERE = {
     "load_from": "give a teacher as model.teacher.checkpoint, continue a run with --resume",
     "resume": "continue a run with --resume",
     "randomness": "give the seed as --seed",
+    "work_dir": "give it as --work-dir",
+    "launcher": "give it as --launcher",
 }
 
 
@@ -58,7 +63,7 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     if "type" not in config.model:
         raise ConfigError("model names its class", value=None, fix="set model.type = 'Distiller'")
     for key, fix in ELSEWHERE.items():  # MMEngine's load_from would run what the file holds
-        if config.get(key):
+        if config.get(key) not in (None, False, {}, "none"):  # as MMEngine writes a config out
             raise ConfigError(f"{key} is not read from a config", value=config[key], fix=fix)
         config.pop(key, None)
     _complete_training(config)
@@ -81,12 +86,15 @@ def complete_config(config: RunConfig, split: str | None) -> None:
             raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
         if part in ("val", split) and config.get("metric"):
             check_metric(config.metric, evaluator)
+        check_ends(f"{part}_dataloader", loader, "a validation or test")
+        if part == "val":
+            _check_monitors(config)
     config.direction = checked_direction(config.get("direction") or MAXIMIZE)
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():
         if hook is not None and hook["type"] in VISUALIZATION_HOOKS and not hook.get("draw"):
             continue  # in those configs by default: it warns that it does nothing
-        if hook is None or hook["type"] not in REPLACED_HOOKS:
+        if hook is None or _short(hook["type"]) not in REPLACED_HOOKS:
             hooks[name] = hook
     # MMEngine takes None for its own hooks alone
     hooks = {name: hook for name, hook in hooks.items() if hook is not None or name in MMENGINES}
@@ -96,12 +104,49 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     config.default_hooks = hooks
 
 
+def _check_monitors(config: RunConfig) -> None:
+    """What watches a metric of the validation."""
+    hooks = [*(config.get("default_hooks") or {}).values(), *(config.get("custom_hooks") or [])]
+    for part in (*hooks, *schedules_of(config.get("param_scheduler"))):
+        kind = _short(part and part["type"])
+        if kind == "EarlyStoppingHook" and "monitor" in part:
+            check_monitor(f"{kind}.monitor", part["monitor"], config.val_evaluator)
+        elif kind.startswith("ReduceOnPlateau"):
+            monitor = part.get("monitor", "val_loss")  # as its class has it
+            check_monitor(f"{kind}.monitor", monitor, config.val_evaluator)
+
+
+def check_ends(key: str, loader: Any, what: str) -> None:
+    """Refuse a sampler that never ends, where the loop waits for its end."""
+    kind = _short((loader.get("sampler") or {}).get("type"))
+    if kind in ENDLESS:
+        raise ConfigError(
+            f"{what} ends with its data, and {key}.sampler never does",
+            value=kind,
+            fix="use DefaultSampler (with _delete_=True, where it comes from a _base_)",
+        )
+
+
+def _short(kind: Any) -> str:
+    """The name of a class without its package."""
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+
+
 def _complete_training(config: RunConfig) -> None:
     """Name the classes that MMEngine takes where a config names none; it builds them alike."""
     loop, wrapper = config.train_cfg, config.optim_wrapper
     if "type" not in loop:
         by_epoch = loop.pop("by_epoch", "max_iters" not in loop)
         loop["type"] = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
+    if _short(loop["type"]) == "EpochBasedTrainLoop":
+        check_ends("train_dataloader", config.train_dataloader, "an epoch")
+    length = loop.get("max_iters") or loop.get("max_epochs")
+    if config.get("val_dataloader") and length and loop.get("val_begin", 1) > length:
+        raise ConfigError(
+            f"a validation begins within the training ({length})",
+            value=loop["val_begin"],
+            fix="set train_cfg.val_begin lower",
+        )
     if "constructor" not in wrapper:  # else it may want several optimizers, by other names
         wrapper.setdefault("type", "OptimWrapper")
         if "optimizer" not in wrapper:

@@ -16,7 +16,6 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,7 +23,7 @@ from mmengine.dist import get_world_size, is_distributed
 from torch import nn
 
 from fourierkd.distill.checkpoint import load_checkpoint
-from fourierkd.distill.refusals import refusals
+from fourierkd.distill.refusals import refusals, told
 from fourierkd.distill.registry import register_all
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.engine.class_counts import check_class_counts
@@ -108,6 +107,7 @@ class _Job:
         self.direction: str | None = None
         self.warnings: list[str] = []
         self.first = 0  # iteration that this process starts from
+        self.validated = False  # whether an earlier process did
         self.test_metrics: dict[str, float] = {}
 
     def train(self, signals: list[str], *, resume: bool) -> None:
@@ -130,6 +130,8 @@ class _Job:
             self._write_facts(config, now)
             if resume:
                 self.first = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
+                rows = (row for row in run_dir.rows() if row.get("iter", 0) <= self.first)
+                self.validated = any(key.startswith("val/") for row in rows for key in row)
                 run_dir.append({"event": "resume", "iter": self.first})
             self.tracker = self._tracker(config)  # it sends the curve so far
         wait()
@@ -185,21 +187,20 @@ class _Job:
         """
         if (lost := lost_worker(error)) is not None:
             return lost
-        trained = self.runner is not None and self.runner.iterations > self.first
+        runner = self.runner
+        trained = runner is not None and runner.iterations > self.first
+        validated = self.validated or (runner is not None and runner.validated)
         if (
-            (trained and any(key.startswith("val/") for row in self.run_dir.rows() for key in row))
+            (trained and validated)
             or not isinstance(error, Exception)
             or isinstance(error, FourierKDError | OSError | MemoryError)
             or _MEMORY.search(str(error))
             or peer_lost(error)
         ):
             return error
-        trace = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(str(error).split())[:300]
         step = "validation" if trained else "iteration"
         return RunError(
-            f"the run ends before its first {step} is done ({type(error).__name__}: {text}, "
-            f"in {'/'.join(Path(trace.filename).parts[-2:])}:{trace.lineno})",
+            f"the run ends before its first {step} is done ({told(error)})",
             fix="correct the config or the data; the run's log has the whole traceback",
         )
 

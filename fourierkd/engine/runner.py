@@ -76,6 +76,7 @@ class KDRunner(Runner):
         self.best: dict[str, Any] | None = None  # iter, value, metrics
         self.signals: list[str] = []  # names of those that asked the run to stop
         self.saved_iteration = -1  # of the last checkpoint
+        self.validated = False  # whether a validation was gone through, hooks and all
         self._beaten = 0.0  # when the last sign of life was given
         arguments = {k: v for k, v in config.items() if k in RUNNER_KEYS and v is not None}
         if resume_from is not None:
@@ -182,6 +183,7 @@ class KDRunner(Runner):
             super().call_hook(fn_name, **kwargs)
             if fn_name == "after_val":
                 super().call_hook("after_step", iteration=self.iter, epoch=self.epoch)
+                self.validated = True
                 return
             iteration, epoch = self.iter, self.epoch
             if fn_name == "after_train_iter" and not self.by_epoch:

@@ -40,6 +40,8 @@ OPTIONS: dict[str, Any] = {
     "visualizer": {"type": "Visualizer", "vis_backends": []},
     "auto_scale_lr": {"enable": False, "base_batch_size": 3},
 }
+SEGMENTOR = {"metric": "mIoU", "val_evaluator": {"type": "mmseg.IoUMetric"}}
+DETECTOR = {"metric": "bbox_mAP", "val_evaluator": {"type": "mmdet.CocoMetric", "ann_file": "x"}}
 WRONG = [None, 5, -1, 0, True, float("nan"), float("inf"), "x", "", [], [5], {}, {"a": 1}]
 WRONG.append({"type": "x"})
 
@@ -108,6 +110,17 @@ def test_a_wrong_value_in_a_config_of_shapes_is_a_line_of_ours_or_meant(place, v
         ({"custom_hooks": [5]}, r"custom_hooks is a list of dicts with a type, got \[5\]"),
         ({"param_scheduler": "x"}, "param_scheduler is a dict with a type, or a list of them"),
         ({"param_scheduler.0.by_epoch": "no"}, "by_epoch is True or False, got 'no'"),
+        ({"optim_wrapper.clip_grad": {"max_norm": -1}}, "max_norm is a number above 0, got -1"),
+        ({"optim_wrapper.paramwise_cfg": {"custom_key": {}}}, "did you mean 'custom_keys'"),
+        (
+            {"optim_wrapper.paramwise_cfg": {"custom_keys": {"head": {"lr_mul": 1}}}},
+            r"key of optim_wrapper.paramwise_cfg.custom_keys\['head'\].*did you mean 'lr_mult'",
+        ),
+        ({"optim_wrapper.paramwise_cfg": {"custom_keys": {"head": 10.0}}}, "is a dict, got 10.0"),
+        (
+            {"optim_wrapper.paramwise_cfg": {"custom_keys": {"head": {"lr_mult": -1}}}},
+            r"\['head'\].lr_mult is a number from 0 on, got -1",
+        ),
         ({"env_cfg": 5}, "env_cfg is a dict, got 5"),
         ({"env_cfg": {"cudnn_benchmrk": True}}, "unknown key of env_cfg.*'cudnn_benchmark'"),
         ({"activation_checkpointing": 5}, "activation_checkpointing is a module path or a list"),
@@ -131,12 +144,42 @@ def test_wrong_types_and_options_that_nothing_reads_are_named(option, expected):
         ({"optim_wrapper.optimizer.type": "Adamm"}, "type of an optimizer.*'Adamm'; did you mean"),
         ({"randomness": {"seed": 3}}, "randomness is not read from a config.*--seed"),
         ({"resume": True}, "resume is not read from a config.*--resume"),
+        ({"work_dir": "x"}, "work_dir is not read from a config, got 'x'; give it as --work-dir"),
+        ({"launcher": "pytorch"}, "launcher is not read from a config.*--launcher"),
+        (
+            {"train_cfg": {"by_epoch": True, "max_epochs": 2}},
+            "an epoch ends with its data, and train_dataloader.sampler never does",
+        ),
+        ({"train_cfg.val_begin": 21}, "a validation begins within the training .20., got 21"),
+        ({"val_dataloader.sampler.type": "InfiniteSampler"}, "validation or test ends with"),
+        (
+            {**SEGMENTOR, "param_scheduler": [{"type": "ReduceOnPlateauLR", "by_epoch": True}]},
+            "ReduceOnPlateauLR.monitor must be a metric that the evaluator gives, got 'val_loss'",
+        ),
+        (
+            {**SEGMENTOR, "custom_hooks": [{"type": "EarlyStoppingHook", "monitor": "miou"}]},
+            "EarlyStoppingHook.monitor must be.*got 'miou'; known: aAcc, mAcc, mIoU",
+        ),
+        (
+            {**DETECTOR, "custom_hooks": [{"type": "EarlyStoppingHook", "monitor": "bbox_mAP"}]},
+            "did you mean 'coco/bbox_mAP'",
+        ),
         ({"model": {"student": {}}}, "model names its class"),
     ],
 )
 def test_what_a_whole_config_cannot_have(option, expected):
     with pytest.raises(ConfigError, match=expected):
         complete_config(load_config(CONFIG, option), None)
+
+
+def test_what_mmengine_writes_out_of_its_own_defaults_is_accepted():
+    options = {"launcher": "none", "load_from": None, "resume": False, "work_dir": None}
+    complete_config(load_config(CONFIG, options), None)
+
+
+def test_keys_of_the_optimizer_are_meant_for_its_groups():
+    own = {"custom_keys": {"head": {"lr_mult": 0.5, "eps": 1e-3, "weight_decay": 0.0}}}
+    load_config(CONFIG, {"optim_wrapper.paramwise_cfg": own})
 
 
 def test_a_loop_and_a_wrapper_without_a_type_are_those_of_mmengine(tmp_path):

@@ -43,6 +43,61 @@ def test_a_cycle_shorter_than_the_training_is_refused(make_run):
     assert not run_dir.scalars.exists()
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (one_cycle(total_steps=20, pct_start=0.05), "ZeroDivisionError.*'pct_start': 0.05"),
+        (one_cycle(div_factor=0), "ZeroDivisionError.*'div_factor': 0"),
+        (one_cycle(eta_max="1e-3"), "TypeError.*'eta_max': '1e-3'"),
+        (one_cycle(anneal_strategy="cosine"), "OneCycleLR refuses its values.*cosine"),
+        ({"type": "LinearLR", "start_factor": 0, "end": 5, "by_epoch": False}, "ZeroDivisionError"),
+        ({"type": "StepLR", "step_size": 0, "by_epoch": False}, "can use .ZeroDivisionError"),
+        ({"type": "PolyLR", "power": "1", "end": 5, "by_epoch": False}, "TypeError.*'power': '1'"),
+        (
+            {"type": "PolyLR", "end": 2.5, "by_epoch": False},
+            "a learning rate is a number from 0 on, also at iter 2, got -0.00",
+        ),
+        ({"type": "ExponentialLR", "gamma": -1, "by_epoch": False}, "at iter 1, got -0.01;"),
+        ({"type": "ExponentialLR", "gamma": 1e200, "by_epoch": False}, "at iter 2, got inf;"),
+        (
+            {"type": "LinearParamScheduler", "param_name": "x", "end": 2, "by_epoch": False},
+            "can use .KeyError: 'x'",
+        ),
+        ({"type": "MultiStepLR", "milestones": ["8"], "by_epoch": False}, "list of whole numbers"),
+        (
+            {"type": "LinearLR", "start_factor": 0.1, "end": 5, "by_epoch": True, "x": 1},
+            "unknown key of LinearLR",
+        ),
+    ],
+)
+def test_a_schedule_that_cannot_be_gone_through_is_refused(schedule, expected):
+    with pytest.raises(ConfigError, match=expected) as caught:
+        said([schedule])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_an_optimizer_refuses_is_its_own():
+    poly = {"type": "PolyLR", "end": 20, "by_epoch": False}
+    with pytest.raises(ConfigError, match="optim_wrapper.optimizer has values.*'betas': 0.9"):
+        said([poly], optim_wrapper__optimizer__betas=0.9)
+
+
+def test_a_cycle_of_epochs_in_iterations_is_as_long_as_the_training():
+    cycle = one_cycle(total_steps=2, by_epoch=True, convert_to_iter_based=True)
+    assert said(cycle, train_cfg={"max_epochs": 2}) == []
+    with pytest.raises(ConfigError, match="set param_scheduler's total_steps to 3 too"):
+        said(cycle, train_cfg={"max_epochs": 3})
+
+
+def test_a_schedule_without_an_end_is_named():
+    for kind in ("LinearLR", "PolyLR"):
+        line = f"{kind} has no end, so it hardly begins: set its end to 20"
+        assert said([{"type": kind, "by_epoch": False}]) == [line]
+    cosine = {"type": "CosineAnnealingLR", "eta_min": 0.0, "by_epoch": False}
+    assert len(said([cosine])) == 1
+    assert said([{**cosine, "T_max": 20}]) == []
+
+
 def test_a_learning_rate_that_nothing_reads_is_named_and_no_study_tunes_it(make_run):
     line = "OneCycleLR goes by its eta_max=0.01 and does not use optim_wrapper.optimizer.lr"
     assert said(one_cycle(), optim_wrapper__optimizer__lr=1e-7) == [f"{line}=1e-07"]

@@ -30,6 +30,7 @@ COCO_METRICS = [
 ]
 # Where mmseg's IoUMetric and mmdet's CocoMetric are asked for something, and what they give then.
 _ASKED = {"IoUMetric": ("iou_metrics", "mIoU"), "CocoMetric": ("metric", "bbox")}
+_PREFIX = {"CocoMetric": "coco"}
 _GIVEN = {
     "mIoU": ("aAcc", "mIoU", "mAcc"),
     "mDice": ("aAcc", "mDice", "mAcc"),
@@ -153,21 +154,45 @@ def check_metric(metric: str, evaluator: Any) -> None:
         ConfigError: every metric of the evaluator is of a known class, and none of them gives it;
             or the evaluator gives none.
     """
-    known: set[str] = set()
+    given = _given(evaluator)
+    known = None if given is None else {name.rpartition("/")[2] for name in given}
+    if known is not None and metric.rpartition("/")[2] not in known:
+        raise ConfigError(
+            "metric must be one that the evaluator gives", value=metric, fix=near(metric, known)
+        )
+
+
+def check_monitor(key: str, monitor: Any, evaluator: Any) -> None:
+    """Refuse what a hook or schedule watches and the evaluator will not give by that whole name.
+
+    Raises:
+        ConfigError: as ``check_metric``.
+    """
+    known = _given(evaluator)
+    if known is not None and monitor not in known:
+        raise ConfigError(
+            f"{key} must be a metric that the evaluator gives",
+            value=monitor,
+            fix=near(str(monitor), known),
+        )
+
+
+def _given(evaluator: Any) -> set[str] | None:
+    """Whole names of the metrics that an evaluator gives; None where its classes do not say."""
+    given: set[str] = set()
     for part in scoring(evaluator):
         kind = part["type"].rpartition(".")[2] if isinstance(part["type"], str) else ""
         if kind not in _ASKED or part.get("classwise") or part.get("proposal_nums"):
-            return
+            return None
         key, default = _ASKED[kind]
         names = part.get(key) or default
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or any(name not in _GIVEN for name in names):
-            return
-        known |= {metric for name in names for metric in _GIVEN[name]}
-    if metric.rpartition("/")[2] not in known:
-        raise ConfigError(
-            "metric must be one that the evaluator gives", value=metric, fix=near(metric, known)
-        )
+            return None
+        prefix = part.get("prefix") or _PREFIX.get(kind)
+        before = f"{prefix}/" if prefix else ""
+        given |= {before + metric for name in names for metric in _GIVEN[name]}
+    return given
 
 
 def scoring(evaluator: Any) -> list[Mapping[str, Any]]:
