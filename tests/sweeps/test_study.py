@@ -1,7 +1,12 @@
+import copy
+import runpy
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fourierkd.errors import ConfigError
 from sweeps.study import KEYS, load_study
@@ -191,6 +196,35 @@ def test_a_wrong_value_anywhere_is_a_line_of_ours_or_meant(study_file, key):
         for before in ({}, {"teacher": {"config": "teacher_config.py", "option": "a.b"}}):
             with suppress(ConfigError):  # anything else fails the test
                 load_study(study_file, {**before, key: value}).identity()
+
+
+def places(node: dict, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key at and below ``node``; a dotted option is one."""
+    for key, value in node.items():
+        yield (*before, key)
+        if isinstance(value, dict):
+            yield from places(value, (*before, key))
+
+
+STUDIES = {
+    path: runpy.run_path(str(path))["study"]
+    for path in sorted((Path(__file__).parents[2] / "configs" / "studies").glob("*.py"))
+}
+STUDY_PLACES = [(path, place) for path, study in STUDIES.items() for place in places(study)]
+
+
+# all 4 000 pairs take half a minute, these three seconds
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(where=st.sampled_from(STUDY_PLACES), value=st.sampled_from(WRONG))
+def test_a_wrong_value_in_a_study_of_ours_is_a_line_or_meant(where, value):
+    path, (first, *rest) = where
+    changed = {first: copy.deepcopy(STUDIES[path][first])}
+    node = changed
+    for key in [first, *rest][:-1]:
+        node = node[key]
+    node[[first, *rest][-1]] = value
+    with suppress(ConfigError):  # anything else fails the test
+        load_study(path, changed).identity()
 
 
 @pytest.mark.parametrize(
