@@ -58,6 +58,7 @@ HELPER_KEYS = {
     "vis_backends",
 }
 # What MMEngine's constructor of optimizers looks for, and passes over where it is misspelt.
+_CONSTRUCTOR = "DefaultOptimWrapperConstructor"
 _PARAMWISE = {
     "custom_keys",
     "bias_lr_mult",
@@ -255,7 +256,7 @@ def check_types(values: Mapping[str, Any]) -> None:
 def _check_paramwise(wrapper: Mapping[str, Any]) -> None:
     """Refuse keys of ``paramwise_cfg`` that nothing reads, and factors that are none."""
     given = wrapper.get("paramwise_cfg") or {}
-    if "constructor" not in wrapper:  # another's are its own to know
+    if wrapper.get("constructor", _CONSTRUCTOR) == _CONSTRUCTOR:  # another's are its own to know
         for key in given:
             if key not in _PARAMWISE:
                 raise ConfigError(

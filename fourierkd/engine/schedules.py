@@ -96,7 +96,8 @@ def _not_ended(kind: str, schedule: Mapping[str, Any], unit: str, length: int) -
 
 
 def _go_through(config: Mapping[str, Any], unit: str, length: int) -> None:
-    """The whole training of one parameter in place of the model.
+    """The whole training of one parameter (a group, where a cycle has a peak for each) in place of
+    the model.
 
     Raises:
         ConfigError: a schedule refuses its values, at its beginning or at a later step, or gives a
@@ -107,21 +108,27 @@ def _go_through(config: Mapping[str, Any], unit: str, length: int) -> None:
     if given is None or not schedules:
         return  # a constructor makes the optimizers
     register_all(set(TASK_SCOPES) & {str(s["type"]).partition(".")[0] for s in [given, *schedules]})
-    with _usable("optim_wrapper.optimizer", given):
-        optimizer = OPTIMIZERS.build({**given, "params": [torch.nn.Parameter(torch.zeros(1))]})
+    peaks = [s["eta_max"] for s in schedules if isinstance(s.get("eta_max"), list | tuple)]
+    groups = [
+        {"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in max(peaks, key=len, default=[0])
+    ]
+    try:
+        optimizer = OPTIMIZERS.build({**given, "params": groups})
+    except Exception:
+        return  # it may want the model's own parameters; what is wrong with it, it says for those
     going = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the optimizer takes no step
         for schedule in schedules:
             if _unit(schedule) == "converted":
                 continue  # how many iterations it has, the data tell
-            with _usable("param_scheduler", schedule):
+            with _usable(schedule):
                 built = PARAM_SCHEDULERS.build(schedule, default_args={"optimizer": optimizer})
             if _unit(schedule) == unit and not getattr(built, "need_val_args", False):
                 going.append((schedule, built))
         for step in range(length if going else 0):
             for schedule, built in going:
-                with _usable("param_scheduler", schedule):
+                with _usable(schedule):
                     built.step()
             rates = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
             if any(not math.isfinite(rate) or rate < -ROUNDING for rate in rates):
@@ -132,9 +139,9 @@ def _go_through(config: Mapping[str, Any], unit: str, length: int) -> None:
                 )
 
 
-def _usable(key: str, value: Mapping[str, Any]) -> AbstractContextManager[None]:
-    rule = f"{key} has values that its class can use"
-    return told_in_one_line(rule, value=dict(value), fix="correct them")
+def _usable(schedule: Mapping[str, Any]) -> AbstractContextManager[None]:
+    rule = "param_scheduler has values that its class can use"
+    return told_in_one_line(rule, value=dict(schedule), fix="correct them")
 
 
 def _length(loop: Mapping[str, Any]) -> tuple[str, int | None]:

@@ -113,6 +113,13 @@ def test_a_wrong_value_in_a_config_of_shapes_is_a_line_of_ours_or_meant(place, v
         ({"optim_wrapper.clip_grad": {"max_norm": -1}}, "max_norm is a number above 0, got -1"),
         ({"optim_wrapper.paramwise_cfg": {"custom_key": {}}}, "did you mean 'custom_keys'"),
         (
+            {
+                "optim_wrapper.constructor": "DefaultOptimWrapperConstructor",
+                "optim_wrapper.paramwise_cfg": {"norm_decay_mul": 0.0},
+            },
+            "did you mean 'norm_decay_mult'",
+        ),
+        (
             {"optim_wrapper.paramwise_cfg": {"custom_keys": {"head": {"lr_mul": 1}}}},
             r"key of optim_wrapper.paramwise_cfg.custom_keys\['head'\].*did you mean 'lr_mult'",
         ),

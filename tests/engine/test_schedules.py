@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from mmengine.registry import OPTIMIZERS
 
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
@@ -76,10 +78,21 @@ def test_a_schedule_that_cannot_be_gone_through_is_refused(schedule, expected):
     assert "\n" not in str(caught.value)
 
 
-def test_what_an_optimizer_refuses_is_its_own():
+@OPTIMIZERS.register_module(force=True)
+class OfMatrices(torch.optim.SGD):
+    """An optimizer that looks at what it is given."""
+
+    def __init__(self, params, lr: float) -> None:
+        params = [p for group in params for p in group["params"]]
+        if any(p.ndim < 2 for p in params):
+            raise ValueError("matrices only")
+        super().__init__(params, lr=lr)
+
+
+def test_what_wants_the_models_own_parameters_is_left_to_the_run():
     poly = {"type": "PolyLR", "end": 20, "by_epoch": False}
-    with pytest.raises(ConfigError, match="optim_wrapper.optimizer has values.*'betas': 0.9"):
-        said([poly], optim_wrapper__optimizer__betas=0.9)
+    assert said([poly], optim_wrapper__optimizer={"type": "OfMatrices", "lr": 0.1}) == []
+    assert said([one_cycle(eta_max=[1e-2, 1e-3])]) == []  # a peak for each group
 
 
 def test_a_cycle_of_epochs_in_iterations_is_as_long_as_the_training():
