@@ -13,7 +13,7 @@ from fourierkd.distill.model_config import to_plain
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, number, worst
 from fourierkd.doctor.subject import Subject
 from fourierkd.engine.loaders import build_loader, in_process
-from fourierkd.engine.schedules import check_schedules, schedules_of
+from fourierkd.engine.schedules import check_iterations, check_schedules, schedules_of
 from fourierkd.errors import ConfigError, FourierKDError
 
 INITIAL = 0.1  # share of the first weights in an average, above which it is worth a warning
@@ -120,16 +120,11 @@ def _initial_share(hook: Any, iterations: int) -> float:
 
 
 def _said_of_schedules(config: Mapping[str, Any], iterations: int | None) -> list[str]:
-    """What ``check_schedules`` says, also of schedules by iterations in a run by epochs.
-
-    A run asks before its data are known, so it compares like with like only.
-    """
-    schedules = list(_plain_units(config))
-    said = check_schedules({**config, "param_scheduler": schedules})
-    if "max_epochs" in config["train_cfg"] and iterations is not None:
-        by_iteration = [s for s in schedules if not s.get("by_epoch", True)]
-        whole = {"max_iters": iterations}
-        said += check_schedules({**config, "train_cfg": whole, "param_scheduler": by_iteration})
+    """What a run says of its schedules."""
+    written = {**config, "param_scheduler": list(_plain_units(config))}
+    said = check_schedules(written)
+    if iterations is not None:
+        said += check_iterations(written, iterations)
     return list(dict.fromkeys(said))
 
 

@@ -99,8 +99,14 @@ def complete_config(config: RunConfig, split: str | None) -> None:
     # MMEngine takes None for its own hooks alone
     hooks = {name: hook for name, hook in hooks.items() if hook is not None or name in MMENGINES}
     if hooks["checkpoint"] is not None:
-        hooks["checkpoint"].setdefault("metric", config.get("metric"))
-        hooks["checkpoint"].setdefault("direction", config.direction)
+        for key in ("metric", "direction"):
+            given = hooks["checkpoint"].setdefault(key, config.get(key))
+            if given != config.get(key):  # the best checkpoint would not be the one reported
+                raise ConfigError(
+                    f"default_hooks.checkpoint goes by the config's {key}, {config.get(key)!r}",
+                    value=given,
+                    fix=f"set {key} at the config's top level, and not in the hook",
+                )
     config.default_hooks = hooks
 
 

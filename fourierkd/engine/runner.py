@@ -38,6 +38,7 @@ from fourierkd.engine.loaders import build_loader
 from fourierkd.engine.optimizers import build_by_constructor
 from fourierkd.engine.parallel import average_buffers, ddp_config
 from fourierkd.engine.ranks import leads
+from fourierkd.engine.schedules import check_iterations
 from fourierkd.engine.switches import (
     accumulated_gradients,
     check_student_norm,
@@ -139,6 +140,14 @@ class KDRunner(Runner):
         if isinstance(optim_wrapper, Mapping) and "constructor" in optim_wrapper:
             return build_by_constructor(self.model, optim_wrapper)
         return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Now that the data are built, a training by epochs has a length in iterations."""
+        if self.by_epoch:
+            iterations = self.max_epochs * len(self.train_dataloader)
+            for line in check_iterations(self.cfg.to_dict(), iterations):
+                self.logger.warning(line)
+        return super().build_param_scheduler(scheduler)
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         """Ranks' results meet in the process group, not in a folder that all nodes share."""

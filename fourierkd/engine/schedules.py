@@ -57,6 +57,20 @@ def check_schedules(config: Mapping[str, Any], *, in_study: bool = False) -> lis
     return said
 
 
+def check_iterations(config: Mapping[str, Any], iterations: int) -> list[str]:
+    """As ``check_schedules``, of the schedules by iterations in a training by epochs.
+
+    Args:
+        config: as there.
+        iterations: of the whole training, which its data say.
+    """
+    if "max_epochs" not in config["train_cfg"]:
+        return []
+    schedules = [s for s in schedules_of(config.get("param_scheduler")) if _unit(s) == "iter"]
+    in_iterations = {"train_cfg": {"max_iters": iterations}, "param_scheduler": schedules}
+    return check_schedules({**config, **in_iterations})
+
+
 def _check_total(kind: str, schedule: Mapping[str, Any], length: int | None) -> None:
     total = schedule.get("total_steps")
     if length is not None and isinstance(total, int) and total < length:

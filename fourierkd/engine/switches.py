@@ -92,9 +92,9 @@ def check_switches(config: Mapping[str, Any]) -> None:
     wrapper = config.get("optim_wrapper") or {}
     if wrapper.get("type") == AMP["fp16"] and not torch.cuda.is_available():
         raise ConfigError(
-            "fp16 mixed precision needs a CUDA device",
+            "MMEngine's mixed precision needs a CUDA device",
             value=f"optim_wrapper.type={wrapper['type']}",
-            fix="use --amp bf16, or leave it out",
+            fix=f"use --amp bf16 ({AMP['bf16']}, without dtype), or leave it out",
         )
     scaled_lr(config)
 

@@ -13,6 +13,9 @@ from fourierkd.engine.config import load_config
 from fourierkd.engine.prepare import complete_config
 from fourierkd.errors import ConfigError
 from fourierkd.literals import config_text
+from tests.engine.conftest import HERE
+
+TOY = HERE / "toy_config.py"
 
 SMALL = """
 metric = "mIoU"
@@ -217,6 +220,15 @@ def test_a_config_of_classes_is_that_of_their_names(write):
     assert config.train_dataloader.collate_fn.type == "pseudo_collate"
     assert config.default_hooks.checkpoint.type == "RunCheckpointHook"  # MMEngine's is replaced
     assert load_config(write(config.pretty_text, "again.py")).model == config.model
+
+
+@pytest.mark.parametrize(("key", "value"), [("metric", "aAcc"), ("direction", "minimize")])
+def test_the_best_checkpoint_is_the_one_that_is_reported(key, value):
+    own = {"type": "RunCheckpointHook", "interval": 1}
+    complete_config(load_config(TOY, {"default_hooks": {"checkpoint": own}}), None)
+    own[key] = value
+    with pytest.raises(ConfigError, match=f"goes by the config's {key}, .*, got '{value}'; set"):
+        complete_config(load_config(TOY, {"default_hooks": {"checkpoint": own}}), None)
 
 
 def test_imports_and_numbers_of_a_config_are_no_keys(write):

@@ -102,6 +102,20 @@ def test_a_cycle_of_epochs_in_iterations_is_as_long_as_the_training():
         said(cycle, train_cfg={"max_epochs": 3})
 
 
+def test_schedules_by_iterations_meet_the_length_of_a_training_by_epochs(make_run, capfd):
+    epochs = {
+        "train_cfg": {"max_epochs": 2},  # of four iterations
+        "train_dataloader.sampler": {"type": "DefaultSampler", "shuffle": True},
+    }
+    short = make_run(options={**epochs, "param_scheduler": one_cycle(total_steps=7)})
+    with pytest.raises(ConfigError, match="total_steps=7, got 'a training of 8'"):
+        run(short, resume=False)
+    assert not short.scalars.exists()
+    long = make_run("long", {**epochs, "param_scheduler": one_cycle(total_steps=9)})
+    assert run(long, resume=False)["state"] == "complete"
+    assert "OneCycleLR ends at iter 9, after the training's end at 8" in capfd.readouterr().out
+
+
 def test_a_schedule_without_an_end_is_named():
     for kind in ("LinearLR", "PolyLR"):
         line = f"{kind} has no end, so it hardly begins: set its end to 20"
