@@ -23,7 +23,8 @@ import torch
 
 from fourierkd.engine.console import console_to
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir, single_request
+from fourierkd.records import single_request
+from fourierkd.run_dir import RunDir
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes" / "pspnet_fourier.py"
 BAR = 0.03
@@ -41,8 +42,8 @@ def measure(config: Path = CONFIG, *, threads: int = 2) -> dict[str, float]:
         run_dir = RunDir(Path(folder) / "run").create(request)
         with console_to(run_dir.log):
             result = run(run_dir, resume=False)
-    seconds = result["seconds"]
-    return {**seconds, "iters": result["iters"], "share": seconds["hooks"] / seconds["total"]}
+    seconds = result.seconds
+    return {**seconds, "iters": result.iters, "share": seconds["hooks"] / seconds["total"]}
 
 
 def test_hooks_take_less_than_three_percent_of_a_run() -> None:

@@ -27,7 +27,8 @@ from fourierkd.distill.registry import register_all
 from fourierkd.engine.config import load_config
 from fourierkd.engine.console import console_to
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir, single_request
+from fourierkd.records import single_request
+from fourierkd.run_dir import RunDir
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes_low" / "pspnet_fourier.py"
 LOSS = {"type": "FeatureL2", "loss_weight": 4.0, "normalize": True}
@@ -68,7 +69,7 @@ def seconds_of(folder: Path, config: Path, options: dict[str, Any], name: str) -
     with console_to(run_dir.log):
         result = run(run_dir, resume=False)
     seconds = time.process_time() - begin
-    assert (result["teacher_maps"]["kept"] > 0) == (name == "kept"), result["teacher_maps"]
+    assert (result.teacher_maps["kept"] > 0) == (name == "kept"), result.teacher_maps
     return seconds
 
 

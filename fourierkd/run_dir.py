@@ -23,19 +23,11 @@ from typing import Any
 
 from fourierkd.errors import ConfigError, RunError
 from fourierkd.locks import Held, locked
+from fourierkd.records import Request, Result, State, Stop
 
 Row = dict[str, Any]
-STATES = ("complete", "pruned", "failed", "stopped")
-MAXIMIZE, MINIMIZE = DIRECTIONS = ("maximize", "minimize")  # which values of a metric are better
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
-
-
-def checked_direction(direction: object) -> str:
-    """``direction``; ConfigError where it is none."""
-    if direction not in DIRECTIONS:
-        raise ConfigError("direction is 'maximize' or 'minimize'", value=direction)
-    return str(direction)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -121,18 +113,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _is_result(value: dict[str, Any]) -> bool:
-    """Whether everything that is read from a result has its type."""
-    best, number = value.get("best"), (int, float, type(None))
-    parts = [value.get(name) for name in ("metrics", "seconds")]
-    return (
-        value.get("state") in STATES
-        and (best is None or (isinstance(best, dict) and isinstance(best.get("value"), number)))
-        and all(part is None or isinstance(part, dict) for part in parts)
-        and all(isinstance(v, number) for part in parts for v in (part or {}).values())
-    )
-
-
 def picture_label(loss: str, level: int, levels: int) -> str:
     """What a picture of spectra is called: ``fourier``, or ``fourier.1`` of several levels."""
     return f"{loss}.{level}" if levels > 1 else loss
@@ -157,37 +137,6 @@ def cache_root() -> Path:
             "a cache folder is needed, and this user has no home folder",
             fix="set FOURIERKD_CACHE to a folder",
         ) from error
-
-
-def single_request(
-    config: str | os.PathLike[str],
-    options: dict[str, Any],
-    *,
-    seed: int = 0,
-    test_split: str | None = None,
-    wandb_mode: str | None = None,
-) -> dict[str, Any]:
-    """What is asked of a run that belongs to no study (``docs/design.md``).
-
-    Args:
-        config: of the run; a file, or ``mmdet::name``.
-        options: dotted options on it.
-        seed: of initial weights, data order and augmentation.
-        test_split: where the best checkpoint is scored at the end; None: nowhere.
-        wandb_mode: of W&B; None: as its login and its variables say.
-    """
-    return {
-        "config": str(config) if "::" in str(config) else str(Path(config).absolute()),
-        "options": options,
-        "seed": seed,
-        "study": None,
-        "phase": "single",
-        "method": "run",
-        "trial": None,
-        "parameters": {},
-        "test_split": test_split,
-        "wandb": {"mode": wandb_mode},
-    }
 
 
 class RunDir:
@@ -224,7 +173,7 @@ class RunDir:
         self._holds = False
         self._last = self.checkpoints / "last_checkpoint"
 
-    def create(self, request: dict[str, Any]) -> RunDir:
+    def create(self, request: Request) -> RunDir:
         """Make the folder and record what is asked of the run.
 
         Raises:
@@ -232,10 +181,11 @@ class RunDir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.request, json.dumps(request, indent=1, allow_nan=False) + "\n")
+            text = json.dumps(request.to_json(), indent=1, allow_nan=False)
+            write_atomic(self.request, text + "\n")
         except ValueError as error:
             raise RunError(
-                "numbers in a run's options are finite", value=request.get("options")
+                "numbers in a run's options are finite", value=request.options
             ) from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -247,16 +197,14 @@ class RunDir:
             ) from error
         return self
 
-    def read_request(self) -> dict[str, Any]:
+    def read_request(self) -> Request:
         """What was asked; RunError where the folder holds no run."""
         request = read_json(self.request)
         if request is None:
             raise RunError(
                 "a run folder holds request.json", value=str(self.path), fix="check the path"
             )
-        if "seed" not in request or not isinstance(request.get("options", {}), dict):
-            raise RunError(f"{self.request} must hold a run's request", fix="delete its folder")
-        return request
+        return Request.from_json(request, self.request, fix="delete its folder")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -356,42 +304,32 @@ class RunDir:
                 curve.append(row)
         return curve
 
-    def ask_stop(self, state: str, reason: str) -> None:
+    def ask_stop(self, state: State, reason: str) -> None:
         """Coordinator's side: ask the child to stop and to end in ``state`` (pruned or stopped)."""
-        write_atomic(self.control, json.dumps({"action": "stop", "state": state, "reason": reason}))
+        write_atomic(self.control, json.dumps(Stop(state=state, reason=reason).to_json()))
 
-    def stop_asked(self) -> dict[str, Any] | None:
+    def stop_asked(self) -> Stop | None:
         """Child's side, cheap enough for every iteration: the stop request, if there is one."""
         if not self.control.exists():
             return None
         asked = read_json(self.control)
-        if asked is not None and asked.get("state") not in STATES:
-            raise RunError(f"{self.control} must hold a stop request", fix="delete it")
-        return asked
+        return None if asked is None else Stop.from_json(asked, self.control, fix="delete it")
 
     def clear_stop(self) -> None:
         """Forget an old stop request, so that a stopped run can continue."""
         self.control.unlink(missing_ok=True)
 
-    def write_result(self, result: dict[str, Any]) -> None:
-        """End the run: ``state`` (one of STATES), ``reason``, ``metrics``, ``seconds`` and more."""
-        if result.get("state") not in STATES:
-            raise RunError(
-                f"a result's state is one of {', '.join(STATES)}", value=result.get("state")
-            )
+    def write_result(self, result: Result) -> None:
+        """End the run."""
         if not self.path.is_dir():
             raise self._moved()
-        write_atomic(self.result, json_text(result, indent=1) + "\n")
+        write_atomic(self.result, json_text(result.to_json(), indent=1) + "\n")
 
-    def read_result(self) -> dict[str, Any] | None:
+    def read_result(self) -> Result | None:
         """The result, or None while the run is not at its end; RunError where it is damaged."""
         result = read_json(self.result)
-        if result is not None and not _is_result(result):
-            raise RunError(
-                f"{self.result} must hold a run's result",
-                fix="delete it, and the run goes on from its last checkpoint",
-            )
-        return result
+        fix = "delete it, and the run goes on from its last checkpoint"
+        return None if result is None else Result.from_json(result, self.result, fix)
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint, if any (``last_checkpoint`` is written after the file)."""

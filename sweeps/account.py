@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import RunError
+from fourierkd.records import Phase
 from fourierkd.run_dir import read_json, write_atomic
 
 TIME_NAME = "study_time.json"
@@ -47,7 +48,7 @@ class Account:
         finally:
             self.parts[name] += time.monotonic() - start
 
-    def add_run(self, phase: str, wall: float, seconds: Mapping[str, float]) -> None:
+    def add_run(self, phase: Phase, wall: float, seconds: Mapping[str, float | None]) -> None:
         """Book one run's process.
 
         Args:
@@ -57,7 +58,7 @@ class Account:
                 ``wall``.
         """
         self.runs += 1
-        if phase == "teacher":
+        if phase == Phase.TEACHER:
             self.parts["teacher"] += wall
             return
         own = {RUN_PARTS[k]: 0.0 for k in RUN_PARTS}

@@ -16,6 +16,7 @@ from typing import Any
 
 from fourierkd.errors import StudyError
 from fourierkd.fingerprint import digest
+from fourierkd.records import Request
 from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executor import Exit
@@ -44,7 +45,7 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
     for path, sha256 in weights.items():
         check_weights(Path(path), sha256, "the weights of a teacher")
     asked = requests(config)
-    tried = digest([asked, config.files(), versions()])
+    tried = digest([{n: r.to_json() for n, r in asked.items()}, config.files(), versions()])
     if recorded.get("tried") == tried:
         return
     with driver.account.part("start-up"):
@@ -52,12 +53,12 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
     record(work_dir, tried=tried, weights={**found, **weights})
 
 
-def _try(asked: Mapping[str, Any], work_dir: Path, driver: Driver) -> dict[str, str]:
+def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[str, str]:
     """Have requests built; returns file -> SHA-256 of the weights that they name."""
     path = work_dir / FILE
     beside = path.with_name(f"{FILE}.answer")
     beside.unlink(missing_ok=True)
-    write_atomic(path, json.dumps(asked))
+    write_atomic(path, json.dumps({name: request.to_json() for name, request in asked.items()}))
     for _ in range(TRIES):  # the server may die before it is ready
         driver.executor.check(path)
         end = _wait(path, driver)
@@ -75,15 +76,16 @@ def _try(asked: Mapping[str, Any], work_dir: Path, driver: Driver) -> dict[str, 
     return dict(told["teachers"])
 
 
-def requests(config: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Name, as a person would say it, -> config, options and split of a run."""
-    found: dict[str, dict[str, Any]] = {}
+def requests(config: StudyConfig) -> dict[str, Request]:
+    """Name, as a person would say it, -> request of a run."""
+    found: dict[str, Request] = {}
     common: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
     if config.teacher is not None:
-        found["the teacher"] = {
-            "config": str(config.teacher["config"]),
-            "options": config.teacher_options(),
-        }
+        found["the teacher"] = Request(
+            config=str(config.teacher["config"]),
+            options=config.teacher_options(),
+            seed=config.seed,
+        )
         common[config.teacher["option"]] = NO_WEIGHTS
     common |= config.options
     own = {f"the arm {name}": options for name, options in config.arms.items()}
@@ -95,11 +97,13 @@ def requests(config: StudyConfig) -> dict[str, dict[str, Any]]:
     }
     own |= {f"a trial with {parameters}": options for options, parameters in points(config.space)}
     for name, options in own.items():
-        found[name] = {
-            "config": str(config.config),
-            "options": {**common, **options},
-            "test_split": config.final_split,
-        }
+        found[name] = Request(
+            config=str(config.config),
+            options={**common, **options},
+            seed=config.seed,
+            study=config.name,
+            test_split=config.final_split,
+        )
     return found
 
 

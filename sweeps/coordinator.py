@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import FourierKDError, RunError
+from fourierkd.records import Phase, Request, Result, State, Tracking
 from fourierkd.run_dir import Row, RunDir
 from sweeps import finish, tables
 from sweeps.account import Account
@@ -124,7 +125,7 @@ class Coordinator:
         self.notes: list[str] = []
         self._retry_failed = False
         self._arms: list[Run] = []  # those outside of the space
-        self._repeats: dict[str, list[Run]] = {}  # phase after the trials -> its runs, once known
+        self._repeats: dict[Phase, list[Run]] = {}  # phase after the trials -> its runs, once known
         self._common: dict[str, Any] = {}  # options of every run
         # Arms that the space can express are trials, from which the sampler learns; the others are
         # runs beside it.
@@ -166,11 +167,11 @@ class Coordinator:
         self._trials()
         with self.account.part("choice"):
             rung = rung_methods(config, self.table(), self._all_trials())
-        self._repeat("rung", rung, config.seeds_of_rung(), None)
+        self._repeat(Phase.RUNG, rung, config.seeds_of_rung(), None)
         with self.account.part("choice"):
             finals, notes = final_methods(config, self.table(), self._all_trials())
         self.notes += notes
-        self._repeat("final", finals, config.seeds_of_finals(), config.final_split)
+        self._repeat(Phase.FINAL, finals, config.seeds_of_finals(), config.final_split)
 
     def run_dirs(self) -> list[RunDir]:
         """All run folders as the results table has them: teacher, arms, trials, rung, finals."""
@@ -187,7 +188,8 @@ class Coordinator:
         arms = [arm.run_dir for arm in self._arms]
         for run_dir in [*arms, *map(self._trial_dir, self._all_trials())]:
             with suppress(RunError):  # a damaged result, which the table names
-                if (run_dir.read_result() or {}).get("state") in ("pruned", "failed"):
+                result = run_dir.read_result()
+                if result is not None and result.state in (State.PRUNED, State.FAILED):
                     run_dir.drop_checkpoints()
 
     def table(self) -> pd.DataFrame:
@@ -205,8 +207,8 @@ class Coordinator:
         config = self.config
         methods = 1 + len(config.arms) + len(config.reference_arms)
         counts = {
-            "rung": config.rung_trials * config.rung_seeds,
-            "final": config.final_seeds * methods,
+            Phase.RUNG: config.rung_trials * config.rung_seeds,
+            Phase.FINAL: config.final_seeds * methods,
         } | {phase: len(runs) for phase, runs in self._repeats.items()}
         known = [*self._arms, *(run for runs in self._repeats.values() for run in runs)]
         done = sum(not to_do(run) for run in known)
@@ -317,7 +319,7 @@ class Coordinator:
         run_dir = self._trial_dir(trial)
         known = set(self._all_trials()[trial.number].intermediate_values)
         request = self._request(
-            phase="trial" if arm is None else "baseline",
+            phase=Phase.TRIAL if arm is None else Phase.BASELINE,
             method=arm or start or "trial",
             options=options,
             parameters=parameters,
@@ -336,25 +338,24 @@ class Coordinator:
                 return f"{self.config.metric} {value:.4g} at iteration {iteration}"
             return None
 
-        def done(result: dict[str, Any]) -> None:
+        def done(result: Result) -> None:
             states = optuna.trial.TrialState
+            state, reason, value = result.state, result.reason, result.value
+            if state == State.COMPLETE and value is None:
+                state, reason = State.FAILED, "it ended without a value of its metric"
             with self.account.part("optuna"):
                 trial.set_user_attr("run_dir", str(run_dir.path.relative_to(self.work_dir)))
-                value = (result.get("best") or {}).get("value")
-                state = result["state"]
-                if state == "complete" and value is None:
-                    state = "failed"
-                    result = {**result, "reason": "it ended without a value of its metric"}
-                if state == "complete" and value is not None:
+                if state == State.COMPLETE and value is not None:
                     tell(self.study, trial, states.COMPLETE, float(value))
                     self.display.best(float(value), run_dir.path.name)
                     return
-                if state == "pruned" and not self.config.keep_checkpoints:
+                if state == State.PRUNED and not self.config.keep_checkpoints:
                     run_dir.drop_checkpoints()
-                trial.set_user_attr("reason", result["reason"])
-                if state == "failed":
+                trial.set_user_attr("reason", reason)
+                if state == State.FAILED:
                     trial.set_user_attr("log", str(run_dir.log))
-                tell(self.study, trial, states.PRUNED if state == "pruned" else states.FAIL)
+                pruned = state == State.PRUNED
+                tell(self.study, trial, states.PRUNED if pruned else states.FAIL)
 
         name = run_dir.path.name
         return Run(run_dir, request, name, done, metric=self.config.metric, report=report)
@@ -370,7 +371,7 @@ class Coordinator:
     def _arm(self, name: str) -> Run:
         run_dir = self._run_dir(f"baseline_{name}")
         request = self._request(
-            phase="baseline",
+            phase=Phase.BASELINE,
             method=name,
             options=self.config.arms[name],
             name=run_dir.path.name,
@@ -378,7 +379,7 @@ class Coordinator:
         return self._plain(run_dir, request)
 
     def _repeat(
-        self, phase: str, methods: list[Method], seeds: list[int], test_split: str | None
+        self, phase: Phase, methods: list[Method], seeds: list[int], test_split: str | None
     ) -> None:
         """Train every method with every seed; seed by seed, so that a cut study has pairs."""
         runs = []
@@ -402,7 +403,7 @@ class Coordinator:
         self._plan()
         self._drive(runs)
 
-    def _plain(self, run_dir: RunDir, request: dict[str, Any]) -> Run:
+    def _plain(self, run_dir: RunDir, request: Request) -> Run:
         return Run(
             run_dir,
             request,
@@ -416,7 +417,7 @@ class Coordinator:
     def _request(
         self,
         *,
-        phase: str,
+        phase: Phase,
         method: str,
         options: dict[str, Any],
         name: str,
@@ -424,28 +425,27 @@ class Coordinator:
         trial: int | None = None,
         seed: int | None = None,
         test_split: str | None = None,
-    ) -> dict[str, Any]:
-        request = {
-            "config": str(self.config.config),
-            "options": {**self._common, **options},
-            "seed": self.config.seed if seed is None else seed,
-            "study": self.config.name,
-            "phase": phase,
-            "method": method,
-            "trial": trial,
-            "parameters": parameters or {},
-            "test_split": test_split,
-            "wandb": {
-                "mode": None,
-                **self.config.wandb,
-                "group": self.config.name,
-                "job_type": phase,
-                "name": name,
-            },
-        }
-        # As the run folder will give it back: tuples are lists there.
-        plain: dict[str, Any] = json.loads(json.dumps(request))
-        return plain
+    ) -> Request:
+        config = self.config
+        shown = {**config.wandb, "group": config.name, "job_type": phase.value, "name": name}
+        return Request(
+            config=str(config.config),
+            options=_as_read({**self._common, **options}),
+            seed=config.seed if seed is None else seed,
+            study=config.name,
+            phase=phase,
+            method=method,
+            trial=trial,
+            parameters=_as_read(parameters or {}),
+            test_split=test_split,
+            wandb=Tracking(**shown),
+        )
 
     def _run_dir(self, name: str) -> RunDir:
         return RunDir(self.work_dir / RUNS_NAME / name)
+
+
+def _as_read(values: dict[str, Any]) -> dict[str, Any]:
+    """As the run folder will give it back: tuples are lists there."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError, near
+from fourierkd.records import Phase, Request, Result, State, scores
 from fourierkd.run_dir import Row, RunDir
 from sweeps.account import Account, duration
 from sweeps.executor import Exit, LocalExecutor
@@ -47,7 +48,7 @@ class Run:
 
     Attributes:
         run_dir: its folder.
-        request: what is asked of it (``docs/design.md``).
+        request: what is asked of it.
         label: for the display.
         metric: the validation metric that is passed on; None: none is.
         report: called with (row, value) of each validation; a text asks for the run to be pruned.
@@ -56,15 +57,15 @@ class Run:
     """
 
     run_dir: RunDir
-    request: dict[str, Any]
+    request: Request
     label: str
-    done: Callable[[dict[str, Any]], None]
+    done: Callable[[Result], None]
     metric: str | None = None
     report: Callable[[Row, float], str | None] = lambda row, value: None
     counts: bool = True
     offset: int = 0
     started: float = 0.0
-    stop: tuple[str, str] | None = None
+    stop: tuple[State, str] | None = None
     pulse: Pulse = field(init=False)
     begun: bool = False  # its process, for the server may have to load its packages first
     ended_for: str | None = None  # why the driver itself ended its process
@@ -131,7 +132,7 @@ class Driver:
 
     def _begin(self, run: Run) -> None:
         result = run.run_dir.read_result()
-        if result is not None and result["state"] != "stopped":
+        if result is not None and result.state != State.STOPPED:
             self._follow(run)  # it ended, but nobody heard of it
             self._finish(run, result, seconds=None)
             return
@@ -173,14 +174,13 @@ class Driver:
         """Pass on what the run wrote since the last look."""
         rows, run.offset = run.run_dir.tail(run.offset)
         for row in rows:
-            if run.metric is not None and any(key.startswith("val/") for key in row):
+            if run.metric is not None and scores(row):
                 self._validated(run, row, run.metric)
         self.display.rows(run.label, run.run_dir, rows)
 
     def _validated(self, run: Run, row: Row, metric: str) -> None:
-        key = f"val/{metric}"
-        if key not in row:
-            known = [name[4:] for name in row if name.startswith("val/")]
+        known = scores(row)
+        if metric not in known:
             self.executor.kill(run.run_dir)
             run.run_dir.result.unlink(missing_ok=True)  # whatever it says is about another metric
             raise StudyError(
@@ -188,33 +188,33 @@ class Driver:
                 value=metric,
                 fix=near(metric, known),
             )
-        value = row[key]
+        value = known[metric]
         if not isinstance(value, int | float) or row["iter"] in run.seen:
             return
         run.seen[row["iter"]] = value
         why = run.report(row, value)
         if why is not None and run.stop is None:
-            run.stop = ("pruned", why)
+            run.stop = (State.PRUNED, why)
 
     def _end(self, run: Run, end: Exit) -> None:
         self._follow(run)
         wall = time.monotonic() - run.started
         result = run.run_dir.read_result()
-        if self.interrupts and (result is None or result["state"] == "stopped"):
-            self.account.add_run(run.request["phase"], wall, (result or {}).get("seconds") or {})
+        if self.interrupts and (result is None or result.state == State.STOPPED):
+            self.account.add_run(run.request.phase, wall, result.seconds if result else {})
             return
-        if result is not None and result["state"] == "stopped":
-            if self._again(run, f"stopped from outside ({result['reason']})"):
+        if result is not None and result.state == State.STOPPED:
+            if self._again(run, f"stopped from outside ({result.reason})"):
                 return
-            result = failed(run, f"Stopped: {result['reason']}{self._times(run)}", wall)
+            result = failed(run, f"Stopped: {result.reason}{self._times(run)}", wall)
         elif result is None:
             why = run.ended_for or end.why()
             if self._again(run, why):
                 return
             result = failed(run, f"Died: {why}{self._times(run)}", wall)
-        if result["state"] == "failed":
+        if result.state == State.FAILED:
             self._refuse_bad_input(run, result)
-        self.account.add_run(run.request["phase"], wall, result.get("seconds") or {})
+        self.account.add_run(run.request.phase, wall, result.seconds)
         self._finish(run, result, seconds=wall)
 
     def _again(self, run: Run, why: str) -> bool:
@@ -235,34 +235,36 @@ class Driver:
     def _times(run: Run) -> str:
         return f", {run.restarts} times without a checkpoint in between"
 
-    def _finish(self, run: Run, result: dict[str, Any], *, seconds: float | None) -> None:
+    def _finish(self, run: Run, result: Result, *, seconds: float | None) -> None:
         run.done(result)
-        split, metric = run.request.get("test_split") or "val", result["metric"]
-        value = (result.get("metrics") or {}).get(f"{split}/{metric}")
-        words = {
-            "complete": f"{split} {metric} {value:.4g}" if value is not None else "complete",
-            "pruned": f"pruned ({result['reason']})",
-        }
-        text = words.get(result["state"], f"FAIL ({result['reason']}); log: {run.run_dir.log}")
+        split, metric = run.request.split, result.metric
+        value = result.score(split)
+        text = f"FAIL ({result.reason}); log: {run.run_dir.log}"
+        if result.state == State.PRUNED:
+            text = f"pruned ({result.reason})"
+        elif result.state == State.COMPLETE:
+            text = "complete"
+            if metric is not None and value is not None:
+                text = f"{split} {metric.name} {value:.4g}"
         self.display.ended(run.label, text, seconds=seconds, counts=run.counts)
         if seconds is None:
             return
         self.after_run()
-        if result["state"] != "failed":
+        if result.state != State.FAILED:
             self._failures.clear()
             return
         self._failures.append(failure_kind(result))
         if self._failures[-SAME_FAILURES:] == [self._failures[-1]] * SAME_FAILURES:
             raise StudyError(
-                f"the last {SAME_FAILURES} runs failed in the same way ({result['reason']})",
+                f"the last {SAME_FAILURES} runs failed in the same way ({result.reason})",
                 fix=f"see {run.run_dir.log}; after correcting it, the same command goes on, and "
                 "--retry-failed tries these runs again",
             )
 
-    def _refuse_bad_input(self, run: Run, result: dict[str, Any]) -> None:
-        kind, phase, reason = failure_kind(result), run.request["phase"], result["reason"] or ""
+    def _refuse_bad_input(self, run: Run, result: Result) -> None:
+        kind, phase, reason = failure_kind(result), run.request.phase, result.reason or ""
         full = any(code in reason for code in DISK_FULL)
-        if full or kind in INPUT_ERRORS or (kind == "ConfigError" and phase != "trial"):
+        if full or kind in INPUT_ERRORS or (kind == "ConfigError" and phase != Phase.TRIAL):
             run.run_dir.result.unlink()  # so that the same command tries again
             raise StudyError(
                 f"{run.label} cannot run ({reason})",
@@ -277,7 +279,7 @@ class Driver:
                 "stopping: live runs save their state (Ctrl-C again ends them at once)"
             )
         for run in self._live.values():
-            run.stop = ("stopped", "interrupted")
+            run.stop = (State.STOPPED, "interrupted")
             run.run_dir.ask_stop(*run.stop)
         end = time.monotonic() + LONGEST_STOP
         while self._live and time.monotonic() < end:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fourierkd.errors import FourierKDError
+from fourierkd.records import Phase, State
 from sweeps import tables
 from sweeps.account import sentence
 
@@ -46,7 +47,7 @@ def finish(coordinator: Coordinator) -> None:
     with account.part("report"):
         table, report = _write(coordinator, finished=True)
         measure = {"metric": config.metric, "direction": config.direction}
-        if (table["phase"] == "final").any():
+        if (table["phase"] == Phase.FINAL).any():
             display.say(headline(table, baseline=config.baseline, **measure))
             display.console.print(summary(table, baseline=config.baseline, **measure))
         chosen = choice(table, **measure)
@@ -57,7 +58,7 @@ def finish(coordinator: Coordinator) -> None:
         with account.part("tracking"):
             _track(coordinator, table)
     seconds = account.save(work_dir)
-    failures = int((table["state"] == "failed").sum())
+    failures = int((table["state"] == State.FAILED).sum())
     if failures:
         display.say(f"{failures} of {len(table)} runs failed; --retry-failed tries them again")
     display.say(f"results: {work_dir / 'results.csv'}")

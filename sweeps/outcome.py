@@ -6,11 +6,12 @@ A result of another request is refused, that of a run whose process could not is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fourierkd.errors import StudyError
 from fourierkd.fingerprint import is_path
-from fourierkd.run_dir import MAXIMIZE, RunDir
+from fourierkd.records import MAXIMIZE, Request, Result, State
+from fourierkd.run_dir import RunDir
 
 if TYPE_CHECKING:
     from sweeps.driver import Run
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 def forget_failure(run_dir: RunDir) -> None:
     """A failed run goes on from its last checkpoint."""
-    if (run_dir.read_result() or {}).get("state") == "failed":
+    result = run_dir.read_result()
+    if result is not None and result.state == State.FAILED:
         run_dir.result.unlink()
 
 
@@ -34,39 +36,31 @@ def to_do(run: Run) -> bool:
         StudyError: the folder holds the run of another request.
     """
     result = run.run_dir.read_result()
-    if result is None or result["state"] == "stopped":
+    if result is None or result.state == State.STOPPED:
         return True
     check_same(run.run_dir, run.request)
     return False
 
 
-def failed(run: Run, reason: str, wall: float) -> dict[str, Any]:
+def failed(run: Run, reason: str, wall: float) -> Result:
     """Write and return the result of a run whose process could not."""
-    values = [{"iter": iteration, "value": value} for iteration, value in run.seen.items()]
-    result: dict[str, Any] = {
-        "state": "failed",
-        "reason": reason,
-        "metric": None,
-        "direction": None,
-        "best": None,
-        "metrics": {},
-        "iters": values[-1]["iter"] if values else 0,
-        "seconds": {"total": round(wall, 3)},
-        "parameters": {},
-        "teacher_sha256": None,
-        "checkpoints": {"last": None, "best": None},
-    }
+    result = Result(
+        state=State.FAILED,
+        reason=reason,
+        iters=list(run.seen)[-1] if run.seen else 0,
+        seconds={"total": round(wall, 3)},
+    )
     run.run_dir.write_result(result)
     return result
 
 
-def failure_kind(result: dict[str, Any]) -> str:
+def failure_kind(result: Result) -> str:
     """The error's type, or how the process died: what stands before the colon of the reason."""
-    reason = result.get("reason") or ""
+    reason = result.reason or ""
     return reason if reason.startswith(("Died:", "Stopped:")) else reason.partition(":")[0]
 
 
-def check_same(run_dir: RunDir, request: dict[str, Any]) -> None:
+def check_same(run_dir: RunDir, request: Request) -> None:
     """Refuse to go on with a run that was started for another purpose.
 
     Raises:
@@ -75,16 +69,16 @@ def check_same(run_dir: RunDir, request: dict[str, Any]) -> None:
     """
     old = run_dir.read_request()
     for key in ("seed", "phase", "method", "trial", "parameters", "test_split"):
-        if old.get(key) != request[key]:
+        if getattr(old, key) != getattr(request, key):
             raise StudyError(
                 f"{run_dir.path} was started with another {key}",
-                value=old.get(key),
+                value=getattr(old, key),
                 fix="delete this folder or choose another --work-dir",
             )
     # a request written before metrics had a direction means that larger is better
     ours, theirs = (
         {"direction": MAXIMIZE}
-        | {key: value for key, value in asked["options"].items() if not is_path(value)}
+        | {key: value for key, value in asked.options.items() if not is_path(value)}
         for asked in (request, old)
     )
     if ours != theirs:

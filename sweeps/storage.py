@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fourierkd.errors import StudyError, advice
 from fourierkd.fingerprint import digest
 from fourierkd.locks import Held, locked
+from fourierkd.records import State
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.study import StudyConfig
@@ -278,7 +279,7 @@ def has_finished_run(work_dir: Path) -> bool:
 def _has_trial(work_dir: Path) -> bool:
     """Whether a trial, or what follows the trials, ended as it should; arms beside it do not."""
     return any(
-        run.read_request().get("trial") is not None or not run.path.name.startswith("baseline_")
+        run.read_request().trial is not None or not run.path.name.startswith("baseline_")
         for run in _finished(work_dir)
     )
 
@@ -287,7 +288,7 @@ def _finished(work_dir: Path) -> Iterator[RunDir]:
     for folder in (work_dir / RUNS_NAME).glob("*"):
         run_dir = RunDir(folder)
         result = run_dir.read_result()
-        if result is not None and result.get("state") in ("complete", "pruned"):
+        if result is not None and result.state in (State.COMPLETE, State.PRUNED):
             yield run_dir
 
 

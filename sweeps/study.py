@@ -18,7 +18,7 @@ from typing import Any
 from fourierkd.errors import ConfigError, FourierKDError, near
 from fourierkd.fingerprint import digest
 from fourierkd.options import MAX_SEED, refuse_passwords
-from fourierkd.run_dir import checked_direction
+from fourierkd.records import checked_direction
 from fourierkd.tracking.login import MODES
 from sweeps.fingerprint import config_sources, data_identity
 from sweeps.space import check_space, describe

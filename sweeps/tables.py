@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import RunError, StudyError
 from fourierkd.fingerprint import file_sha256
+from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
@@ -103,9 +104,9 @@ def table(
         row = found["run_dir"] == str(path.relative_to(work_dir))
         gone = "result" if path.exists() else "run folder"
         arm, start = trial.user_attrs.get("arm"), trial.user_attrs.get("start")
-        found.loc[row, ["state", "reason"]] = "failed", f"its {gone} is gone"
+        found.loc[row, ["state", "reason"]] = State.FAILED.value, f"its {gone} is gone"
         found.loc[row, ["phase", "method"]] = (
-            "baseline" if arm else "trial",
+            Phase.BASELINE.value if arm else Phase.TRIAL.value,
             arm or start or "trial",
         )
         found.loc[row, "trial"] = number
@@ -126,7 +127,7 @@ def write_report(
     facts = noted(work_dir)
     notes = [] if facts.get("finished") else [UNFINISHED]
     notes += facts.get("notes") or []
-    failures = int((trials(found)["state"] == "failed").sum())
+    failures = int((trials(found)["state"] == State.FAILED).sum())
     if failures:
         notes.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
     notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
@@ -174,10 +175,10 @@ def _current(found: pd.DataFrame, *, rung_trials: int) -> pd.DataFrame:
     from fourierkd.analysis.selection import TUNED, chosen_row, shortlist
 
     candidates = shortlist(found, rung_trials)
-    found = found[~((found["phase"] == "rung") & ~found["trial"].isin(candidates))]
+    found = found[~((found["phase"] == Phase.RUNG) & ~found["trial"].isin(candidates))]
     chosen = chosen_row(found)
     wanted = None if chosen is None else parameters(found.loc[chosen].to_dict())
-    tuned = (found["phase"] == "final") & (found["method"] == TUNED)
+    tuned = (found["phase"] == Phase.FINAL) & (found["method"] == TUNED)
     stale = [tuned[i] and parameters(row.to_dict()) != wanted for i, row in found.iterrows()]
     return found[[not old for old in stale]].reset_index(drop=True)
 
@@ -192,9 +193,9 @@ def _warnings(run_dirs: Iterable[RunDir]) -> list[str]:
 
 
 def _teacher_note(run_dir: RunDir) -> str:
-    result = run_dir.read_result() or {}
-    value = (result.get("best") or {}).get("value")
-    score = f"{result.get('metric')} {value:.4g} on val" if value is not None else "no score"
+    result, score = run_dir.read_result(), "no score"
+    if result is not None and result.metric is not None and result.value is not None:
+        score = f"{result.metric.name} {result.value:.4g} on val"
     checkpoint = best_checkpoint(run_dir)
     sha = file_sha256(checkpoint)[:16] if checkpoint is not None else "unknown"
     return f"Teacher: {score}, sha256 {sha}."

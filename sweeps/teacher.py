@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from fourierkd.errors import StudyError, advice
 from fourierkd.fingerprint import digest, file_sha256
 from fourierkd.locks import Held, locked
+from fourierkd.records import Phase, Request, Result, State, Tracking
 from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver, Run
 from sweeps.executor import threads_of_a_run
@@ -30,36 +30,29 @@ KEY_LENGTH = 20
 TEACHER_JOBS = 1  # nothing runs beside it
 
 
-def teacher_request(study: StudyConfig) -> dict[str, Any]:
+def teacher_request(study: StudyConfig) -> Request:
     """The request of the teacher's run; the same for every study that wants this teacher."""
     teacher = study.teacher or {}
-    return {
-        "config": str(teacher["config"]),
-        "options": json.loads(json.dumps(study.teacher_options())),
-        "seed": teacher["seed"],
-        "study": None,
-        "phase": "teacher",
-        "method": "teacher",
-        "trial": None,
-        "parameters": {},
-        "test_split": None,
-        "wandb": {
-            **study.wandb,
-            "group": "teachers",
-            "job_type": "teacher",
-            "name": None,
-        },
-    }
+    return Request(
+        config=str(teacher["config"]),
+        options=json.loads(json.dumps(study.teacher_options())),
+        seed=teacher["seed"],
+        phase=Phase.TEACHER,
+        method="teacher",
+        wandb=Tracking(**{**study.wandb, "group": "teachers", "job_type": "teacher"}),
+    )
 
 
 def teacher_key(study: StudyConfig) -> str:
     """What the teacher depends on, as a hash; with another number of threads it is another one."""
     teacher = study.teacher or {}
-    request = {k: v for k, v in teacher_request(study).items() if k not in ("config", "wandb")}
+    request = teacher_request(study).to_json()
+    options = request["options"]
+    del request["config"], request["wandb"]
     content = {
         "request": request,
         "sources": config_sources(teacher["config"]),
-        "data": data_identity(teacher["config"], request["options"]),
+        "data": data_identity(teacher["config"], options),
         "versions": versions(),
         "threads": threads_of_a_run(TEACHER_JOBS),
     }
@@ -120,19 +113,19 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
     try:
         with _lock(run_dir, driver.display.say, lambda: driver.interrupts > 0):
             result = run_dir.read_result()
-            if result is None or result["state"] != "complete":
+            if result is None or result.state != State.COMPLETE:
                 driver.display.say(f"training the teacher, once: {run_dir.path}")
                 run_dir.result.unlink(
                     missing_ok=True
                 )  # failed before: again from its last checkpoint
-                ends: list[dict[str, Any]] = []
+                ends: list[Result] = []
                 run = Run(
                     run_dir, teacher_request(study), "teacher", done=ends.append, counts=False
                 )
                 driver.drive(iter([run, None]).__next__, TEACHER_JOBS)
-                if ends[0]["state"] != "complete":
+                if ends[0].state != State.COMPLETE:
                     raise StudyError(
-                        f"the teacher could not be trained ({ends[0]['reason']})",
+                        f"the teacher could not be trained ({ends[0].reason})",
                         fix=f"see {run_dir.log}, then run the same command",
                     )
     except OSError as error:
@@ -153,7 +146,8 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
 
 def best_checkpoint(run_dir: RunDir) -> Path | None:
     """The best checkpoint of a run that has ended; None where it has none."""
-    named = ((run_dir.read_result() or {}).get("checkpoints") or {}).get("best")
+    result = run_dir.read_result()
+    named = result.checkpoints.best if result is not None else None
     path = run_dir.path / named if named else run_dir.best_checkpoint()
     return path if path.is_file() else None
 

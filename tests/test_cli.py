@@ -58,9 +58,9 @@ def test_train_test_export_and_resume(capsys):
     export = "export: fourierkd export run/checkpoints/best.pth --out student.pth"
     assert f"{export} --config run/config.py" in out  # for its custom_imports
     run_dir = RunDir("run")
-    assert run_dir.read_request()["seed"] == 3
+    assert run_dir.read_request().seed == 3
     assert "iter 20/20" in run_dir.log.read_text()
-    best = run_dir.read_result()["metrics"]["test/acc"]
+    best = run_dir.read_result().metrics["test/acc"]
 
     code, out, _ = call(capsys, "test", CONFIG, "run/checkpoints/best.pth", "--json", "m.json")
     assert code == 0
@@ -102,7 +102,7 @@ def test_switches_are_kept_in_the_run_and_a_resume_does_not_change_them(capsys):
     code, out, _ = train(capsys, "--work-dir", "run", *flags)
     assert code == 0
     assert "learning rate 0.01 -> 0.0025, for batches of 3" in out
-    options = RunDir("run").read_request()["options"]
+    options = RunDir("run").read_request().options
     assert options == {
         "auto_scale_lr": {"base_batch_size": 12},
         "auto_scale_lr.enable": True,
@@ -146,7 +146,7 @@ def test_a_stopped_run_says_by_which_signal(number, code):
 def test_a_seed_of_any_size_trains_and_is_kept(capsys, seed):
     few = ("--cfg-options", "train_cfg.max_iters=2", "train_cfg.val_interval=2")
     assert train(capsys, "--work-dir", "run", "--seed", seed, *few)[0] == 0
-    assert RunDir("run").read_request()["seed"] == seed
+    assert RunDir("run").read_request().seed == seed
     load_checkpoint(RunDir("run").last_checkpoint())
 
 
@@ -162,7 +162,7 @@ def test_options_of_several_flags_add_up(capsys):
     first = ("--cfg-options", "train_cfg.max_iters=2", "find_unused_parameters=false")
     more = ("--cfg-options", "train_cfg.val_interval=2")
     assert train(capsys, "--work-dir", "run", *first, *more)[0] == 0
-    assert RunDir("run").read_request()["options"] == {
+    assert RunDir("run").read_request().options == {
         "train_cfg.max_iters": 2,
         "find_unused_parameters": False,
         "train_cfg.val_interval": 2,
@@ -474,7 +474,7 @@ def test_full_disk_is_one_line(capsys, monkeypatch):
     line = refused(train(capsys, "--work-dir", "run"))
     assert "No space left on device" in line
     assert "scalars.jsonl" in line
-    assert RunDir("run").read_result()["state"] == "failed"
+    assert RunDir("run").read_result().state == "failed"
 
 
 def test_disk_that_fills_up_names_the_file_and_what_is_kept(capsys, monkeypatch):

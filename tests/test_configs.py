@@ -21,7 +21,8 @@ from fourierkd.cli import run_command
 from fourierkd.distill.registry import MODELS, register_all
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir, single_request
+from fourierkd.records import single_request
+from fourierkd.run_dir import RunDir
 from sweeps.space import branches, match, resolve
 from sweeps.study import load_study
 from tests.pictures import write_image
@@ -123,8 +124,8 @@ class Tiny:
 
 def train(config: Path, options: dict[str, Any], folder: Path, **more: Any) -> RunDir:
     """A run without W&B."""
-    request = single_request(config, options, wandb_mode="disabled")
-    run_dir = RunDir(folder).create({**request, **more})
+    request = single_request(config, options, wandb_mode="disabled", **more)
+    run_dir = RunDir(folder).create(request)
     run(run_dir, resume=False)
     return run_dir
 
@@ -138,22 +139,22 @@ def tiny(tmp_path_factory) -> Tiny:
 def test_a_run_config_trains_validates_and_scores(tiny, name):
     run_dir = tiny.train(name)
     result, rows = run_dir.read_result(), run_dir.rows()
-    assert result["state"] == "complete"
-    assert result["iters"] == 2
-    metric = result["metric"]
+    assert result.state == "complete"
+    assert result.iters == 2
+    metric = result.metric.name
     top = 100 if metric == "mIoU" else 1
     for split in ("val", "test"):
-        assert 0 <= result["metrics"][f"{split}/{metric}"] <= top
+        assert 0 <= result.metrics[f"{split}/{metric}"] <= top
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert len(losses) == 2
     assert all(math.isfinite(loss) for loss in losses)
     distilled = [row.get("train/distill.fourier.loss") for row in rows if "train/loss" in row]
     if name.endswith("_fourier"):
         assert all(loss > 0 for loss in distilled)
-        assert result["teacher_sha256"]
+        assert result.conditions.teacher_sha256
     else:
         assert distilled == [None, None]
-        assert result["parameters"]["teacher"] == 0
+        assert result.parameters["teacher"] == 0
 
 
 def test_an_own_head_on_the_fourth_stage_trains(tiny, tmp_path, monkeypatch):
@@ -180,7 +181,7 @@ model = dict(student=dict(decode_head=dict(_delete_=True, **_head)))
     )
     monkeypatch.syspath_prepend(tmp_path)
     run_dir = train(config, tiny.options("shapes"), tmp_path / "run")
-    assert run_dir.read_result()["state"] == "complete"
+    assert run_dir.read_result().state == "complete"
     state = torch.load(run_dir.best_checkpoint(), weights_only=True)["state_dict"]
     assert state["student.decode_head.convs.0.conv.weight"].shape[1] == 64
 
@@ -299,5 +300,5 @@ def test_a_pair_trains_on_the_real_folder(tmp_path, variable, name):
     options = {**SHORT, "data_root": root, "model.teacher.checkpoint": "random"}
     run_dir = train(CONFIGS / f"{name}.py", options, tmp_path / "run")
     result = run_dir.read_result()
-    assert result["state"] == "complete"
-    assert f"val/{result['metric']}" in result["metrics"]
+    assert result.state == "complete"
+    assert f"val/{result.metric.name}" in result.metrics

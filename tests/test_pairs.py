@@ -22,7 +22,8 @@ from fourierkd.distill.fetch import cached_path
 from fourierkd.distill.model_config import build_model
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
-from fourierkd.run_dir import RunDir, single_request
+from fourierkd.records import single_request
+from fourierkd.run_dir import RunDir
 from tests.pictures import write_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -136,8 +137,8 @@ def test_a_config_trains_validates_and_exports(data, tmp_path, name):
     run_dir = RunDir(tmp_path / "run").create(request)
     result = run(run_dir, resume=False)
 
-    assert (result["state"], result["iters"]) == ("complete", 2)
-    assert 0 <= result["metrics"][f"val/{result['metric']}"] <= 100
+    assert (result.state, result.iters) == ("complete", 2)
+    assert 0 <= result.metrics[f"val/{result.metric.name}"] <= 100
     rows = [row for row in run_dir.rows() if "train/loss" in row]
     assert len(rows) == 2
     for row in rows:
@@ -145,11 +146,11 @@ def test_a_config_trains_validates_and_exports(data, tmp_path, name):
         assert row["train/grad_norm"] > 0
         assert (row.get("train/distill.fourier.loss", 0) > 0) == bool(teacher)
         assert (row.get("train/distill.iou.loss", 0) > 0) == (name in HOMOGENEOUS)
-    assert bool(result["teacher_sha256"]) == bool(teacher)
+    assert bool(result.conditions.teacher_sha256) == bool(teacher)
     inherited = load_config(config).model.get("inherit", ())
     report = json.loads(run_dir.inherited.read_text()) if run_dir.inherited.exists() else {}
     assert set(report) == set(inherited)
-    assert (result["parameters"].get("inherited", 0) > 0) == bool(inherited)
+    assert (result.parameters.get("inherited", 0) > 0) == bool(inherited)
 
     out = tmp_path / "student.pth"
     assert run_command(["export", str(run_dir.best_checkpoint()), "--out", str(out)]) == 0

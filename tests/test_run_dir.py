@@ -12,16 +12,19 @@ from pathlib import Path
 import pytest
 
 from fourierkd.errors import ConfigError, RunError
+from fourierkd.records import Request, Result, State, Stop
 from fourierkd.run_dir import RunDir, cache_root, read_json, write_atomic
+
+REQUEST = Request(config="config.py", seed=3)
 
 
 @pytest.fixture
 def run_dir(tmp_path) -> RunDir:
-    return RunDir(tmp_path / "run").create({"seed": 3})
+    return RunDir(tmp_path / "run").create(REQUEST)
 
 
 def test_request_round_trip(run_dir):
-    assert run_dir.read_request() == {"seed": 3}
+    assert run_dir.read_request() == REQUEST
     with pytest.raises(RunError, match=r"holds request\.json"):
         RunDir(run_dir.path / "other").read_request()
 
@@ -56,7 +59,7 @@ def test_a_failed_write_names_the_file_and_not_the_one_beside_it(tmp_path, monke
 def test_files_are_as_open_as_the_umask_says(tmp_path, mask, mode):
     before = os.umask(mask)
     try:
-        run_dir = RunDir(tmp_path / "run").create({"seed": 3})
+        run_dir = RunDir(tmp_path / "run").create(REQUEST)
         run_dir.append({"iter": 1})
         with run_dir.lock():
             pass
@@ -134,21 +137,18 @@ def test_a_resume_voids_later_rows(run_dir):
 
 def test_stop_request(run_dir):
     assert run_dir.stop_asked() is None
-    run_dir.ask_stop("pruned", "below the median")
+    run_dir.ask_stop(State.PRUNED, "below the median")
     asked = run_dir.stop_asked()
-    assert asked == {"action": "stop", "state": "pruned", "reason": "below the median"}
+    assert asked == Stop(state=State.PRUNED, reason="below the median")
     run_dir.clear_stop()
     run_dir.clear_stop()
     assert run_dir.stop_asked() is None
 
 
-def test_result_has_a_known_state(run_dir):
+def test_result_round_trip(run_dir):
     assert run_dir.read_result() is None
-    with pytest.raises(RunError, match="complete, pruned, failed, stopped, got 'done'"):
-        run_dir.write_result({"state": "done"})
-    assert run_dir.read_result() is None
-    run_dir.write_result({"state": "complete"})
-    assert run_dir.read_result() == {"state": "complete"}
+    run_dir.write_result(Result(state=State.COMPLETE))
+    assert run_dir.read_result() == Result(state=State.COMPLETE)
 
 
 def test_damaged_json_is_named(run_dir):
@@ -201,13 +201,13 @@ def test_unwritable_folder(tmp_path, monkeypatch, number):
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(RunError, match="work dir must be writable"):
-        RunDir(tmp_path / "run").create({})
+        RunDir(tmp_path / "run").create(REQUEST)
 
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(RunError, match="work dir must be writable"):
-        RunDir(tmp_path / "run").create({})
+        RunDir(tmp_path / "run").create(REQUEST)
 
 
 def test_a_full_disk_stays_a_full_disk(tmp_path, monkeypatch):
@@ -216,7 +216,7 @@ def test_a_full_disk_stays_a_full_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(OSError, match="No space left"):
-        RunDir(tmp_path / "run").create({})
+        RunDir(tmp_path / "run").create(REQUEST)
 
 
 def test_rows_are_json(run_dir):
@@ -281,7 +281,9 @@ def test_a_damaged_record_is_one_line_with_its_file_and_what_to_do(tmp_path, nam
 )
 def test_a_result_with_a_wrong_type_is_damaged(tmp_path, content):
     RunDir(tmp_path).result.write_text(json.dumps(content))
-    with pytest.raises(RunError, match="must hold a run's result; delete it, and the run goes on"):
+    with pytest.raises(
+        RunError, match="must hold a run's result .*; delete it, and the run goes on"
+    ):
         RunDir(tmp_path).read_result()
 
 
@@ -299,7 +301,7 @@ def test_a_run_folder_that_was_moved_is_told_and_not_made_again(tmp_path):
         for write in (
             run.beat,
             lambda: run.append({"iter": 1}),
-            lambda: run.write_result({"state": "failed"}),
+            lambda: run.write_result(Result(state=State.FAILED)),
         ):
             with pytest.raises(RunError, match="this one was moved or removed, got .*put it back"):
                 write()

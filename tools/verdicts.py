@@ -111,7 +111,7 @@ def changed(environment: dict[str, str]) -> Iterator[None]:
 def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """What the search chose, and the shares of the true and the nuisance's band that it passes."""
     request = RunDir(folder / tuned_runs(study, table)["run_dir"].iloc[0]).read_request()
-    loss = load_config(request["config"], request["options"]).model.losses.fourier.loss
+    loss = load_config(request.config, request.options).model.losses.fourier.loss
     mask = build_mask(loss.get("mask"))
     kind, *numbers = describe(mask).values()
     facts = {"tuned": loss["type"], "mask": " ".join([kind, *(f"{n:.2g}" for n in numbers)])}

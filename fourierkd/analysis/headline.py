@@ -12,7 +12,7 @@ import pandas as pd
 from fourierkd.analysis.results import metric_direction
 from fourierkd.analysis.selection import TUNED, trials, tuned_method
 from fourierkd.analysis.stats import TOO_FEW, claim, compare, decimals, gain_cells
-from fourierkd.run_dir import MINIMIZE
+from fourierkd.records import MINIMIZE, Phase
 
 PUBLISHED = "published"  # also what names of its other forms begin with
 
@@ -41,7 +41,7 @@ def headline(
     Raises:
         DataError: the final runs were scored on different splits.
     """
-    finals = table[table["phase"] == "final"].dropna(subset=["method"])
+    finals = table[table["phase"] == Phase.FINAL].dropna(subset=["method"])
     if finals.empty:
         return ""
     direction = metric_direction(table, direction)

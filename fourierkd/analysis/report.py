@@ -20,6 +20,7 @@ from fourierkd.analysis.selection import candidates, chosen_row, sentence, tuned
 from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.stats import compare, sentences
 from fourierkd.errors import DataError
+from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir, write_atomic
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def write_report(
     metric = facts.get("metric") or most_common(table["metric"]) or "value"
     direction = metric_direction(table, facts.get("direction"))
     baseline = facts.get("baseline") or BASELINE
-    finals = table[table["phase"] == "final"]
+    finals = table[table["phase"] == Phase.FINAL]
     chosen = chosen_row(table, metric=metric, direction=direction)
     shown = _shown_runs(table, chosen)
     comparison = pd.DataFrame()
@@ -130,10 +131,12 @@ def _shown_runs(table: pd.DataFrame, chosen: Hashable | None) -> pd.DataFrame:
     The final runs; before there are any: all runs beside the search, and the chosen trial. A method
     with several runs of one seed is shown run by run, by folder name.
     """
-    finals = table[(table["phase"] == "final") & table["method"].notna()]
+    finals = table[(table["phase"] == Phase.FINAL) & table["method"].notna()]
     if len(finals):
         return finals
-    shown = table[table["phase"].notna() & ~table["phase"].isin(["trial", "rung", "teacher"])]
+    shown = table[
+        table["phase"].notna() & ~table["phase"].isin([Phase.TRIAL, Phase.RUNG, Phase.TEACHER])
+    ]
     if chosen is not None and chosen not in shown.index:
         shown = pd.concat([shown, table.loc[[chosen]]])
     shown = shown.assign(method=shown["method"].fillna("run"))
@@ -156,7 +159,7 @@ def _plots(
 ) -> dict[str, Markup]:
     plots = {"result": Markup(), "curves": Markup()}
     if len(comparison):
-        whole = shown[shown["state"] == "complete"]
+        whole = shown[shown["state"] == State.COMPLETE]
         scores = whole.assign(value=metric_values(whole, metric))[["method", "seed", "value"]]
         label = f"{metric} ({most_common(whole['split'])})"
         figure = figures.result_figure(scores, comparison, label=label, palette=palette)
@@ -177,7 +180,7 @@ def _spectra(
     """One part per loss and level: radial profiles, gap per band over time, pictures per method."""
     found: dict[str, dict[str, tuple[Any, Spectrum]]] = {}
     for method in palette:
-        own = shown[(shown["method"] == method) & (shown["state"] != "failed")]
+        own = shown[(shown["method"] == method) & (shown["state"] != State.FAILED)]
         for run in own.sort_values("seed").to_dict("records"):
             spectra = last_spectra(RunDir(work_dir / run["run_dir"]))
             for spectrum in spectra:

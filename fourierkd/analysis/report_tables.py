@@ -13,9 +13,17 @@ from fourierkd.analysis.results import parameters
 from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
 from fourierkd.analysis.stats import cells_of, compare_pairs, decimals, gain_cells
 from fourierkd.analysis.tuning import short
+from fourierkd.records import Phase
 
 MAX_PAIRED_METHODS = 6
-_PHASES = ("teacher", "baseline", "trial", "rung", "final", "single")
+_PHASES = (
+    Phase.TEACHER,
+    Phase.BASELINE,
+    Phase.TRIAL,
+    Phase.RUNG,
+    Phase.FINAL,
+    Phase.SINGLE,
+)
 
 
 def most_common(column: pd.Series) -> str:

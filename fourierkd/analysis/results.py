@@ -11,18 +11,30 @@ import numbers
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fourierkd.errors import DataError, RunError
-from fourierkd.run_dir import MAXIMIZE, RunDir, checked_direction, read_json, write_atomic
+from fourierkd.records import (
+    MAXIMIZE,
+    TEST,
+    Conditions,
+    Phase,
+    Request,
+    Result,
+    State,
+    checked_direction,
+)
+from fourierkd.run_dir import RunDir, read_json, write_atomic
 
 CSV_NAME = "results.csv"
 PARQUET_NAME = "results.parquet"
 PARAM = "param."
 _HEAD = ("study", "phase", "method", "trial", "seed", "split", "metric", "direction", "value")
+_CONDITIONS = tuple(part.name for part in fields(Conditions) if part.name != "commit")
 _TAIL = (
     "seconds",
     "seconds_train",
@@ -33,9 +45,12 @@ _TAIL = (
     "versions",
     "commit",
     "machine",
+    *_CONDITIONS,
 )
-_NEW = ("direction", "machine")  # a table that was written before these is read too
-_INTEGERS = ("trial", "seed", "iters")
+# a table that was written before these is read too
+_NEW = ("direction", "machine", *_CONDITIONS)
+RUNNING = "running"  # state of a run without a result
+_INTEGERS = ("trial", "seed", "iters", "threads")
 _NUMBERS = ("value", "seconds", "seconds_train")
 
 
@@ -50,7 +65,8 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
     Returns:
         Columns ``study, phase, method, trial, seed, split, metric, direction, value``, then
         ``val_<metric>``, ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters,
-        state, reason, run_dir, versions, commit, machine``. ``value`` is the metric on ``split``:
+        state, reason, run_dir, versions, commit, machine`` and the other fields of
+        ``records.Conditions``, which make rows comparable. ``value`` is the metric on ``split``:
         of the test split where the run was scored there, else the best validation value. A run
         without a result has state ``running``; a folder that cannot be read has state ``failed``
         and says why in ``reason``.
@@ -157,7 +173,7 @@ def metric_direction(table: pd.DataFrame, direction: str | None = None) -> str:
         DataError: the runs disagree.
     """
     if direction is None:
-        ours = table[table["phase"] != "teacher"]  # it may have a metric of its own
+        ours = table[table["phase"] != Phase.TEACHER]  # it may have a metric of its own
         said = sorted(ours["direction"].dropna().unique()) if "direction" in ours else []
         if len(said) > 1:
             raise DataError(
@@ -192,29 +208,21 @@ def _row(run: RunDir, base: Path | None) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys((*_HEAD, *_TAIL))
     row["run_dir"] = str(run.path.relative_to(base)) if inside and base else str(run.path)
     try:
-        request = _mapping(run.read_request(), run.request)
+        request = run.read_request()
         row |= _asked(request)
-        environment = _mapping(read_json(run.environment) or {}, run.environment)
-        row |= _made_by(environment)
+        row |= _made_by(read_json(run.environment) or {})
         result = run.read_result()
         if result is None:
-            return row | {"state": "running"}
-        return row | _outcome(_mapping(result, run.result), request.get("test_split"))
+            return row | {"state": RUNNING}
+        return row | _outcome(result, request)
     except (RunError, OSError, UnicodeDecodeError) as error:
-        return row | {"state": "failed", "reason": f"unreadable run folder: {error}"}
+        return row | {"state": State.FAILED.value, "reason": f"unreadable run folder: {error}"}
 
 
-def _mapping(value: object, path: Path) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise RunError(f"{path.name} must hold a JSON object", value=type(value).__name__)
-    return value
-
-
-def _asked(request: dict[str, Any]) -> dict[str, Any]:
-    row = {name: request.get(name) for name in ("study", "phase", "method", "trial", "seed")}
-    row["split"] = request.get("test_split") or "val"
-    chosen = request.get("parameters") or {}
-    return row | {PARAM + name: value for name, value in chosen.items()}
+def _asked(request: Request) -> dict[str, Any]:
+    row = {name: getattr(request, name) for name in ("study", "method", "trial", "seed", "split")}
+    row["phase"] = request.phase.value
+    return row | {PARAM + name: value for name, value in request.parameters.items()}
 
 
 def _made_by(environment: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +236,7 @@ def _made_by(environment: dict[str, Any]) -> dict[str, Any]:
         "versions": text or None,
         "commit": commit + changed if commit else None,
         "machine": _machine(environment),
+        **{name: environment.get(name) for name in ("device", "threads", "host")},
     }
 
 
@@ -240,13 +249,14 @@ def _machine(environment: dict[str, Any]) -> str | None:
     return f"{', '.join(dict.fromkeys(names))}, {threads} thread{'' if threads == 1 else 's'} a run"
 
 
-def _outcome(result: dict[str, Any], test_split: str | None) -> dict[str, Any]:
-    metrics, seconds = result.get("metrics") or {}, result.get("seconds") or {}
-    metric, best = result.get("metric"), result.get("best") or {}
-    row = {name.replace("/", "_"): value for name, value in metrics.items()}
-    row |= {name: result.get(name) for name in ("metric", "direction", "iters", "state", "reason")}
-    row["value"] = metrics.get(f"test/{metric}") if test_split else best.get("value")
-    row["seconds"], row["seconds_train"] = seconds.get("total"), seconds.get("train")
+def _outcome(result: Result, request: Request) -> dict[str, Any]:
+    row: dict[str, Any] = {k.replace("/", "_"): value for k, value in result.metrics.items()}
+    row |= {k: v for k, v in asdict(result.conditions).items() if v is not None}
+    row |= {"iters": result.iters, "state": result.state.value, "reason": result.reason}
+    if result.metric is not None:
+        row |= {"metric": result.metric.name, "direction": result.metric.direction.value}
+    row["value"] = result.score(TEST) if request.test_split else result.value
+    row["seconds"], row["seconds_train"] = result.seconds.get("total"), result.seconds.get("train")
     return row
 
 

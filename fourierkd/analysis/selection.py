@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 
 from fourierkd.analysis.results import PARAM, metric_direction, metric_values, parameters
-from fourierkd.run_dir import MINIMIZE
+from fourierkd.records import MINIMIZE, Phase, State
 
 TUNED = "tuned"  # the chosen trial among the methods of the final runs, where no arm equals it
 SAMPLED = "trial"  # method of a trial that the sampler proposed
 ARM, START_POINT = "arm", "start point"  # origins of trials that the sampler did not propose
-TRIAL_PHASES = ("baseline", "trial")
+TRIAL_PHASES = (Phase.BASELINE, Phase.TRIAL)
 
 
 def trials(table: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def candidates(
     """
     searched = trials(table).set_index("trial")
     search_scores = _scored(trials(table), metric).set_index("trial")["score"]
-    rung = table[table["phase"] == "rung"]
+    rung = table[table["phase"] == Phase.RUNG]
     rung_scores = _scored(rung, metric).groupby("trial")["score"]
     numbers = [int(number) for number in rung["trial"].unique() if number in searched.index]
     if not numbers:
@@ -100,7 +100,9 @@ def candidates(
     found["chosen"] = found.index == 0
     if len(found):
         method = _method_of(table, searched.loc[found["trial"].iloc[0]])
-        finals = _on_val(table[(table["phase"] == "final") & (table["method"] == method)], metric)
+        finals = _on_val(
+            table[(table["phase"] == Phase.FINAL) & (table["method"] == method)], metric
+        )
         found.loc[0, "final"], found.loc[0, "final_runs"] = finals.mean(), len(finals)
     names = [name for name in table.columns if str(name).startswith(PARAM)]
     return found.join(searched[names], on="trial")
@@ -138,7 +140,7 @@ def tuned_method(
 
 def origin(row: Mapping[str, Any] | pd.Series) -> str:
     """Where a trial came from: ``sampled``, ``arm <name>`` or ``start point <name>``."""
-    if row["phase"] == "baseline":
+    if row["phase"] == Phase.BASELINE:
         return f"{ARM} {row['method']}"
     return "sampled" if row["method"] == SAMPLED else f"{START_POINT} {row['method']}"
 
@@ -161,7 +163,7 @@ def sentence(found: pd.DataFrame, metric: str) -> str:
 
 
 def _method_of(table: pd.DataFrame, trial: pd.Series) -> str | None:
-    finals = table[table["phase"] == "final"]
+    finals = table[table["phase"] == Phase.FINAL]
     if TUNED in set(finals["method"]):
         return TUNED
     chosen = parameters(trial.to_dict())
@@ -173,12 +175,12 @@ def _method_of(table: pd.DataFrame, trial: pd.Series) -> str | None:
 
 def _scored(runs: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     """The complete runs that have a value, with it as ``score``."""
-    whole = runs[runs["state"] == "complete"]
+    whole = runs[runs["state"] == State.COMPLETE]
     return whole.assign(score=metric_values(whole, metric)).dropna(subset=["score"])
 
 
 def _on_val(finals: pd.DataFrame, metric: str | None) -> pd.Series:
     """Values of complete final runs on val, whatever split they were scored on."""
-    whole = finals[finals["state"] == "complete"]
+    whole = finals[finals["state"] == State.COMPLETE]
     name = metric or next(iter(whole["metric"].dropna()), None)
     return whole.get(f"val_{name}", pd.Series(dtype=float)).dropna()

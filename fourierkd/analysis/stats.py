@@ -22,7 +22,7 @@ import pandas as pd
 
 from fourierkd.analysis.results import metric_direction, metric_values
 from fourierkd.errors import ConfigError, DataError, StudyError, near
-from fourierkd.run_dir import MAXIMIZE
+from fourierkd.records import MAXIMIZE, Phase, State
 
 LEVEL = 0.95
 NOT_BETTER, TOO_FEW = "not better", "n<2"
@@ -135,7 +135,7 @@ def compare(
     *,
     baseline: str,
     metric: str | None = None,
-    phase: str | None = "final",
+    phase: str | None = Phase.FINAL,
     direction: str | None = None,
     level: float = LEVEL,
 ) -> pd.DataFrame:
@@ -199,7 +199,7 @@ def compare_pairs(
     table: pd.DataFrame,
     *,
     metric: str | None = None,
-    phase: str | None = "final",
+    phase: str | None = Phase.FINAL,
     direction: str | None = None,
     level: float = LEVEL,
 ) -> pd.DataFrame:
@@ -299,7 +299,7 @@ def _scores(
     """The runs of a phase, and their scores by method and seed."""
     runs = table if phase is None else table[table["phase"] == phase]
     runs = runs.assign(score=metric_values(runs, metric)).dropna(subset=["method"])
-    whole = runs[(runs["state"] == "complete") & runs["score"].notna()]
+    whole = runs[(runs["state"] == State.COMPLETE) & runs["score"].notna()]
     if whole["split"].nunique() > 1:
         raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
     return runs, {str(method): _by_seed(whole, method) for method in runs["method"].unique()}
@@ -356,6 +356,6 @@ def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:
             continue
         row = own.loc[[seed]].iloc[-1]
         why = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""
-        state = row["state"] if row["state"] != "complete" else "complete without this metric"
+        state = row["state"] if row["state"] != State.COMPLETE else "complete without this metric"
         names.append(f"{seed} ({state}{': ' + why if why else ''})")
     return ", ".join(names)

@@ -9,6 +9,7 @@ import pandas as pd
 from fourierkd.analysis.report_tables import candidate_rows
 from fourierkd.analysis.selection import TUNED, candidates, tuned_method
 from fourierkd.analysis.stats import NOT_BETTER, cells_of, compare, decimals
+from fourierkd.records import Phase
 
 if TYPE_CHECKING:
     import rich.table
@@ -24,7 +25,7 @@ def summary(
 
     comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
     tuned = tuned_method(table, metric=metric, direction=direction)
-    split = table.loc[table["phase"] == "final", "split"].iloc[0]
+    split = table.loc[table["phase"] == Phase.FINAL, "split"].iloc[0]
     view = _table(f"{metric} on {split}, 95 % intervals, paired by seed, differences by Holm")
     view.add_column("method", no_wrap=True)
     view.add_column("n", justify="right")

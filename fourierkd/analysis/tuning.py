@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fourierkd.analysis.figures import PALETTE, blank_figure, layout
-from fourierkd.analysis.results import PARAM, metric_direction, parameters
+from fourierkd.analysis.results import PARAM, RUNNING, metric_direction, parameters
 from fourierkd.analysis.selection import ARM, START_POINT, origin
 from fourierkd.analysis.selection import trials as searched
-from fourierkd.run_dir import MINIMIZE
+from fourierkd.records import MINIMIZE, State
 
 if TYPE_CHECKING:
     import optuna
@@ -50,8 +50,11 @@ def study_from_table(table: pd.DataFrame, *, direction: str | None = None) -> op
         for name in trials.columns
         if str(name).startswith(PARAM) and trials[name].notna().any()
     }
-    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-    states |= {"running": TrialState.RUNNING}
+    states: dict[str, TrialState] = {
+        State.COMPLETE: TrialState.COMPLETE,
+        State.PRUNED: TrialState.PRUNED,
+        RUNNING: TrialState.RUNNING,
+    }
     for row in trials.sort_values("trial").to_dict("records"):
         while len(study.get_trials(deepcopy=False)) < row["trial"]:
             study.add_trial(optuna.create_trial(state=TrialState.FAIL))

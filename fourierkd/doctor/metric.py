@@ -30,7 +30,8 @@ from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.runner import first_line
 from fourierkd.errors import ConfigError, FourierKDError, near
 from fourierkd.literals import read_literals
-from fourierkd.run_dir import MAXIMIZE, MINIMIZE, RunDir
+from fourierkd.records import MAXIMIZE, MINIMIZE, VAL, Direction, checked_direction
+from fourierkd.run_dir import RunDir
 
 CLAIM_KEYS = ("tolerance", "images")
 TOLERANCE = 0.01  # of the claimed value, where the images are the claim's
@@ -108,11 +109,12 @@ def run_claim(config: RunConfig, checkpoint: str) -> Claim | None:
     if not run_dir.request.is_file() or not run_dir.config.is_file():
         return None
     try:
-        result, theirs = run_dir.read_result() or {}, read_literals(run_dir.config)
+        result, theirs = run_dir.read_result(), read_literals(run_dir.config)
     except FourierKDError:
         return None  # a folder of something else
-    best = (result.get("checkpoints") or {}).get("best")
-    value = (result.get("metrics") or {}).get(f"val/{metric}")
+    if result is None:
+        return None
+    best, value = result.checkpoints.best, result.metrics.get(f"{VAL}/{metric}")
     same = all(
         to_plain(theirs.get(key)) == to_plain(config.get(key))
         for key in ("val_dataloader", "val_evaluator")
@@ -154,7 +156,7 @@ def check_metric(subject: Subject, *, images: int) -> Check:
     if metric not in score.metrics:
         fix = near(metric, score.metrics)
         return Check(name, FAIL, f"the evaluator gives no {metric!r}", fix, {"score": score})
-    direction = str(config.get("direction") or MAXIMIZE)
+    direction = checked_direction(config.get("direction") or MAXIMIZE)
     controls = random_scores(subject, metric, direction, images=images)
     constant = constant_score(subject, score, metric) if direction == MAXIMIZE else None
     return compare(score, metric, claim, controls, direction, constant=constant)
@@ -165,7 +167,7 @@ def compare(
     metric: str,
     claim: Claim | None,
     controls: list[float],
-    direction: str = MAXIMIZE,
+    direction: Direction = MAXIMIZE,
     *,
     constant: Constant | None = None,
 ) -> Check:
@@ -221,7 +223,9 @@ def compare(
     return Check("teacher metric", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
 
 
-def random_scores(subject: Subject, metric: str, direction: str, *, images: int) -> list[float]:
+def random_scores(
+    subject: Subject, metric: str, direction: Direction, *, images: int
+) -> list[float]:
     """Scores of the teacher's network with random weights, of several seeds."""
     none = NO_SCORE[direction]
     scores = []

@@ -27,20 +27,22 @@ from fourierkd.engine.schedules import check_schedules, schedules_of
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import CheckpointError, FourierKDError
 from fourierkd.fingerprint import file_sha256
+from fourierkd.records import Request
 from fourierkd.run_dir import RunDir, write_atomic
 
 AN_EPOCH = 1000  # iterations, where a schedule wants them: how many the data gives is not known
 
 
 def answer(path: Path) -> None:
-    """Try the requests of a JSON file, ``{name: {config, options, test_split}}``, one after the
+    """Try the requests of a JSON file, by what a person calls them, one after the
     other, up to the first that is refused.
 
     ``answer_path(path)`` then holds ``{"name", "error", "teachers"}``: what was refused and why
     (None where all is well), and the SHA-256 of every teacher's weights that a config names.
     """
     found: dict[str, Any] = {"name": None, "error": None, "teachers": {}}
-    for name, request in json.loads(path.read_text()).items():
+    for name, value in json.loads(path.read_text()).items():
+        request = Request.from_json(value, path, fix="run the study again")
         error = refused(request, found["teachers"])
         if error is not None:
             found |= {"name": name, "error": error}
@@ -53,7 +55,7 @@ def answer_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.answer")
 
 
-def refused(request: Mapping[str, Any], teachers: dict[str, str]) -> str | None:
+def refused(request: Request, teachers: dict[str, str]) -> str | None:
     """Why the run of ``request`` cannot be built, in one line; None where it can.
 
     Args:
@@ -63,8 +65,8 @@ def refused(request: Mapping[str, Any], teachers: dict[str, str]) -> str | None:
     scopes = dict(DefaultScope._instance_dict)
     try:
         with refusals():
-            config = load_config(request["config"], request["options"])
-            complete_config(config, request.get("test_split"))
+            config = load_config(request.config, request.options)
+            complete_config(config, request.test_split)
             check_switches(config)
             check_schedules(config, in_study=True)
             build(config, teachers)

@@ -30,7 +30,7 @@ PACKAGES = {
 
 
 def environment() -> dict[str, Any]:
-    """Versions, commit, ``dirty``, device, device names, threads, processor and platform.
+    """Versions, commit, ``dirty``, device, device names, threads, host, processor and platform.
 
     MMEngine's own collection starts compilers to ask for their versions, and takes seconds.
     """
@@ -42,6 +42,7 @@ def environment() -> dict[str, Any]:
         if cuda
         else [],
         "threads": torch.get_num_threads(),
+        "host": platform.node(),
         "cpu_count": os.cpu_count(),
         "processor": processor(),
         "platform": platform.platform(),

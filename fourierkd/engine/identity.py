@@ -22,7 +22,9 @@ NEW = "restore it, or start another --work-dir"
 
 
 def identity(config: RunConfig) -> dict[str, str | None]:
-    """Digests of what a resolved config only names: data, and models of files and packages."""
+    """Digests of a resolved config without its paths, and of what it only names: data, and models
+    of files and packages.
+    """
     root, model = config.get("data_root"), config.get("model") or {}
     teacher = model.get("teacher")
     named = {
@@ -30,6 +32,7 @@ def identity(config: RunConfig) -> dict[str, str | None]:
         "teacher": teacher.get("model") if isinstance(teacher, Mapping) else None,
     }
     return {
+        "config": digest(_placeless(_plain(config.to_dict()))),
         "data": None if root is None else data_fingerprint(root),
         **{role: spec and digest(_plain(resolve_model(spec))) for role, spec in named.items()},
     }
@@ -97,6 +100,14 @@ def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
             yield from _differences(one, other, f"{key}.{index}")
     elif repr(old) != repr(new) and not (is_path(old) and is_path(new)):  # nan is nan
         yield key
+
+
+def _placeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _placeless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_placeless(item) for item in value]
+    return "/" if is_path(value) else repr(value)  # nan is no JSON
 
 
 def _plain(value: Any) -> Any:

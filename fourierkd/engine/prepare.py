@@ -18,7 +18,7 @@ from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import check_metric, check_monitor
 from fourierkd.engine.schedules import schedules_of
 from fourierkd.errors import ConfigError, DataError
-from fourierkd.run_dir import MAXIMIZE, checked_direction
+from fourierkd.records import MAXIMIZE, checked_direction
 
 HOOKS: dict[str, dict[str, Any] | None] = {
     "runtime_info": {"type": "RuntimeInfoHook"},
@@ -89,7 +89,7 @@ def complete_config(config: RunConfig, split: str | None) -> None:
         check_ends(f"{part}_dataloader", loader, "a validation or test")
         if part == "val":
             _check_monitors(config)
-    config.direction = checked_direction(config.get("direction") or MAXIMIZE)
+    config.direction = checked_direction(config.get("direction") or MAXIMIZE).value
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():
         if hook is not None and hook["type"] in VISUALIZATION_HOOKS and not hook.get("draw"):

@@ -21,7 +21,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from mmengine.dist import get_rank, get_world_size, init_dist, is_distributed
@@ -39,6 +39,7 @@ GRACE = 3.0  # seconds for another rank to tell why it failed
 _LOST = re.compile(
     r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|remote process", re.IGNORECASE
 )
+WishT = TypeVar("WishT")
 _groups: dict[str, Any] = {"control": None, "store": None}
 
 
@@ -115,13 +116,15 @@ def from_leader(value: Any) -> Any:
     return values[0]
 
 
-def first_wish(wish: dict[str, Any] | None) -> dict[str, Any] | None:
+def first_wish(wish: WishT | None) -> WishT | None:
     """The first rank's wish that is not None, on every rank; one small all_reduce where none is."""
     if not is_distributed():
         return wish
     wished = torch.tensor(wish is not None, dtype=torch.int32)
     distributed.all_reduce(wished, distributed.ReduceOp.MAX, group=_groups["control"])
-    return next(w for w in gather(wish) if w is not None) if wished.item() else None
+    if not wished.item():
+        return None
+    return next(w for w in gather(wish) if w is not None)
 
 
 def mean(values: Mapping[str, float]) -> dict[str, float]:

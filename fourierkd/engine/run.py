@@ -46,6 +46,20 @@ from fourierkd.engine.runner import KDRunner, teacher_sha256
 from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import DataError, FourierKDError, RunError
+from fourierkd.records import (
+    TEST,
+    VAL,
+    Best,
+    Checkpoints,
+    Conditions,
+    Metric,
+    Request,
+    Result,
+    State,
+    as_scores,
+    checked_direction,
+    scores,
+)
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 
 # PyTorch's words for memory that is too small, and for what is wrong with a device.
@@ -53,7 +67,7 @@ _MEMORY = re.compile(r"out of memory|allocate|CUDA|cuDNN|NCCL")
 SENDERS = {"kill", "raise_signal"}  # functions of os and signal
 
 
-def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
+def run(run_dir: RunDir, *, resume: bool) -> Result:
     """Train what the request asks for, score the best checkpoint if asked, write the result.
 
     Args:
@@ -71,7 +85,8 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
     lock = run_dir.lock() if leads() else nullcontext()
     with lock, stop_signals() as signals, cheap_garbage_collection(), ExitStack() as held:
         if leads():
-            if resume and (run_dir.read_result() or {}).get("state") == "complete":
+            earlier = run_dir.read_result() if resume else None
+            if earlier is not None and earlier.state == State.COMPLETE:
                 raise RunError(
                     "a complete run cannot be resumed", value=str(run_dir.path), fix="start another"
                 )
@@ -83,7 +98,7 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
             with refusals():
                 job.train(signals, resume=resume)
         except StopRun as stop:
-            return from_leader(job.finish(stop.state, stop.reason) if leads() else {})
+            return from_leader(job.finish(stop.state, stop.reason) if leads() else None)
         except BaseException as error:
             traceback.print_exc()
             cause = root_cause(job.in_words(error))
@@ -92,19 +107,19 @@ def run(run_dir: RunDir, *, resume: bool) -> dict[str, Any]:
             if cause is error:
                 raise
             raise cause from error
-        return from_leader(job.finish("complete", None) if leads() else {})
+        return from_leader(job.finish(State.COMPLETE, None) if leads() else None)
 
 
 class _Job:
     """What a run has come to, so that every end can tell it."""
 
-    def __init__(self, run_dir: RunDir, request: dict[str, Any], held: ExitStack) -> None:
+    def __init__(self, run_dir: RunDir, request: Request, held: ExitStack) -> None:
         self.run_dir, self.request, self.held = run_dir, request, held
         self.clock = Clock()
         self.runner: KDRunner | None = None
         self.tracker: Any = None
-        self.metric: str | None = None
-        self.direction: str | None = None
+        self.metric: Metric | None = None
+        self.facts: dict[str, Any] = {}  # what environment.json holds
         self.warnings: list[str] = []
         self.first = 0  # iteration that this process starts from
         self.validated = False  # whether an earlier process did
@@ -112,26 +127,26 @@ class _Job:
 
     def train(self, signals: list[str], *, resume: bool) -> None:
         """All of the run but its result."""
-        run_dir, split = self.run_dir, self.request.get("test_split")
-        config = load_config(self.request["config"], self.request["options"])
-        self.metric = config.get("metric")
+        run_dir, split = self.run_dir, self.request.test_split
+        config = load_config(self.request.config, self.request.options)
         complete_config(config, split)
-        self.direction = config.direction
+        if config.get("metric"):
+            self.metric = Metric(config.metric, checked_direction(config.direction))
         check_switches(config)
-        self.warnings = check_schedules(config, in_study=bool(self.request.get("study")))
+        self.warnings = check_schedules(config, in_study=self.request.study is not None)
         checkpoint = run_dir.last_checkpoint() if resume else None
         if leads():
             self.held.enter_context(prepared_data(config, reader=str(run_dir.path)))
             now = identity(config)
             if resume:
                 check_identity(run_dir, config, now)
-            self.warnings += check_at_start(config, without=() if split == "test" else ("test",))
+            self.warnings += check_at_start(config, without=() if split == TEST else (TEST,))
             self.warnings += check_class_counts(config)
             self._write_facts(config, now)
             if resume:
                 self.first = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
                 rows = (row for row in run_dir.rows() if row.get("iter", 0) <= self.first)
-                self.validated = any(key.startswith("val/") for row in rows for key in row)
+                self.validated = any(scores(row) for row in rows)
                 run_dir.append({"event": "resume", "iter": self.first})
             self.tracker = self._tracker(config)  # it sends the curve so far
         wait()
@@ -139,13 +154,13 @@ class _Job:
         self.runner = KDRunner(
             config,
             run_dir,
-            seed=int(self.request["seed"]),
+            seed=self.request.seed,
             clock=self.clock,
             tracker=self.tracker,
             resume_from=checkpoint,
         )
         self.runner.signals = signals
-        if split == "test":
+        if split == TEST:
             with isolated_random_state():
                 self.runner.test_loop  # noqa: B018 - built now: a mistake there costs no training
         self.runner.train()
@@ -159,19 +174,19 @@ class _Job:
         run_dir = self.run_dir
         run_dir.checkpoints.mkdir(exist_ok=True)
         write_atomic(run_dir.config, config.pretty_text)
-        facts = {
-            "seed": self.request["seed"],
-            "metric": self.metric,
+        self.facts = {
+            **environment(),
+            "seed": self.request.seed,
+            "metric": config.get("metric"),
             "max_iters": config.train_cfg.get("max_iters"),
             "ranks": get_world_size(),
             "warnings": self.warnings,
             KEY: now,
         }
-        write_atomic(run_dir.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
+        write_atomic(run_dir.environment, json.dumps(self.facts, indent=1) + "\n")
 
     def _tracker(self, config: RunConfig) -> Any:
-        wandb = self.request.get("wandb") or {}
-        if wandb.get("mode") == "disabled":
+        if self.request.wandb.mode == "disabled":
             return None
         from fourierkd.tracking.wandb_backend import WandbBackend
 
@@ -206,7 +221,8 @@ class _Job:
 
     def fail(self, error: BaseException) -> None:
         """Write the result of a run that ``error`` ends; one that can go on is stopped."""
-        state = "stopped" if isinstance(error, KeyboardInterrupt | LostWorkerError) else "failed"
+        stops = isinstance(error, KeyboardInterrupt | LostWorkerError)
+        state = State.STOPPED if stops else State.FAILED
         try:
             self.finish(state, f"{type(error).__name__}: {' '.join(str(error).split())}")
         except OSError:
@@ -230,46 +246,57 @@ class _Job:
             return {"kept": 0, "why_live": teacher.why_live}
         return {"kept": len(teacher.maps), "why_live": teacher.maps.why_live}
 
-    def finish(self, state: str, reason: str | None) -> dict[str, Any]:
+    def finish(self, state: State, reason: str | None) -> Result:
         """Write the result, and return it."""
         runner, run_dir = self.runner, self.run_dir
         best = runner.best if runner is not None else None
-        metrics = {f"val/{k}": v for k, v in best["metrics"].items()} if best else {}
-        metrics |= {f"test/{k}": v for k, v in self.test_metrics.items()}
+        metrics = as_scores(best["metrics"] if best else {}) | as_scores(self.test_metrics, TEST)
         if self.tracker is not None:
             with self.clock.part("tracking"):
                 self.tracker.close(state, metrics)
         last, best_path = run_dir.last_checkpoint(), run_dir.best_checkpoint()
-        result = {
-            "state": state,
-            "reason": reason,
-            "metric": self.metric,
-            "direction": self.direction,
-            "best": {"iter": best["iter"], "value": best["value"]} if best else None,
-            "metrics": metrics,
-            "iters": runner.iterations if runner is not None else 0,
-            "seconds": self.clock.report(),
-            "parameters": self._parameters(),
-            "teacher_sha256": teacher_sha256(runner.bare_model) if runner is not None else None,
-            "teacher_maps": self._teacher_maps(),
-            "checkpoints": {
-                "last": str(last.relative_to(run_dir.path)) if last else None,
-                "best": str(best_path.relative_to(run_dir.path)) if best_path.exists() else None,
-            },
-        }
+        result = Result(
+            state=state,
+            reason=reason,
+            metric=self.metric,
+            best=Best(best["iter"], best["value"]) if best else None,
+            metrics=metrics,
+            iters=runner.iterations if runner is not None else 0,
+            seconds=self.clock.report(),
+            parameters=self._parameters(),
+            conditions=self._conditions(),
+            teacher_maps=self._teacher_maps(),
+            checkpoints=Checkpoints(
+                last=str(last.relative_to(run_dir.path)) if last else None,
+                best=str(best_path.relative_to(run_dir.path)) if best_path.exists() else None,
+            ),
+        )
         run_dir.write_result(result)
         return result
+
+    def _conditions(self) -> Conditions:
+        facts, digests = self.facts, self.facts.get(KEY) or {}
+        dirty = "-dirty" if facts.get("dirty") else ""
+        return Conditions(
+            teacher_sha256=teacher_sha256(self.runner.bare_model) if self.runner else None,
+            data=digests.get("data"),
+            config_hash=digests.get("config"),
+            device=facts.get("device"),
+            threads=facts.get("threads"),
+            host=facts.get("host"),
+            commit=facts["commit"] + dirty if facts.get("commit") else None,
+        )
 
 
 def score_best(runner: KDRunner, split: str) -> dict[str, float]:
     """Metrics of the best checkpoint (of the last weights where there is none) on ``split``."""
     wait()  # rank 0 has written it
     if runner.best is not None:
-        if split == "val":
+        if split == VAL:
             return dict(runner.best["metrics"])
         best = load_checkpoint(runner.run_dir.best_checkpoint())
         runner.load_weights(best, resume=False)
-    loop = runner.test_loop if split == "test" else runner.val_loop
+    loop = runner.test_loop if split == TEST else runner.val_loop
     return short_names(loop.run(), runner.cfg.get("metric"))
 
 

@@ -11,14 +11,14 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.literals import read_literals
 from fourierkd.options import parse_options, seed
-from fourierkd.run_dir import RunDir, single_request
+from fourierkd.records import TEST, Request, Result, State, scores, single_request
+from fourierkd.run_dir import RunDir
 
 BAD_INPUT = (CheckpointError, ConfigError, DataError)
 
@@ -126,16 +126,16 @@ def train(args: argparse.Namespace, *, leads: bool) -> int:
     return exit_code(result)
 
 
-def exit_code(result: Mapping[str, Any]) -> int:
+def exit_code(result: Result) -> int:
     """128 and the number of the signal that stopped the run, as a shell has it; else 0, also where
     a hook of the run sent it.
     """
-    name = (result["reason"] or "").removeprefix("signal ")
-    stopped = result["state"] == "stopped" and name in signal.Signals.__members__
+    name = (result.reason or "").removeprefix("signal ")
+    stopped = result.state == State.STOPPED and name in signal.Signals.__members__
     return 128 + signal.Signals[name] if stopped else 0
 
 
-def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | None:
+def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
     """Check what is asked for and make the run folder; the result of a run that is complete."""
     exists = run_dir.request.exists()
     if exists and not args.resume and not failed_at_start(run_dir):
@@ -149,7 +149,7 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
             "there is no run to resume", value=str(run_dir.path), fix="leave --resume out"
         )
     result = run_dir.read_result() if args.resume else None
-    if result is not None and result["state"] == "complete":
+    if result is not None and result.state == State.COMPLETE:
         return result
 
     from fourierkd.engine.config import load_config
@@ -173,9 +173,9 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> dict[str, Any] | N
         wandb_mode=args.wandb,
     )
     if args.resume:
-        keep_request(args, run_dir.read_request(), request)
+        request = kept_request(args, run_dir.read_request(), request)
     # a mistake leaves no folder behind
-    config = load_config(request["config"], request["options"])
+    config = load_config(request.config, request.options)
     complete_config(config, args.test_split)
     check_switches(config)
     check_schedules(config)
@@ -198,49 +198,47 @@ def failed_at_start(run_dir: RunDir) -> bool:
     result = run_dir.read_result()
     return (
         result is not None
-        and result["state"] == "failed"
-        and not result["iters"]
+        and result.state == State.FAILED
+        and not result.iters
         and not run_dir.scalars.exists()
     )
 
 
-def keep_request(args: argparse.Namespace, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """A resumed run stays itself: refuse what differs from ``old``, take the rest from it."""
+def kept_request(args: argparse.Namespace, old: Request, new: Request) -> Request:
+    """A resumed run stays itself: ``old``, where nothing that was given differs from it."""
     given = {
         "config": True,
         "options": args.cfg_options or flags(args),
         "seed": args.seed is not None,
     }
     for key, is_given in given.items():
-        if is_given and json.loads(json.dumps(new[key])) != old[key]:
+        before, now = getattr(old, key), getattr(new, key)
+        if is_given and json.loads(json.dumps(now)) != before:
             raise RunError(
-                f"a resumed run keeps its {key} ({old[key]!r})",
-                value=new[key],
+                f"a resumed run keeps its {key} ({before!r})",
+                value=now,
                 fix="leave it as it was, or start another --work-dir",
             )
-    new.update(old)
+    return old
 
 
-def summary(args: argparse.Namespace, run_dir: RunDir, result: dict[str, Any]) -> str:
+def summary(args: argparse.Namespace, run_dir: RunDir, result: Result) -> str:
     """What the run came to, and what can be done next."""
-    lines = [
-        f"{result['state']} after {result['iters']} iterations, {result['seconds']['total']:.0f} s"
-    ]
-    if result["reason"]:
-        lines[0] += f": {result['reason']}"
-    if result["best"]:
-        best = result["best"]
-        lines.append(
-            f"best {result['metric']} on val: {best['value']:.4g} at iteration {best['iter']}"
-        )
-    scores = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
-    if scores:
-        lines.append("  ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+    seconds = result.seconds.get("total") or 0.0
+    lines = [f"{result.state} after {result.iters} iterations, {seconds:.0f} s"]
+    if result.reason:
+        lines[0] += f": {result.reason}"
+    if result.best and result.metric:
+        best, name = result.best, result.metric.name
+        lines.append(f"best {name} on val: {best.value:.4g} at iteration {best.iter}")
+    tested = scores(result.metrics, TEST)
+    if tested:
+        lines.append("  ".join(f"{TEST}/{k} {v:.4g}" for k, v in tested.items()))
     lines.append(f"folder: {shown(run_dir.path)}")
-    if result["state"] != "complete":
+    if result.state != State.COMPLETE:
         lines.append(continue_line(args, run_dir))
-    if result["checkpoints"]["best"]:
-        best_path = shown(run_dir.path / result["checkpoints"]["best"])
+    if result.checkpoints.best:
+        best_path = shown(run_dir.path / result.checkpoints.best)
         named = f" --config {shown(run_dir.config)}" if imports_modules(run_dir) else ""
         lines.append(f"export: fourierkd export {best_path} --out student.pth{named}")
     return "\n".join(lines)

@@ -30,7 +30,7 @@ def mend(runs: Iterable[RunDir]) -> None:
         backend = WandbBackend(run_dir, run_dir.read_request(), _config(run_dir))
         if backend.mode == "disabled":
             return  # W&B does not start: it would not for the next one
-        backend.close(result["state"], result.get("metrics"))
+        backend.close(result.state, result.metrics)
 
 
 def _config(run_dir: RunDir) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def tracking_line(runs: Sequence[RunDir]) -> str:
 
 def wanted(run_dir: RunDir) -> bool:
     """Whether the run's request asks for tracking."""
-    return (run_dir.read_request().get("wandb") or {}).get("mode") != "disabled"
+    return run_dir.read_request().wandb.mode != "disabled"
 
 
 def _held_back(run_dir: RunDir, record: dict[str, Any]) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fourierkd.records import Phase, Request, State, Tracking
 from fourierkd.run_dir import RunDir
 from fourierkd.tracking.wandb_backend import WandbBackend
 
@@ -28,20 +29,23 @@ def log_study_table(
         tables: Panel name -> data frame, such as ``{"results": ..., "comparison": ...}``.
         study: Name of the study, and of the W&B group.
         metric: The study's metric, for the run's config.
-        wandb: As ``request["wandb"]``: project, entity, mode.
+        wandb: Fields of a request's ``Tracking``: project, entity, mode.
 
     Returns:
         Address of the run's page, or None offline.
     """
-    request = {
-        "study": study,
-        "phase": "report",
-        "method": "report",
-        "wandb": {"name": f"{study} report", "group": study, **(wandb or {}), "job_type": "report"},
-    }
+    shown = {"name": f"{study} report", "group": study, **(wandb or {}), "job_type": "report"}
+    request = Request(
+        config="",
+        seed=0,
+        study=study,
+        phase=Phase.REPORT,
+        method="report",
+        wandb=Tracking(**shown),
+    )
     backend = WandbBackend(RunDir(folder), request, {"metric": metric} if metric else {})
     for key, frame in tables.items():
         backend.table(key, frame)
     url = backend.url
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     return url

@@ -26,7 +26,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fourierkd.errors import ConfigError, RunError
-from fourierkd.run_dir import MINIMIZE, Row, RunDir
+from fourierkd.records import (
+    MINIMIZE,
+    TEST,
+    Metric,
+    Phase,
+    Request,
+    State,
+    as_scores,
+    scores,
+)
+from fourierkd.run_dir import Row, RunDir
 from fourierkd.tracking.login import choose_mode, default_project
 from fourierkd.tracking.record import Tally, held, read_record, uploaded, write_record
 from fourierkd.tracking.wandb_values import cell, loggable, run_config, tags
@@ -46,18 +56,17 @@ class WandbBackend:
 
     Args:
         run_dir: Folder of the run; ``run_dir.wandb`` receives all of W&B's files.
-        request: The run's request (``docs/design.md``). ``request["wandb"]`` holds project, group,
-            job_type, name, mode, and optionally entity, tags, notes.
+        request: The run's request; its ``wandb`` says how it is shown.
         config: The resolved run config; it becomes ``run`` in the W&B config, beside method, phase,
             study, seed, trial, parameters, metric and commit.
 
     Raises:
-        ConfigError: ``request["wandb"]["mode"]`` is not a mode.
+        ConfigError: ``request.wandb.mode`` is not a mode.
 
     Cost offline: 0.3 s to start in a process that ran ``preload``, 0.5 ms a row, 10 ms to close.
     """
 
-    def __init__(self, run_dir: RunDir, request: dict[str, Any], config: dict[str, Any]) -> None:
+    def __init__(self, run_dir: RunDir, request: Request, config: dict[str, Any]) -> None:
         self._dir, self._request, self._config = run_dir, request, config
         self._run: Any = None
         self._record: dict[str, Any] = {}
@@ -67,7 +76,7 @@ class WandbBackend:
         self.mode = "disabled"
         try:
             with _folders(run_dir):
-                self.mode, reason = choose_mode((request.get("wandb") or {}).get("mode"))
+                self.mode, reason = choose_mode(request.wandb.mode)
                 if reason:
                     _log.warning("W&B: %s; this run is kept offline in %s", reason, run_dir.wandb)
                 if self.mode != "disabled":
@@ -80,7 +89,7 @@ class WandbBackend:
     def _start(self) -> None:
         """Begin a segment, and send what earlier ones of the run were sent."""
         request, config = self._request, self._config
-        wandb_request = request.get("wandb") or {}
+        shown = request.wandb
         kept = read_record(self._dir) or {"id": _new_id(), "segments": {}}
         anew = not uploaded(self._dir)
         # A process that was killed before it wrote the record left a folder, too.
@@ -92,13 +101,13 @@ class WandbBackend:
             "id": kept["id"],
             "resume": "allow" if earlier else None,
             "config": run_config(self._dir, request, config),
-            "project": wandb_request.get("project") or default_project(),
-            "entity": wandb_request.get("entity"),
-            "group": wandb_request.get("group") or request.get("study"),
-            "job_type": wandb_request.get("job_type") or request.get("phase"),
-            "name": wandb_request.get("name") or _own_name(request) or self._dir.path.name,
-            "tags": list(wandb_request.get("tags") or _own_tags() or tags(request)),
-            "notes": wandb_request.get("notes"),
+            "project": shown.project or default_project(),
+            "entity": shown.entity,
+            "group": shown.group or request.study,
+            "job_type": shown.job_type or request.phase.value,
+            "name": shown.name or _own_name(request) or self._dir.path.name,
+            "tags": list(shown.tags or _own_tags() or tags(request)),
+            "notes": shown.notes,
         }
         write_record(self._dir, self._record)
         try:
@@ -119,7 +128,7 @@ class WandbBackend:
             self._run.define_metric(f"{group}/*", step_metric="iter")
         if metric := config.get("metric"):
             best = "min" if config.get("direction") == MINIMIZE else "max"
-            self._run.define_metric(f"val/{metric}", step_metric="iter", summary=best)
+            self._run.define_metric(Metric(metric).key(), step_metric="iter", summary=best)
         if anew:
             self._replay()
         else:
@@ -230,19 +239,20 @@ class WandbBackend:
         else:
             self._tally.sent[kind] += 1
 
-    def close(self, state: str, metrics: Mapping[str, float] | None = None) -> None:
+    def close(self, state: State, metrics: Mapping[str, float | None] | None = None) -> None:
         """End the W&B run; waits at most FINISH_SECONDS for an upload.
 
         Args:
-            state: A run's state: complete, pruned, stopped or failed (then failed in W&B too).
+            state: How the run ended; one that failed has failed in W&B too.
             metrics: The result's metrics: in the run's summary ``test/mIoU`` keeps its name and
                 ``val/mIoU``, of the best checkpoint, becomes ``best/mIoU``.
         """
         if self._run is None:
             return
         # `val/` keys are the curve's own summary; these are of the best checkpoint.
-        final: dict[str, Any] = {"state": state}
-        final |= {key.replace("val/", "best/", 1): value for key, value in (metrics or {}).items()}
+        given = metrics or {}
+        final: dict[str, Any] = {"state": state.value, **as_scores(scores(given), "best")}
+        final |= as_scores(scores(given, TEST), TEST)
         with _folders(self._dir):
             try:
                 try:
@@ -330,9 +340,9 @@ def _pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def _own_name(request: Mapping[str, Any]) -> str | None:
+def _own_name(request: Request) -> str | None:
     """WANDB_NAME, for a run by itself: the runs of a study cannot share one."""
-    return os.environ.get("WANDB_NAME") if request.get("phase") == "single" else None
+    return os.environ.get("WANDB_NAME") if request.phase == Phase.SINGLE else None
 
 
 def _own_tags() -> list[str]:

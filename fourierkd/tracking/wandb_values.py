@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from fourierkd.records import Request
 from fourierkd.run_dir import RunDir, read_json
 
 
-def run_config(run_dir: RunDir, request: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def run_config(run_dir: RunDir, request: Request, config: dict[str, Any]) -> dict[str, Any]:
     """The W&B config: what tells runs apart at the top, the resolved config as ``run``."""
-    top = {key: request.get(key) for key in ("method", "phase", "study", "seed", "trial")}
-    parameters = {parameter_key(k): v for k, v in (request.get("parameters") or {}).items()}
+    asked = request.to_json()
+    top = {key: asked[key] for key in ("method", "phase", "study", "seed", "trial")}
+    parameters = {parameter_key(k): v for k, v in asked["parameters"].items()}
     environment = read_json(run_dir.environment) or {}
     return _plain(
         {
@@ -28,9 +30,9 @@ def run_config(run_dir: RunDir, request: dict[str, Any], config: dict[str, Any])
     )
 
 
-def tags(request: dict[str, Any]) -> list[str]:
+def tags(request: Request) -> list[str]:
     """Phase, method and study, each once and at most 64 characters long, as W&B wants it."""
-    words = (request.get("phase"), request.get("method"), request.get("study"))
+    words = (request.phase.value, request.method, request.study)
     return list(dict.fromkeys(str(word)[:64] for word in words if word))
 
 

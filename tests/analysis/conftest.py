@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from fourierkd.records import Best, Metric, Phase, Request, Result, State
 from fourierkd.run_dir import RunDir, write_atomic
 
 matplotlib.use("Agg")
@@ -33,18 +34,10 @@ def make_run(
     **request: Any,
 ) -> RunDir:
     """A run folder; ``state=None`` leaves it running (no result)."""
-    asked = {
-        "config": "/configs/shapes.py",
-        "options": {},
-        "seed": 0,
-        "study": "fake",
-        "phase": "single",
-        "method": "run",
-        "trial": None,
-        "parameters": {},
-        "test_split": "test" if test is not None else None,
-    }
-    run = RunDir(path).create(asked | request)
+    asked = {"seed": 0, "study": "fake", "test_split": "test" if test is not None else None}
+    asked |= request
+    asked["phase"] = Phase(asked.get("phase", "single"))
+    run = RunDir(path).create(Request(config="/configs/shapes.py", **asked))
     write_atomic(run.environment, _json({"versions": VERSIONS, "commit": COMMIT, "device": "cpu"}))
     for row in rows if rows is not None else curve(value or 20.0):
         run.append(row)
@@ -54,15 +47,15 @@ def make_run(
     if test is not None:
         metrics |= {"test/mIoU": test, "test/aAcc": test + 41}
     run.write_result(
-        {
-            "state": state,
-            "reason": reason,
-            "metric": metric,
-            "best": None if value is None else {"iter": 200, "value": value},
-            "metrics": metrics,
-            "iters": 200,
-            "seconds": {"total": 40.5, "setup": 1.5, "train": 30.25},
-        }
+        Result(
+            state=State(state),
+            reason=reason,
+            metric=Metric(metric),
+            best=None if value is None else Best(200, value),
+            metrics=metrics,
+            iters=200,
+            seconds={"total": 40.5, "setup": 1.5, "train": 30.25},
+        )
     )
     return run
 

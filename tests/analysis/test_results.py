@@ -116,9 +116,9 @@ def test_columns_and_types(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
     head = ["study", "phase", "method", "trial", "seed", "split", "metric", "direction", "value"]
     tail = ["seconds", "seconds_train", "iters", "state", "reason", "run_dir", "versions", "commit"]
-    tail += ["machine"]
+    tail += ["machine", "teacher_sha256", "data", "config_hash", "device", "threads", "host"]
     assert list(table.columns[:9]) == head
-    assert list(table.columns[-9:]) == tail
+    assert list(table.columns[-len(tail) :]) == tail
     assert list(table.columns[9:13]) == ["val_aAcc", "val_mIoU", "test_aAcc", "test_mIoU"]
     assert table["trial"].dtype == "Int64"
     assert table["param.noise"].dtype == "boolean"

@@ -135,19 +135,16 @@ def test_without_validation_there_is_nothing_to_score(subject):
 
 
 def test_a_run_folder_claims_for_its_best_checkpoint(tmp_path, options):
+    from fourierkd.records import Checkpoints, Request, Result, State
     from fourierkd.run_dir import RunDir, write_atomic
 
     config = load_config(CONFIG, options())
-    run_dir = RunDir(tmp_path / "run").create({"config": str(CONFIG)})
+    run_dir = RunDir(tmp_path / "run").create(Request(config=str(CONFIG), seed=0))
     write_atomic(run_dir.config, config.pretty_text)
     run_dir.best_checkpoint().parent.mkdir()
     torch.save({}, run_dir.best_checkpoint())
-    result = {
-        "state": "complete",
-        "metrics": {"val/acc": 91.0},
-        "checkpoints": {"best": "checkpoints/best.pth"},
-    }
-    run_dir.write_result(result)
+    best = Checkpoints(best="checkpoints/best.pth")
+    run_dir.write_result(Result(state=State.COMPLETE, metrics={"val/acc": 91.0}, checkpoints=best))
     best = str(run_dir.best_checkpoint())
     assert run_claim(config, best) == Claim("acc", 91.0, 0.91, None, "the teacher's run folder")
     assert run_claim(config, str(run_dir.checkpoint(7))) is None

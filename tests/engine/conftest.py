@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,19 @@ def _few_threads(few_threads):
 @pytest.fixture
 def make_run(tmp_path):
     """Make the folder of a toy run; keyword arguments are entries of its request."""
-    from fourierkd.run_dir import RunDir, single_request
+    from fourierkd.records import single_request
+    from fourierkd.run_dir import RunDir
 
     def make(name: str = "run", options: dict | None = None, **request):
         plain = single_request(HERE / "toy_config.py", options or {}, wandb_mode="disabled")
-        return RunDir(tmp_path / name).create({**plain, **request})
+        return RunDir(tmp_path / name).create(replace(plain, **request))
 
     return make
 
 
 def without_the_hook(run_dir, options):
     """Let a run that a hook of its config has cut go on without it, though its config differs."""
-    run_dir.create({**run_dir.read_request(), "options": options})
+    run_dir.create(replace(run_dir.read_request(), options=options))
     for record in (run_dir.config, run_dir.environment):  # of what it was
         record.unlink()
 

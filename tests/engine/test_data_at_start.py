@@ -170,7 +170,7 @@ def test_a_run_refuses_its_data_and_keeps_its_warnings(make_run, coco, tmp_path)
     run_dir = make_run(options={"train_dataloader.dataset": loader.dataset.to_dict()})
     with pytest.raises(DataError, match="must be in the order"):
         run(run_dir, resume=False)
-    assert run_dir.read_result()["state"] == "failed"
+    assert run_dir.read_result().state == "failed"
     assert not run_dir.environment.exists()
 
 
@@ -186,7 +186,7 @@ def test_a_run_that_trains_nothing_fails(make_run, monkeypatch):
     run_dir = make_run(options=small)
     with pytest.raises(DataError, match="at least one batch, got '12 images, batch_size 20"):
         run(run_dir, resume=False)
-    assert run_dir.read_result()["state"] == "failed"
+    assert run_dir.read_result().state == "failed"
     monkeypatch.setattr(KDRunner, "train", lambda runner: None)  # of a loop that knows no data
     with pytest.raises(DataError, match="at least one iteration, got 0"):
         run(make_run("other"), resume=False)
@@ -195,4 +195,4 @@ def test_a_run_that_trains_nothing_fails(make_run, monkeypatch):
 def test_an_endless_sampler_fills_its_batches(make_run):
     small = {"train_dataloader.batch_size": 20, "train_dataloader.drop_last": True}
     run_dir = make_run(options={**small, "train_cfg.max_iters": 2, "param_scheduler": None})
-    assert run(run_dir, resume=False)["iters"] == 2
+    assert run(run_dir, resume=False).iters == 2

@@ -8,6 +8,7 @@ import pytest
 
 from fourierkd.engine.dry_build import answer, answer_path
 from fourierkd.fingerprint import file_sha256
+from fourierkd.records import single_request
 from tests.engine.conftest import HERE, TEACHER
 
 NOWHERE = {"data_root": "/nowhere", "train_dataloader.dataset": {"type": "ToyDataset"}}
@@ -21,7 +22,7 @@ def ask(tmp_path):
 
     def asked(test_split=None, **options):
         requests = {
-            name: {"config": str(HERE / "toy_config.py"), "options": own, "test_split": test_split}
+            name: single_request(HERE / "toy_config.py", own, test_split=test_split).to_json()
             for name, own in options.items()
         }
         path = tmp_path / "requests.json"

@@ -15,6 +15,7 @@ from fourierkd.cli import run_command
 from fourierkd.distill.checkpoint import export_student, load_checkpoint, load_state_dict
 from fourierkd.engine.export import check_format, export, plain_config, received_config
 from fourierkd.errors import CheckpointError, ConfigError
+from fourierkd.records import Request
 from fourierkd.run_dir import RunDir
 
 CONFIG = str(Path(__file__).parent / "toy_config.py")
@@ -186,7 +187,7 @@ def received(tmp_path):
     """A run folder from somebody else, whose config is the given text; its checkpoint."""
 
     def make(text: str) -> Path:
-        run_dir = RunDir(tmp_path / "received").create({})
+        run_dir = RunDir(tmp_path / "received").create(Request(config="", seed=0))
         run_dir.config.write_text(text)
         run_dir.checkpoints.mkdir(exist_ok=True)
         state = {f"student.{key}": value for key, value in ToyModel().state_dict().items()}

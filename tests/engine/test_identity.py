@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
+from dataclasses import asdict, replace
 
 import pytest
 
+from fourierkd.analysis.results import results_table
 from fourierkd.engine.config import load_config
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook
 from fourierkd.engine.identity import changed_keys
 from fourierkd.engine.run import run
 from fourierkd.errors import CheckpointError
+from fourierkd.records import State
 from tests.engine.conftest import HERE, TEACHER
 
 
@@ -32,11 +36,11 @@ def stopped(make_run, tmp_path):
     run_dir = make_run("run", options, config=str(config))
 
     def stop_at_once(self, *args, **kwargs):
-        run_dir.ask_stop("stopped", "test")
+        run_dir.ask_stop(State.STOPPED, "test")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunCheckpointHook, "before_train", stop_at_once, raising=False)
-        assert run(run_dir, resume=False)["state"] == "stopped"
+        assert run(run_dir, resume=False).state == "stopped"
     return run_dir
 
 
@@ -50,7 +54,34 @@ def resumed(run_dir):
 
 
 def test_what_is_the_same_goes_on(stopped):
-    assert run(stopped, resume=True)["state"] == "complete"
+    assert run(stopped, resume=True).state == "complete"
+
+
+def test_a_result_says_what_makes_it_comparable(stopped, make_run, tmp_path):
+    result = run(stopped, resume=True)
+    here = result.conditions
+    assert here == stopped.read_result().conditions
+    assert None not in (here.data, here.config_hash, here.device, here.threads)
+    assert here.host == platform.node()
+    (row,) = results_table([stopped]).to_dict("records")
+    assert {key: row[key] for key, value in asdict(here).items() if value} == {
+        key: value for key, value in asdict(here).items() if value
+    }
+
+    moved = tmp_path / "moved"
+    (tmp_path / "data").rename(moved)
+    request = stopped.read_request()
+
+    def conditions(name, **options):
+        asked = replace(request, options={**request.options, "data_root": str(moved), **options})
+        return run(make_run(name, **vars(asked)), resume=False).conditions
+
+    assert conditions("again") == here  # wherever the data are
+    faster = conditions("faster", **{"optim_wrapper.optimizer.lr": 0.5})
+    assert faster.config_hash != here.config_hash
+    (moved / "train.json").write_text("[2]")
+    assert conditions("other") == replace(here, data=conditions("other 2").data)
+    assert conditions("other 3").data != here.data
 
 
 def test_an_edited_config_is_refused_by_its_keys(stopped, tmp_path):
@@ -62,7 +93,7 @@ def test_an_edited_config_is_refused_by_its_keys(stopped, tmp_path):
     assert "restore it, or start another --work-dir" in line
     assert stopped.config.read_text() == before
     (tmp_path / "case.py").write_text(f"_base_ = {str(HERE / 'toy_config.py')!r}\n# a comment\n")
-    assert run(stopped, resume=True)["state"] == "complete"
+    assert run(stopped, resume=True).state == "complete"
 
 
 def test_edited_model_files_are_refused(stopped, tmp_path):
@@ -77,15 +108,15 @@ def test_other_data_are_refused(stopped, tmp_path):
     (tmp_path / "data/train.json").write_text("[2]")
     assert "files of it differ, got" in resumed(stopped)
     (tmp_path / "data/train.json").write_text("[1]")
-    assert run(stopped, resume=True)["state"] == "complete"
+    assert run(stopped, resume=True).state == "complete"
 
 
 def test_moved_data_are_the_same(stopped, tmp_path):
     (tmp_path / "data").rename(tmp_path / "moved")
     request = stopped.read_request()
-    request["options"]["data_root"] = str(tmp_path / "moved")
-    stopped.request.write_text(json.dumps(request))
-    assert run(stopped, resume=True)["state"] == "complete"
+    moved = {**request.options, "data_root": str(tmp_path / "moved")}
+    stopped.create(replace(request, options=moved))
+    assert run(stopped, resume=True).state == "complete"
 
 
 def test_a_run_of_an_older_version_knows_less_of_itself(stopped, tmp_path):
@@ -93,7 +124,7 @@ def test_a_run_of_an_older_version_knows_less_of_itself(stopped, tmp_path):
     del facts["identity"]
     stopped.environment.write_text(json.dumps(facts))
     (tmp_path / "data/train.json").write_text("[2]")
-    assert run(stopped, resume=True)["state"] == "complete"
+    assert run(stopped, resume=True).state == "complete"
 
 
 def test_a_tuple_is_the_list_that_a_file_gives_back(make_run):

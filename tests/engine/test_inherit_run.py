@@ -43,12 +43,12 @@ def test_the_student_starts_from_the_teacher_and_the_folder_says_so(make_run, tm
         assert torch.equal(trained[key], taught[key])
     report = json.loads(run_dir.inherited.read_text())
     assert list(report) == ["features"]
-    assert result["parameters"]["inherited"] == report["features"]["values"] > 0
+    assert result.parameters["inherited"] == report["features"]["values"] > 0
     metrics = evaluate(run_dir.config, run_dir.best_checkpoint(), split="test")
     assert metrics["acc"] >= 0
 
     alone = make_run("alone", {**options, "model.inherit": ()})
-    assert "inherited" not in run(alone, resume=False)["parameters"]
+    assert "inherited" not in run(alone, resume=False).parameters
     assert not alone.inherited.exists()
     trained = weights(alone.last_checkpoint(), "student.features.")
     assert not torch.equal(trained["weight"], taught["weight"])
@@ -63,8 +63,8 @@ def test_a_resumed_run_initialises_nothing(make_run, tmp_path, monkeypatch):
     options = inheriting(tmp_path)
     cut = {"custom_hooks": [{"type": "StopAt", "at": 2}]}
     run_dir = make_run(options={**options, **cut})
-    assert run(run_dir, resume=False)["state"] == "stopped"
+    assert run(run_dir, resume=False).state == "stopped"
     result = run(run_dir, resume=True)
-    assert (result["state"], result["iters"]) == ("complete", 4)
+    assert (result.state, result.iters) == ("complete", 4)
     assert calls == [1]
-    assert result["parameters"]["inherited"] > 0
+    assert result.parameters["inherited"] > 0

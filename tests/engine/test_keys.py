@@ -20,7 +20,8 @@ from fourierkd.engine.run import run
 from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError, FourierKDError
-from fourierkd.run_dir import RunDir, single_request
+from fourierkd.records import single_request
+from fourierkd.run_dir import RunDir
 from tests.engine.conftest import TEACHER
 
 CONFIG = Path(__file__).parent / "toy_config.py"
@@ -75,7 +76,7 @@ def test_a_wrong_value_anywhere_is_a_line_of_ours_or_meant(keys, tmp_path_factor
         check_schedules(config)
         run_dir = RunDir(folder).create(single_request(CONFIG, options, wandb_mode="disabled"))
         with console_to(run_dir.log):
-            assert run(run_dir, resume=False)["state"] == "complete"
+            assert run(run_dir, resume=False).state == "complete"
     except FourierKDError:
         pass  # anything else fails the test
 

@@ -32,7 +32,7 @@ def test_unused_parameters_are_named_and_the_switch_takes_them(make_run, group):
         run(make_run("strict", options), resume=False)
     assert "find_unused_parameters=True" in str(e.value)
     run_dir = make_run("lenient", {**options, "find_unused_parameters": True})
-    assert run(run_dir, resume=False)["state"] == "complete"
+    assert run(run_dir, resume=False).state == "complete"
 
 
 PARTS = {"fusion": False, "predictor": False, "similarity": False, "normalize": False}
@@ -44,7 +44,7 @@ def test_every_parameter_of_a_fourier_loss_has_a_gradient_whatever_is_left_out(
 ):
     loss = {"type": "FourierLoss", "sphere_radius": None, **parts}
     run_dir = make_run(options={**TEACHER, "model.losses.l2.loss": loss, "train_cfg.max_iters": 2})
-    assert run(run_dir, resume=False)["state"] == "complete"
+    assert run(run_dir, resume=False).state == "complete"
 
 
 def test_nothing_of_a_distiller_is_unused_and_the_teacher_is_not_in_the_wrapper(make_run, group):
@@ -52,8 +52,8 @@ def test_nothing_of_a_distiller_is_unused_and_the_teacher_is_not_in_the_wrapper(
     from fourierkd.engine.runner import KDRunner
 
     run_dir = make_run(options=TEACHER)
-    assert run(run_dir, resume=False)["state"] == "complete"
-    config = load_config(run_dir.read_request()["config"], TEACHER)
+    assert run(run_dir, resume=False).state == "complete"
+    config = load_config(run_dir.read_request().config, TEACHER)
     for key in ("val", "test"):
         config[f"{key}_cfg"] = {}
     runner = KDRunner(config, run_dir, seed=0)

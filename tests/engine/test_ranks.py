@@ -118,7 +118,7 @@ def one_rank(tmp_path_factory):
 
 def test_two_ranks_equal_one_with_the_doubled_batch(two_ranks, one_rank):
     two, one = two_ranks[0], one_rank
-    assert two.read_result()["state"] == one.read_result()["state"] == "complete"
+    assert two.read_result().state == one.read_result().state == "complete"
     ours, theirs = last_state(two)["state_dict"], last_state(one)["state_dict"]
     assert ours.keys() == theirs.keys()  # no prefix of a wrapper, no teacher
     for key in ours:
@@ -131,7 +131,7 @@ def test_two_ranks_equal_one_with_the_doubled_batch(two_ranks, one_rank):
         for key in set(a) | set(b):
             if key.startswith(("train/", "val/")):
                 assert a[key] == pytest.approx(b[key], rel=1e-5), key
-    assert two.read_result()["metrics"] == pytest.approx(one.read_result()["metrics"], rel=1e-5)
+    assert two.read_result().metrics == pytest.approx(one.read_result().metrics, rel=1e-5)
 
 
 def test_only_rank_0_writes_and_speaks(two_ranks, one_rank):
@@ -157,12 +157,12 @@ def test_killed_rank_ends_the_run_which_resumes_to_the_same_end(two_ranks, tmp_p
     run_dir = RunDir(tmp_path / "run")
     assert run_dir.last_checkpoint().name == "iter_4.pth"
     result = run_dir.read_result()
-    assert result["state"] == "failed"
-    assert "another process of the run ended without a word" in result["reason"], output
+    assert result.state == "failed"
+    assert "another process of the run ended without a word" in result.reason, output
 
     code, output = end(launch(tmp_path, "--resume"))
     assert code == 0, output
-    assert run_dir.read_result()["state"] == "complete"
+    assert run_dir.read_result().state == "complete"
     ours, theirs = last_state(run_dir), last_state(whole)
     for part in ("state_dict", "random_state"):
         assert_same(ours[part], theirs[part], part)
@@ -201,9 +201,9 @@ def test_failure_of_one_rank_is_the_reason_of_the_run(tmp_path):
     code, output = end(launch(tmp_path, "--cfg-options", event(tmp_path, "fail", at=7)))
     assert code != 0
     result = RunDir(tmp_path / "run").read_result()
-    assert result["state"] == "failed"
-    assert (
-        "rank 1 failed: a sample of this rank cannot be read, got 'shard.tar'" in (result["reason"])
+    assert result.state == "failed"
+    assert "rank 1 failed: a sample of this rank cannot be read, got 'shard.tar'" in (
+        result.reason
     ), output
     assert "rank 1 failed: a sample of this rank" in output
 
@@ -232,8 +232,8 @@ def test_torchruns_sigterm_stops_all_ranks_with_a_checkpoint(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, output = end(process)
     result = run_dir.read_result()
-    assert (result["state"], result["reason"]) == ("stopped", "signal SIGTERM"), output
-    assert run_dir.last_checkpoint() == run_dir.checkpoint(result["iters"])
+    assert (result.state, result.reason) == ("stopped", "signal SIGTERM"), output
+    assert run_dir.last_checkpoint() == run_dir.checkpoint(result.iters)
     assert last_state(run_dir)["meta"]["ranks"] == 2
 
 
@@ -338,5 +338,5 @@ def test_two_tasks_of_a_slurm_step_train_one_run(tmp_path):
         )
     outputs = [end(task) for task in tasks]
     assert [code for code, _ in outputs] == [0, 0], outputs
-    assert RunDir(tmp_path / "run").read_result()["state"] == "complete"
+    assert RunDir(tmp_path / "run").read_result().state == "complete"
     assert outputs[1][1] == ""

@@ -22,6 +22,7 @@ from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, check_metric, s
 from fourierkd.engine.run import run
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
+from fourierkd.records import Best, Checkpoints, State
 from fourierkd.run_dir import RunDir
 from tests.engine.conftest import HERE, TEACHER, assert_same, without_the_hook
 
@@ -69,27 +70,24 @@ def test_complete_run_writes_every_file_of_the_contract(make_run):
     run_dir = make_run(test_split="test")
     result = run(run_dir, resume=False)
     assert result == run_dir.read_result()
-    assert result["state"] == "complete"
-    assert result["reason"] is None
-    assert result["metric"] == "acc"
-    assert result["iters"] == 20
+    assert result.state == "complete"
+    assert result.reason is None
+    assert result.metric.name == "acc"
+    assert result.iters == 20
     values = {r["iter"]: r["val/acc"] for r in run_dir.rows() if "val/acc" in r}
     assert list(values) == [5, 10, 15, 20]
-    assert result["best"]["value"] == max(values.values()) == values[result["best"]["iter"]]
-    assert result["metrics"]["val/acc"] == result["best"]["value"]
+    assert result.best.value == max(values.values()) == values[result.best.iter]
+    assert result.metrics["val/acc"] == result.best.value
     # the toy tests on its val images, so the best weights must give the best value again
-    assert result["metrics"]["test/acc"] == pytest.approx(result["best"]["value"])
-    assert result["parameters"] == {"student": 130, "losses": 0, "teacher": 0}
-    assert result["checkpoints"] == {
-        "last": "checkpoints/iter_20.pth",
-        "best": "checkpoints/best.pth",
-    }
+    assert result.metrics["test/acc"] == pytest.approx(result.best.value)
+    assert result.parameters == {"student": 130, "losses": 0, "teacher": 0}
+    assert result.checkpoints == Checkpoints("checkpoints/iter_20.pth", "checkpoints/best.pth")
     assert sorted(p.name for p in run_dir.checkpoints.iterdir()) == [
         "best.pth",
         "iter_20.pth",
         "last_checkpoint",
     ]
-    seconds = result["seconds"]
+    seconds = result.seconds
     parts = ("setup", "data", "step", "val", "test", "hooks")
     assert sum(seconds[p] for p in parts) == pytest.approx(seconds["total"], abs=0.05)
     environment = json.loads(run_dir.environment.read_text())
@@ -123,7 +121,7 @@ def test_visualizers_of_the_task_packages_write_into_the_run_folder(make_run, tm
     for name in ("first", "second"):  # in one process, and by one name
         options = {**act_at(7, draw), "train_cfg.max_iters": 10}
         run_dir = make_run(name, options, config=str(config))
-        assert run(run_dir, resume=False)["state"] == "complete"
+        assert run(run_dir, resume=False).state == "complete"
         made = sorted(
             p.relative_to(run_dir.path).as_posix() for p in run_dir.path.rglob("*.p[yn]*")
         )
@@ -144,21 +142,21 @@ def test_training_rows_hold_losses_times_and_distillation_scalars(make_run):
         assert 0 < row["distill/l2/gradient_share"] < 1
         assert row["distill/l2/sphere_radius"] == 2.0
         assert 0 < row["distill/l2/mix"] != 0.5  # 0.5 is where it starts, and it is trained
-    assert result["parameters"]["teacher"] == 6 * 27 + 6 + 12 + 12 + 2
-    assert result["parameters"]["losses"] == 4 * 6 + 6 + 6  # the connector and mix_logit
-    assert result["seconds"]["teacher"] > 0
+    assert result.parameters["teacher"] == 6 * 27 + 6 + 12 + 12 + 2
+    assert result.parameters["losses"] == 4 * 6 + 6 + 6  # the connector and mix_logit
+    assert result.seconds["teacher"] > 0
 
 
 def test_a_fourier_loss_without_its_parts_trains_and_goes_on_from_its_checkpoint(make_run):
     loss = {"type": "FourierLoss", "fusion": False, "predictor": False, "sphere_radius": None}
     run_dir = make_run(options={**TEACHER, "model.losses.l2.loss": loss})
     result = run(run_dir, resume=False)
-    assert result["parameters"]["losses"] == 4 * 6 + 6  # the connector
+    assert result.parameters["losses"] == 4 * 6 + 6  # the connector
     row = [r for r in run_dir.rows() if "train/loss" in r][-1]
     assert {key for key in row if key.startswith("distill/")} == {"distill/l2/gradient_share"}
     assert any("spectra/l2/gap_0-0.125" in r for r in run_dir.rows())
     run_dir.result.unlink()
-    assert run(run_dir, resume=True)["best"] == result["best"]
+    assert run(run_dir, resume=True).best == result.best
 
 
 ONE_CYCLE = {
@@ -189,7 +187,7 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, o
     assert cut.last_checkpoint().name == "iter_10.pth"
     without_the_hook(cut, options)
     result = run(cut, resume=True)
-    assert result["iters"] == 20
+    assert result.iters == 20
     a, b = last_state(whole), last_state(cut)
     assert a.keys() == b.keys()
     assert ("ema_state_dict" in a) == (options is EMA)
@@ -201,7 +199,7 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, o
         return [{k: r[k] for k in keys if k in r} for r in run_dir.rows()]
 
     assert curve(whole) == curve(cut)
-    assert whole.read_result()["best"] == cut.read_result()["best"]
+    assert whole.read_result().best == cut.read_result().best
     assert_same(
         load_checkpoint(whole.best_checkpoint())["state_dict"],
         load_checkpoint(cut.best_checkpoint())["state_dict"],
@@ -218,9 +216,9 @@ def test_averaged_weights_are_scored_as_best_pth_is_alone(make_run, buffers):
     options = {"custom_hooks": [hook], **given(values, "acc")}
     run_dir = make_run(options=options, test_split="test")
     result = run(run_dir, resume=False)
-    assert result["best"]["iter"] == 10
+    assert result.best.iter == 10
     scored = evaluate(HERE / "toy_config.py", run_dir.best_checkpoint(), split="test")
-    assert result["metrics"]["test/acc"] == scored["acc"]
+    assert result.metrics["test/acc"] == scored["acc"]
     last = evaluate(HERE / "toy_config.py", run_dir.last_checkpoint(), split="test")
     assert last["acc"] != scored["acc"]
 
@@ -232,7 +230,7 @@ def test_killed_between_the_last_checkpoint_and_the_result_it_ends_with_the_same
     run_dir.result.unlink()
     again = run(run_dir, resume=True)
     for key in ("state", "best", "metrics", "iters", "checkpoints"):
-        assert again[key] == whole[key], key
+        assert getattr(again, key) == getattr(whole, key), key
     assert [row for row in run_dir.rows() if "event" not in row] == rows
 
 
@@ -269,14 +267,16 @@ def test_initial_weights_and_batches_do_not_depend_on_the_method(make_run):
 
 def test_coordinator_prunes_and_the_run_can_go_on(make_run):
     run_dir = make_run(
-        options=act_at(7, lambda runner: runner.run_dir.ask_stop("pruned", "worse than the median"))
+        options=act_at(
+            7, lambda runner: runner.run_dir.ask_stop(State.PRUNED, "worse than the median")
+        )
     )
     result = run(run_dir, resume=False)
-    assert (result["state"], result["reason"]) == ("pruned", "worse than the median")
-    assert result["iters"] == 7
+    assert (result.state, result.reason) == ("pruned", "worse than the median")
+    assert result.iters == 7
     assert run_dir.last_checkpoint().name == "iter_7.pth"
     without_the_hook(run_dir, {})
-    assert run(run_dir, resume=True)["state"] == "complete"
+    assert run(run_dir, resume=True).state == "complete"
     whole = make_run("whole")
     run(whole, resume=False)
     assert_same(last_state(whole)["state_dict"], last_state(run_dir)["state_dict"])
@@ -287,7 +287,7 @@ def test_signal_stops_with_a_checkpoint(make_run, number):
     before = signal.getsignal(number)
     run_dir = make_run(options=act_at(8, lambda runner: os.kill(os.getpid(), number)))
     result = run(run_dir, resume=False)
-    assert (result["state"], result["reason"]) == ("stopped", f"signal {number.name} of its own")
+    assert (result.state, result.reason) == ("stopped", f"signal {number.name} of its own")
     assert run_dir.last_checkpoint().name == "iter_8.pth"
     assert signal.getsignal(number) is before
 
@@ -300,11 +300,13 @@ def test_epochs_stop_at_once_and_resume_from_the_last_epoch(make_run):
     }
     whole = make_run("whole", epochs)
     run(whole, resume=False)
-    cut = make_run("cut", {**epochs, **act_at(11, lambda r: r.run_dir.ask_stop("stopped", "now"))})
-    assert run(cut, resume=False)["state"] == "stopped"
+    cut = make_run(
+        "cut", {**epochs, **act_at(11, lambda r: r.run_dir.ask_stop(State.STOPPED, "now"))}
+    )
+    assert run(cut, resume=False).state == "stopped"
     assert cut.last_checkpoint().name == "iter_8.pth"  # 4 iterations an epoch, validated after 2
     without_the_hook(cut, epochs)
-    assert run(cut, resume=True)["iters"] == 16
+    assert run(cut, resume=True).iters == 16
     assert_same(last_state(whole)["state_dict"], last_state(cut)["state_dict"])
 
 
@@ -313,8 +315,8 @@ def test_diverged_loss_fails_and_is_named(make_run):
     with pytest.raises(RunError, match="loss is not finite at iter 6: loss_ce"):
         run(run_dir, resume=False)
     result = run_dir.read_result()
-    assert result["state"] == "failed"
-    assert result["reason"].startswith("RunError: loss is not finite at iter 6: loss_ce")
+    assert result.state == "failed"
+    assert result.reason.startswith("RunError: loss is not finite at iter 6: loss_ce")
     assert run_dir.last_checkpoint().name == "iter_5.pth"
 
 
@@ -340,8 +342,8 @@ def refuse(text: str):
 def test_the_best_checkpoint_is_the_best_in_the_metrics_direction(make_run, direction, best):
     run_dir = make_run(options=given([3.0, 1.0, 0.5, 2.0], direction=direction))
     result = run(run_dir, resume=False)
-    assert result["direction"] == direction or direction is None
-    assert (result["best"]["iter"], result["best"]["value"]) == best
+    assert result.metric.direction == direction or direction is None
+    assert (result.best.iter, result.best.value) == best
     kept = load_checkpoint(run_dir.best_checkpoint())["meta"]
     assert (kept["best"]["iter"], kept["best"]["value"]) == best
 
@@ -357,10 +359,10 @@ def test_a_validation_without_a_value_is_passed_over(make_run, nothing, directio
     values = [nothing, 2.0, nothing, nothing]
     run_dir = make_run(options=given(values, direction=direction))
     result = run(run_dir, resume=False)
-    assert result["state"] == "complete"
-    assert result["best"] == {"iter": 10, "value": 2.0}
+    assert result.state == "complete"
+    assert result.best == Best(10, 2.0)
     json.loads(run_dir.result.read_text(), parse_constant=refuse)
-    assert run_dir.read_result()["metrics"] == {"val/error": 2.0, "val/other": None}
+    assert run_dir.read_result().metrics == {"val/error": 2.0, "val/other": None}
     rows = [row for row in run_dir.rows() if "val/error" in row]
     assert [row["val/error"] for row in rows] == [None, 2.0, None, None]
 
@@ -370,9 +372,9 @@ def test_a_run_without_any_value_fails_and_says_so(make_run):
     with pytest.raises(RunError, match="no validation gave a value of error, got nan"):
         run(run_dir, resume=False)
     result = run_dir.read_result()
-    assert (result["state"], result["best"]) == ("failed", None)
-    assert result["reason"].startswith("RunError: no validation gave a value of error")
-    assert result["checkpoints"]["last"] == "checkpoints/iter_20.pth"  # nothing is lost
+    assert (result.state, result.best) == ("failed", None)
+    assert result.reason.startswith("RunError: no validation gave a value of error")
+    assert result.checkpoints.last == "checkpoints/iter_20.pth"  # nothing is lost
 
 
 def test_what_coco_calls_minus_one_is_no_value(make_run):
@@ -432,7 +434,7 @@ def test_unknown_metric_lists_the_evaluators(make_run):
     run_dir = make_run(options={"metric": "mIoU"})
     with pytest.raises(ConfigError, match="one that the evaluator gives, got 'mIoU'; known: acc"):
         run(run_dir, resume=False)
-    assert run_dir.read_result()["state"] == "failed"
+    assert run_dir.read_result().state == "failed"
 
 
 def test_missing_data_root_is_named(make_run, tmp_path):
@@ -467,7 +469,7 @@ def test_full_disk_fails_the_run_and_keeps_the_checkpoint(make_run, monkeypatch)
     run_dir = make_run(options=act_at(8, fill))
     with pytest.raises(OSError, match="No space left"):
         run(run_dir, resume=False)
-    assert "No space left on device" in run_dir.read_result()["reason"]
+    assert "No space left on device" in run_dir.read_result().reason
     assert run_dir.last_checkpoint().name == "iter_5.pth"
 
 
@@ -497,7 +499,7 @@ def test_kill_while_a_checkpoint_is_written_leaves_the_earlier_one(make_run, mon
         run(run_dir, resume=False)
     monkeypatch.undo()
     assert run_dir.last_checkpoint().name == "iter_5.pth"
-    assert run(run_dir, resume=True)["state"] == "complete"
+    assert run(run_dir, resume=True).state == "complete"
 
 
 def test_complete_run_is_not_resumed_and_nothing_is_lost(make_run):
@@ -540,8 +542,8 @@ def test_wandb_offline_gets_the_rows_and_its_time_is_booked_apart(make_run, monk
         monkeypatch.delenv(name, raising=False)
     run_dir = make_run(options=TEACHER, wandb={"mode": "offline", "project": "test"})
     result = run(run_dir, resume=False)
-    assert result["state"] == "complete"
-    assert result["seconds"]["tracking"] > 0
+    assert result.state == "complete"
+    assert result.seconds["tracking"] > 0
     (log,) = run_dir.wandb.glob("offline-run-*/*.wandb")
     data = log.read_bytes()
     for key in (b"val/acc", b"train/distill.l2.loss", b"spectra/l2/gap_0-0.125", b"spectra/l2"):

@@ -112,7 +112,7 @@ def test_schedules_by_iterations_meet_the_length_of_a_training_by_epochs(make_ru
         run(short, resume=False)
     assert not short.scalars.exists()
     long = make_run("long", {**epochs, "param_scheduler": one_cycle(total_steps=9)})
-    assert run(long, resume=False)["state"] == "complete"
+    assert run(long, resume=False).state == "complete"
     assert "OneCycleLR ends at iter 9, after the training's end at 8" in capfd.readouterr().out
 
 

@@ -121,5 +121,5 @@ def test_the_end_is_drawn_where_no_validation_ends_the_run(make_run):
     no_val = {"val_dataloader": None, "val_evaluator": None, "val_cfg": None}
     run_dir = make_run(options={**FOURIER, **no_val})
     result = run(run_dir, resume=False)
-    assert result["best"] is None
+    assert result.best is None
     assert run_dir.picture(20, "l2_0").exists()

@@ -85,7 +85,7 @@ def test_bf16_run_trains_and_differs_from_float32(make_run):
     states = []
     for kind in ("OptimWrapper", "Bf16OptimWrapper"):
         run_dir = make_run(kind, {**TEACHER, "optim_wrapper.type": kind})
-        assert run(run_dir, resume=False)["state"] == "complete"
+        assert run(run_dir, resume=False).state == "complete"
         rows = [r["train/loss"] for r in run_dir.rows() if "train/loss" in r]
         states.append(rows)
     assert states[0] != states[1]
@@ -257,7 +257,7 @@ def test_group_norm_replaces_batch_norm_also_in_the_exported_config(tmp_path):
 def test_group_norm_trains(make_run):
     norm = {"model.student": {"type": "ToyModel", "norm_cfg": {"type": "BN"}}}
     run_dir = make_run(options={**norm, "student_norm": {"type": "GN", "num_groups": 2}})
-    assert run(run_dir, resume=False)["state"] == "complete"
+    assert run(run_dir, resume=False).state == "complete"
     state = last_state(run_dir)["state_dict"]
     assert "student.norm.weight" in state
     assert "student.norm.running_mean" not in state

@@ -93,10 +93,10 @@ def test_losses_and_weights_are_equal_bit_by_bit(shapes_run, request, teacher):
     request.getfixturevalue(teacher)
     live = shapes_run("live", **LIVE)
     result = run(live, resume=False)
-    assert result["teacher_maps"] == {"kept": 0, "why_live": "nobody asked for kept maps"}
+    assert result.teacher_maps == {"kept": 0, "why_live": "nobody asked for kept maps"}
     for name in ("computes", "reads"):  # the second run finds the maps of the first
         kept = shapes_run(name)
-        maps = run(kept, resume=False)["teacher_maps"]
+        maps = run(kept, resume=False).teacher_maps
         assert rows(kept) == rows(live)
         assert_same(last_state(kept)["state_dict"], last_state(live)["state_dict"])
         if teacher == "in_batches" and maps["why_live"]:
@@ -126,14 +126,14 @@ def test_random_augmentation_runs_live_and_says_so(shapes_run):
     step = {"type": "PhotoMetricDistortion"}
     run_dir = shapes_run("distorted", **{"train_dataloader.dataset.pipeline.2": step})
     result = run(run_dir, resume=False)
-    reason = result["teacher_maps"]["why_live"]
+    reason = result.teacher_maps["why_live"]
     assert reason == "its augmentation cannot be replayed (PhotoMetricDistortion)"
     assert not (cache_root() / "maps").exists()
 
 
 def test_a_random_teacher_runs_live(shapes_run):
     result = run(shapes_run("random", **{"model.teacher.checkpoint": "random"}), resume=False)
-    assert "random teacher" in result["teacher_maps"]["why_live"]
+    assert "random teacher" in result.teacher_maps["why_live"]
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning(
@@ -142,7 +142,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FOURIERKD_CACHE", str(tmp_path / "file"))
     result = run(shapes_run("unwritable"), resume=False)
-    assert result["state"] == "complete"
+    assert result.state == "complete"
     assert "cannot be kept for the next run" in capfd.readouterr().out
 
 

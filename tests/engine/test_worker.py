@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from fourierkd.records import State
 from tests.engine.conftest import TEACHER
 from tests.wandb_files import history, segments, summary
 
@@ -149,8 +151,8 @@ def test_a_run_trains_in_a_child_with_its_environment(server, make_run):
     run_dir = make_run(test_split="val")
     server.train(run_dir, threads=2)
     assert server.event() == ended(run_dir, 0)
-    assert run_dir.read_result()["state"] == "complete"
-    assert run_dir.read_result()["metrics"]["test/acc"] == run_dir.read_result()["best"]["value"]
+    assert run_dir.read_result().state == "complete"
+    assert run_dir.read_result().metrics["test/acc"] == run_dir.read_result().best.value
     assert json.loads(run_dir.environment.read_text())["threads"] == 2
     assert "iter 20/20" in run_dir.log.read_text()
 
@@ -159,7 +161,7 @@ def test_bad_input_is_code_2_and_one_line_in_the_log(server, make_run):
     run_dir = make_run(options={"metric": "mIoU"})
     server.train(run_dir)
     assert server.event() == ended(run_dir, 2)
-    assert run_dir.read_result()["state"] == "failed"
+    assert run_dir.read_result().state == "failed"
     last = run_dir.log.read_text().splitlines()[-1]
     assert last.startswith("fourierkd: error: metric must be one")
 
@@ -169,7 +171,7 @@ def test_a_bug_is_code_1_with_its_traceback_in_the_log(server, make_run):
     run_dir = make_run(options={"val_evaluator": no_number})
     server.train(run_dir)
     assert server.event() == ended(run_dir, 1)
-    assert run_dir.read_result()["reason"].startswith("ValueError: ")
+    assert run_dir.read_result().reason.startswith("ValueError: ")
     assert "Traceback" in run_dir.log.read_text()
 
 
@@ -181,8 +183,8 @@ def test_sigterm_to_server_and_child_saves_the_run_and_leaves_the_server(server,
         os.kill(number, signal.SIGTERM)
     assert server.event() == ended(run_dir, 0)
     result = run_dir.read_result()
-    assert (result["state"], result["reason"]) == ("stopped", "signal SIGTERM")
-    assert run_dir.last_checkpoint() == run_dir.checkpoint(result["iters"])
+    assert (result.state, result.reason) == ("stopped", "signal SIGTERM")
+    assert run_dir.last_checkpoint() == run_dir.checkpoint(result.iters)
     assert server.process.poll() is None
 
 
@@ -203,8 +205,8 @@ def test_sigterm_to_loader_workers_too_saves_the_run_where_it_is(server, make_ru
         os.kill(number, signal.SIGTERM)
     assert server.event() == ended(run_dir, 0)
     result = run_dir.read_result()
-    assert (result["state"], result["reason"]) == ("stopped", "signal SIGTERM")
-    assert run_dir.last_checkpoint() == run_dir.checkpoint(result["iters"])
+    assert (result.state, result.reason) == ("stopped", "signal SIGTERM")
+    assert run_dir.last_checkpoint() == run_dir.checkpoint(result.iters)
     assert not any(worker.is_running() for worker in workers)
 
 
@@ -215,8 +217,8 @@ def test_a_killed_loader_worker_stops_a_run_that_can_go_on(server, make_run):
     workers[0].kill()
     assert server.event() == ended(run_dir, 2)
     result = run_dir.read_result()
-    assert result["state"] == "stopped"  # the study sends it off again
-    assert result["reason"].startswith("LostWorkerError: a data loader's worker died")
+    assert result.state == "stopped"  # the study sends it off again
+    assert result.reason.startswith("LostWorkerError: a data loader's worker died")
 
 
 def test_kill_and_resume(server, make_run):
@@ -229,13 +231,13 @@ def test_kill_and_resume(server, make_run):
     assert run_dir.read_result() is None
     done = run_dir.rows()[-1]["iter"]
     run_dir.create(
-        {**run_dir.read_request(), "options": {**LONG, "train_cfg.max_iters": done + 400}}
+        replace(run_dir.read_request(), options={**LONG, "train_cfg.max_iters": done + 400})
     )
     run_dir.config.unlink()  # else it is refused as another one
     server.send(run=str(run_dir.path), resume=True, env={"OMP_NUM_THREADS": "1"})
     assert server.event()["event"] == "started"
     assert server.event() == ended(run_dir, 0)
-    assert run_dir.read_result()["iters"] == done + 400
+    assert run_dir.read_result().iters == done + 400
 
 
 def test_stop_by_control_file_and_by_signal(server, make_run):
@@ -243,12 +245,12 @@ def test_stop_by_control_file_and_by_signal(server, make_run):
     pids = [server.train(r) for r in runs]  # two at once
     for run_dir in runs:
         wait_for_rows(run_dir)
-    runs[0].ask_stop("pruned", "behind")
+    runs[0].ask_stop(State.PRUNED, "behind")
     assert server.event() == ended(runs[0], 0)
     os.kill(pids[1], signal.SIGTERM)
     assert server.event() == ended(runs[1], 0)
-    assert [r.read_result()["state"] for r in runs] == ["pruned", "stopped"]
-    assert runs[1].read_result()["reason"] == "signal SIGTERM"
+    assert [r.read_result().state for r in runs] == ["pruned", "stopped"]
+    assert runs[1].read_result().reason == "signal SIGTERM"
 
 
 def test_nonsense_is_survived(server, make_run):
@@ -340,7 +342,7 @@ def test_a_child_has_temporary_folders_of_its_own(server, make_run):
         wait_for_rows(run_dir)
     assert count() == [n + 2 for n in killed]
     for run_dir, left in zip(runs, (1, 0), strict=True):
-        run_dir.ask_stop("stopped", "enough")
+        run_dir.ask_stop(State.STOPPED, "enough")
         assert server.event() == ended(run_dir, 0)
         assert count() == [n + left for n in killed]
 
@@ -362,5 +364,5 @@ def test_distilled_runs_one_after_another_are_tracked_whole(server, make_run):
         assert len(list((segment / "files" / "media" / "images" / "spectra").iterdir())) == 4
         result, final = run_dir.read_result(), summary(segment)
         assert final["state"] == "complete"
-        assert final["best/acc"] == result["best"]["value"]
-        assert final["test/acc"] == result["metrics"]["test/acc"]
+        assert final["best/acc"] == result.best.value
+        assert final["test/acc"] == result.metrics["test/acc"]

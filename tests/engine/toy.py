@@ -18,6 +18,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
 from fourierkd.errors import DataError
+from fourierkd.records import State
 
 
 @MODELS.register_module(force=True)
@@ -114,7 +115,7 @@ class StopAt(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.at:
-            runner.run_dir.ask_stop("stopped", "the coordinator wants it")
+            runner.run_dir.ask_stop(State.STOPPED, "the coordinator wants it")
 
 
 @HOOKS.register_module(force=True)

@@ -18,6 +18,16 @@ import time
 from pathlib import Path
 
 from fourierkd.fingerprint import file_sha256
+from fourierkd.records import (
+    MAXIMIZE,
+    Best,
+    Checkpoints,
+    Metric,
+    Result,
+    State,
+    Stop,
+    checked_direction,
+)
 from fourierkd.run_dir import RunDir, write_atomic
 
 VAL_EVERY = 2
@@ -57,7 +67,7 @@ def check(path: Path) -> None:
 
 def train(run_dir: RunDir, resume: bool) -> None:
     request = run_dir.read_request()
-    options, seed = request["options"], request["seed"]
+    options, seed = request.options, request.seed
     iters = int(options.get("train_cfg.max_iters", 10))
     start = time.monotonic()
     with run_dir.lock():
@@ -77,7 +87,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
             "fake.fail_above", -1
         ):
             failing = None
-        if options.get("fake.fail_phase") not in (None, request.get("phase")):
+        if options.get("fake.fail_phase") not in (None, request.phase):
             failing = None
         final = score(options, seed)
         error = options.get("direction") == "minimize"
@@ -88,24 +98,21 @@ def train(run_dir: RunDir, resume: bool) -> None:
         def end(state, reason=None, metrics=None):
             spent = time.monotonic() - start
             run_dir.write_result(
-                {
-                    "state": state,
-                    "reason": reason,
-                    "metric": "score",
-                    "direction": options.get("direction"),
-                    "best": best if best["value"] is not None else None,
-                    "metrics": metrics or {},
-                    "iters": i,
-                    "seconds": {
+                Result(
+                    state=State(state),
+                    reason=reason,
+                    metric=Metric("score", checked_direction(options.get("direction", MAXIMIZE))),
+                    best=Best(**best) if best["value"] is not None else None,
+                    metrics=metrics or {},
+                    iters=i,
+                    seconds={
                         "total": spent,
                         "train": 0.8 * spent,
                         "val": 0.1 * spent,
                         "setup": 0.1 * spent,
                     },
-                    "parameters": {},
-                    "teacher_sha256": None,
-                    "checkpoints": {"last": None, "best": "checkpoints/best.pth"},
-                }
+                    checkpoints=Checkpoints(best="checkpoints/best.pth"),
+                )
             )
 
         i = first
@@ -153,18 +160,18 @@ def train(run_dir: RunDir, resume: bool) -> None:
                     write_atomic(run_dir.checkpoints / "last_checkpoint", path.name)
                 asked = run_dir.stop_asked()
                 if signals:
-                    asked = {"state": "stopped", "reason": f"signal {signals[0]}"}
+                    asked = Stop(state=State.STOPPED, reason=f"signal {signals[0]}")
                     write_atomic(run_dir.checkpoint(i), json.dumps({"iter": i}))
                     run_dir.keep_only(run_dir.checkpoint(i))
                 if asked is not None and i < iters:
-                    end(asked["state"], asked["reason"])
+                    end(asked.state, asked.reason)
                     return
         except (RuntimeError, OSError) as error:
             end("failed", f"{type(error).__name__}: {error}")
             sys.exit(1)
         metrics = {"val/score": best["value"]}
-        if request["test_split"]:
-            metrics[f"{request['test_split']}/score"] = best["value"] + (1.0 if error else -1.0)
+        if request.test_split:
+            metrics[f"{request.test_split}/score"] = best["value"] + (1.0 if error else -1.0)
         end("complete", metrics=metrics)
 
 

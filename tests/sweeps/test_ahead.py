@@ -46,9 +46,9 @@ def test_requests_name_what_they_are_of(study_file):
     assert "the start point by_hand" in names
     assert any(name.startswith("a trial with {'loss_weight': ") for name in names)
     for name, request in asked.items():
-        assert request["options"]["data_root"] == "/data", name
-    assert asked["the arm student_alone"]["options"]["metric"] == "score"
-    assert asked["the arm student_alone"]["test_split"] == "test"
+        assert request.options["data_root"] == "/data", name
+    assert asked["the arm student_alone"].options["metric"] == "score"
+    assert asked["the arm student_alone"].test_split == "test"
 
 
 def test_a_start_point_outside_of_the_space_is_not_asked_for(study_file):
@@ -61,6 +61,6 @@ def test_the_teachers_weights_are_not_there_yet(study_file, tmp_path, seed):
     (tmp_path / "teacher.py").write_text("train_cfg = dict(max_iters=1)\n")
     teacher = {"config": str(tmp_path / "teacher.py"), "option": "model.teacher.checkpoint"}
     asked = requests(load_study(study_file, {"teacher": teacher}))
-    assert asked["the teacher"]["config"] == str(tmp_path / "teacher.py")
-    assert "model.teacher.checkpoint" not in asked["the teacher"]["options"]
-    assert asked["the arm published"]["options"]["model.teacher.checkpoint"] == "random"
+    assert asked["the teacher"].config == str(tmp_path / "teacher.py")
+    assert "model.teacher.checkpoint" not in asked["the teacher"].options
+    assert asked["the arm published"].options["model.teacher.checkpoint"] == "random"

@@ -48,7 +48,7 @@ def test_lines_of_ended_runs_name_the_split_of_their_value(run_tiny, capsys):
     printed = capsys.readouterr().out
     for name, run_dir in runs.items():
         split = "test" if name.startswith("final_") else "val"
-        value = run_dir.read_result()["metrics"][f"{split}/score"]
+        value = run_dir.read_result().metrics[f"{split}/score"]
         assert f"] {name}: {split} score {value:.4g}, " in printed
 
 
@@ -65,8 +65,8 @@ def test_a_study_from_start_to_report(run_tiny):
     start = {"loss_weight": 3.0, "mask": "low_pass", "mask.low_pass.cutoff": 0.5}
     assert trials[1].params == start
     request = runs["trial_001"].read_request()
-    assert (request["phase"], request["method"]) == ("trial", "by_hand")  # no arm: can be pruned
-    assert runs["trial_002"].read_request()["method"] == "trial"
+    assert (request.phase, request.method) == ("trial", "by_hand")  # no arm: can be pruned
+    assert runs["trial_002"].read_request().method == "trial"
     assert [t.params for t in trials[2:]].count(start) == 0
     assert all(trial.state == STATES.COMPLETE for trial in trials)
     best = max(trials, key=lambda t: t.value)  # luck has no part in the fake server's values
@@ -79,11 +79,11 @@ def test_a_study_from_start_to_report(run_tiny):
     assert set(table[table.phase == "trial"].seed) == {0}
     assert set(finals.split) == {"test"}
     tuned = runs[f"final_tuned_t{best.number:03d}_seed1000"].read_request()
-    assert tuned["parameters"] == best.params
-    assert tuned["options"][WEIGHT] == best.params["loss_weight"]
-    assert tuned["options"]["metric"] == "score"
+    assert tuned.parameters == best.params
+    assert tuned.options[WEIGHT] == best.params["loss_weight"]
+    assert tuned.options["metric"] == "score"
     alone = runs["final_student_alone_seed1000"].read_request()
-    assert alone["options"]["model.teacher"] is None
+    assert alone.options["model.teacher"] is None
     page = (work_dir / "report.html").read_text()
     assert page.startswith("<!")
     assert "Set by hand, not proposed by the sampler: trial 1 (by_hand)." in page
@@ -97,7 +97,7 @@ def test_a_study_of_an_error_takes_the_lowest(run_tiny, capsys):
     """Its direction reaches every run, and the table says it to whoever compares."""
     work_dir = run_tiny(direction="minimize", final_seeds=3)
     runs = run_dirs(work_dir)
-    assert {run.read_request()["options"]["direction"] for run in runs.values()} == {"minimize"}
+    assert {run.read_request().options["direction"] for run in runs.values()} == {"minimize"}
     table = load_results(work_dir)
     assert set(table["direction"]) == {"minimize"}
     values = [trial.value for trial in trials_of(work_dir)]
@@ -160,15 +160,15 @@ def test_the_best_trials_run_again_and_the_best_mean_is_chosen(run_tiny, seed):
     means = {}
     for trial in trials[:3]:
         own = [runs[f"rung_t{trial.number:03d}_seed{s}"] for s in seeds]
-        means[trial.number] = sum(run.read_result()["best"]["value"] for run in own) / 2
+        means[trial.number] = sum(run.read_result().best.value for run in own) / 2
         for run, s in zip(own, seeds, strict=True):
             request = run.read_request()
-            assert (request["phase"], request["method"]) == ("rung", "rung")
-            assert (request["trial"], request["seed"]) == (trial.number, s)
-            assert request["parameters"] == trial.params
-            assert request["options"][WEIGHT] == trial.params["loss_weight"]
-            assert request["test_split"] is None  # the choice sees train and val only
-            assert request["wandb"]["job_type"] == "rung"
+            assert (request.phase, request.method) == ("rung", "rung")
+            assert (request.trial, request.seed) == (trial.number, s)
+            assert request.parameters == trial.params
+            assert request.options[WEIGHT] == trial.params["loss_weight"]
+            assert request.test_split is None  # the choice sees train and val only
+            assert request.wandb.job_type == "rung"
     chosen = max(means, key=means.get)
     assert chosen != trials[0].number
     finals = [name for name in runs if name.startswith("final_tuned_")]
@@ -318,7 +318,7 @@ def test_killed_at_many_writes_a_study_ends_as_if_it_was_not(straight, study_fil
     assert deaths >= 5
     assert outcome(tmp_path / "work") == straight
     for name, run in run_dirs(tmp_path / "work").items():
-        assert run.read_result()["state"] == "complete", name
+        assert run.read_result().state == "complete", name
         assert sorted(set(executed(run))) == list(range(1, 11)), name
         # Again only what came after the last checkpoint (every second iteration has one).
         assert all(executed(run).count(i) <= 1 + deaths for i in range(1, 11))
@@ -365,7 +365,7 @@ def test_killed_around_many_runs_rung_and_finals_are_as_if_it_was_not(
     assert sum(name.startswith("rung_") for name in runs) == 6
     for name, run in runs.items():
         assert sorted(set(executed(run))) == list(range(1, 11)), name
-        assert run.read_result()["best"] == expected[name].read_result()["best"], name
+        assert run.read_result().best == expected[name].read_result().best, name
     tables = [load_results(tmp_path / folder) for folder in ("work", "straight")]
     assert choose(tables[0]) == choose(tables[1]) != 0  # not the lucky one
 
@@ -472,7 +472,7 @@ def test_failed_runs_are_tried_again_where_one_asks_for_it(run_tiny, study_file,
     assert trials[2].user_attrs["arm"] == "published"
     assert [t.params for t in trials[2:4]] == [t.params for t in trials[:2]]
     for name, run in failed.items():  # the same folder, from the checkpoint in it
-        assert run.read_result()["state"] == "complete", name
+        assert run.read_result().state == "complete", name
         assert executed(run) == [1, 2, 3, *range(3, 11)], name
     table = load_results(work_dir)
     assert set(table.state) == {"complete"}
@@ -520,7 +520,7 @@ def test_sigterm_to_all_processes_saves_the_live_run(start_cli, straight, tmp_pa
             member.terminate()
     finish(process, code=130)
     assert time.monotonic() - start < 10
-    assert run.read_result()["state"] == "stopped"
+    assert run.read_result().state == "stopped"
     finish(start_cli("--set", *keys))
     assert executed(run) == list(range(1, 11))  # nothing twice: it was saved where it was
     assert outcome(tmp_path / "work") == straight[:3]
@@ -534,7 +534,7 @@ def test_ctrl_c_stops_with_checkpoints_and_says_how_to_go_on(start_cli, straight
     os.killpg(process.pid, signal.SIGINT)
     _, err = finish(process, code=130)
     assert "To go on: python sweeps/run.py study" in err
-    assert run.read_result()["state"] == "stopped"
+    assert run.read_result().state == "stopped"
     assert [t.state.name for t in trials_of(tmp_path / "work")] == ["COMPLETE", "RUNNING"]
     assert list(load_results(tmp_path / "work").state) == ["complete", "complete", "stopped"]
     assert UNFINISHED in (tmp_path / "work" / "report.html").read_text()
@@ -646,9 +646,9 @@ def test_bad_trials_are_pruned_late_enough_and_arms_never(run_tiny, keys, first)
     for trial in trials[1:]:
         run = runs[f"trial_{trial.number:03d}"]
         result = run.read_result()
-        assert result["state"] == "pruned"
-        assert result["reason"].startswith("score ")
-        assert result["reason"].endswith(f" at iteration {first}")
+        assert result.state == "pruned"
+        assert result.reason.startswith("score ")
+        assert result.reason.endswith(f" at iteration {first}")
         assert first <= len(executed(run)) < 20
         assert trial.value == trial.intermediate_values[trial.last_step]
         assert not runs[f"trial_{trial.number:03d}"].checkpoints.exists()
@@ -781,7 +781,7 @@ def test_equal_trials_are_one_run_and_a_used_up_space_ends_the_search(study_file
     for _ in range(2):
         run_study(study, tmp_path / "work", worker=FAKE)
         runs = [RunDir(p) for p in sorted((tmp_path / "work/runs").glob("trial_*"))]
-        chosen = [str(run.read_request()["parameters"]) for run in runs]
+        chosen = [str(run.read_request().parameters) for run in runs]
         assert len(set(chosen)) == len(chosen) == 4
         page = (tmp_path / "work/report.html").read_text()
         assert "The search ended after 4 of 8 trials: the space has no other point" in page

@@ -9,6 +9,7 @@ import pytest
 from tiny_study import FAKE, executed
 
 from fourierkd.errors import StudyError
+from fourierkd.records import Request
 from fourierkd.run_dir import RunDir
 from sweeps.executor import Exit, LocalExecutor, gpus
 
@@ -22,7 +23,7 @@ def executor(tmp_path):
 
 def make_run(path: Path, **options) -> RunDir:
     options = {key.replace("__", "."): value for key, value in options.items()}
-    return RunDir(path).create({"options": options, "seed": 0, "test_split": None})
+    return RunDir(path).create(Request(config="", options=options, seed=0))
 
 
 def wait_exits(executor: LocalExecutor, count: int, seconds: float = 20.0) -> list[Exit]:
@@ -61,7 +62,7 @@ def test_two_runs_side_by_side(executor, tmp_path):
     exits = wait_exits(executor, 2)
     assert {end.run for end in exits} == {run.path for run in runs}
     assert {(end.code, end.signal) for end in exits} == {(0, None)}
-    assert all(run.read_result()["state"] == "complete" for run in runs)
+    assert all(run.read_result().state == "complete" for run in runs)
 
 
 def test_kill(executor, tmp_path):
@@ -85,7 +86,7 @@ def test_after_the_death_of_the_server_another_one_takes_its_runs(executor, tmp_
     executor.submit(run, resume=True)
     (end,) = wait_exits(executor, 1)
     assert end.code == 0
-    assert run.read_result()["state"] == "complete"
+    assert run.read_result().state == "complete"
     assert sorted(set(executed(run))) == list(range(1, 11))
     assert len(executed(run)) < 15  # it went on from its checkpoint
 
@@ -111,7 +112,7 @@ def test_the_server_stays_while_its_runs_save(executor, tmp_path):
         process.terminate()
     (end,) = wait_exits(executor, 1)
     assert end.code == 0
-    assert run.read_result()["reason"] == "signal SIGTERM"
+    assert run.read_result().reason == "signal SIGTERM"
     assert server_of().is_running()
 
 

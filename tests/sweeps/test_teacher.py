@@ -22,10 +22,10 @@ def test_it_is_trained_once_and_given_to_every_run(run_tiny):
     teacher = only_teacher()
     assert executed(teacher) == list(range(1, 11))
     for run in run_dirs(work_dir).values():
-        options = run.read_request()["options"]
+        options = run.read_request().options
         assert options["model.teacher.checkpoint"] == str(teacher.best_checkpoint())
     # The student alone drops the teacher after the path was put into it.
-    alone = run_dirs(work_dir)["baseline_student_alone"].read_request()["options"]
+    alone = run_dirs(work_dir)["baseline_student_alone"].read_request().options
     assert list(alone).index("model.teacher.checkpoint") < list(alone).index("model.teacher")
     table = (work_dir / "results.csv").read_text().splitlines()
     assert table[1].split(",")[1] == "teacher"
@@ -112,7 +112,7 @@ def test_a_study_has_one_teacher(run_tiny, monkeypatch):
     run_tiny(trials=4, final_seeds=0, teacher=TEACHER)
     assert executed(only_teacher()) == list(range(1, 11))
     for run in run_dirs(work_dir).values():
-        assert run.read_request()["options"]["model.teacher.checkpoint"] == str(best)
+        assert run.read_request().options["model.teacher.checkpoint"] == str(best)
     content = best.read_bytes()
     for change, words in (
         (lambda: best.write_bytes(b"another"), "has [0-9a-f]{16} now, got '.*best.pth'"),
@@ -131,7 +131,7 @@ def test_a_moved_cache_has_the_same_teacher(run_tiny, monkeypatch):
     cache_root().rename(moved)
     monkeypatch.setenv("FOURIERKD_CACHE", str(moved))
     work_dir = run_tiny(trials=4, final_seeds=0, teacher=TEACHER)
-    newest = run_dirs(work_dir)["trial_002"].read_request()["options"]
+    newest = run_dirs(work_dir)["trial_002"].read_request().options
     assert newest["model.teacher.checkpoint"].startswith(str(moved))
     assert executed(only_teacher()) == list(range(1, 11))
 

@@ -195,11 +195,11 @@ def check_whole(study: Study, server: LoopbackServer) -> int:
             assert np.abs(pixels[0] - pixels[1]).mean() < 8.0, (name, key)  # it is a JPEG
         result = run_dir.read_result()
         assert result is not None
-        values = {key.replace("val/", "best/"): v for key, v in result["metrics"].items()}
+        values = {key.replace("val/", "best/"): v for key, v in result.metrics.items()}
         assert {k: sent.summary.get(k) for k in values} == values, name
-        assert sent.summary["state"] == result["state"], name
-        assert sent.config["run"]["value"]["train_cfg"]["max_iters"] >= result["iters"]
-        if result["state"] == "complete" and run_dir.read_request()["test_split"]:
+        assert sent.summary["state"] == result.state, name
+        assert sent.config["run"]["value"]["train_cfg"]["max_iters"] >= result.iters
+        if result.state == "complete" and run_dir.read_request().test_split:
             assert any(key.startswith("test/") for key in values), name
     groups = {run.fields["groupName"] for run in server.runs.values()}
     assert len(server.runs) == len(runs) + 1, groups  # and the report
@@ -220,7 +220,7 @@ def test_each_run_of_a_toy_study_is_whole_also_a_killed_one(
     counted, command = study.finish()
     killed = RunDir(study.work_dir / RUNS_NAME / "baseline_slow").read_result()
     assert killed is not None
-    assert killed["state"] == "complete"  # it was sent off again
+    assert killed.state == "complete"  # it was sent off again
     sync(command, server.url)
     number = check_whole(study, server)
     assert counted == f"{number} of {number} runs tracked whole"

@@ -107,12 +107,14 @@ def test_an_unknown_mode_is_an_error() -> None:
 def test_no_prompt_on_a_terminal(home: Path, tmp_path: Path) -> None:
     """With a terminal for stdin and nobody logged in, W&B itself would ask; we must not."""
     script = (
+        "from fourierkd.records import Request, State, Tracking\n"
         "from fourierkd.run_dir import RunDir\n"
         "from fourierkd.tracking.wandb_backend import WandbBackend\n"
         f"run_dir = RunDir({str(tmp_path / 'run')!r})\n"
-        "b = WandbBackend(run_dir, {'wandb': {'mode': 'online'}}, {})\n"
+        "asked = Request(config='', seed=0, wandb=Tracking(mode='online'))\n"
+        "b = WandbBackend(run_dir, asked, {})\n"
         "print(b.mode)\n"
-        "b.close('complete')\n"
+        "b.close(State.COMPLETE)\n"
     )
     terminal, other_end = os.openpty()
     try:

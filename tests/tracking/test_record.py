@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from wandb_loopback import LoopbackServer
 
+from fourierkd.records import Request, State, Tracking
 from fourierkd.run_dir import RunDir
 from fourierkd.tracking.record import missing, sync_command, tracking_line, write_record
 from fourierkd.tracking.study_table import log_study_table
@@ -19,7 +20,7 @@ WHOLE = {"rows": [9, 9], "pictures": [2, 2], "state": [1, 1], "best": [1, 1], "t
 
 
 def run(path: Path, tracked: dict[str, Any] | None = WHOLE, **request: Any) -> RunDir:
-    run_dir = RunDir(path).create({"seed": 0, "wandb": {"mode": None}, **request})
+    run_dir = RunDir(path).create(Request(config="", seed=0, **request))
     write_record(run_dir, {"id": "a", "segments": {}, "tracked": tracked, "reason": None})
     return run_dir
 
@@ -30,8 +31,10 @@ def test_a_study_counts_what_is_whole_and_names_the_rest(tmp_path: Path) -> None
     runs += [
         run(tmp_path / "trial_1", {**WHOLE, "rows": [7, 9], "pictures": [0, 2]}),
         run(tmp_path / "trial_2", None),
-        RunDir(tmp_path / "trial_3").create({"seed": 0, "wandb": {}}),
-        RunDir(tmp_path / "by hand").create({"seed": 0, "wandb": {"mode": "disabled"}}),
+        RunDir(tmp_path / "trial_3").create(Request(config="", seed=0)),
+        RunDir(tmp_path / "by hand").create(
+            Request(config="", seed=0, wandb=Tracking(mode="disabled"))
+        ),
     ]
     assert tracking_line(runs) == (
         "3 of 6 runs tracked whole; not trial_1 (2 of 9 rows, 2 of 2 pictures), "
@@ -53,7 +56,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 def test_sync_command_is_one_short_line_for_many_runs(home: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "runs" / f"r{k}" for k in range(3)]
     for path in paths:
-        WandbBackend(RunDir(path), {}, {}).close("complete")
+        WandbBackend(RunDir(path), Request(config="", seed=0), {}).close(State.COMPLETE)
     log_study_table(tmp_path, {"t": pd.DataFrame({"a": [1]})}, study="shapes")
     command = sync_command([*paths, tmp_path, tmp_path / "nothing here"])
     assert command == f"wandb sync {tmp_path}/runs/*/wandb {tmp_path}/wandb"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,23 @@ from PIL import Image
 from wandb_loopback import FAKE_KEY, LoopbackServer
 
 from fourierkd.errors import ConfigError
+from fourierkd.records import Phase, Request, State, Tracking
 from fourierkd.run_dir import RunDir
 from fourierkd.tracking import wandb_backend
 from fourierkd.tracking.record import missing, sync_command
 from fourierkd.tracking.wandb_backend import WandbBackend
 from tests.wandb_files import history, inspect, segments, summary, sync
 
-REQUEST: dict[str, Any] = {
-    "config": "/c.py",
-    "options": {},
-    "seed": 3,
-    "study": "shapes",
-    "phase": "trial",
-    "method": "tuned",
-    "trial": 7,
-    "parameters": {"loss_weight": 0.5, "mask.low_pass.cutoff": 0.25},
-    "wandb": {"project": "kd", "group": None, "job_type": "trial", "name": None, "mode": None},
-}
+REQUEST = Request(
+    config="/c.py",
+    seed=3,
+    study="shapes",
+    phase=Phase.TRIAL,
+    method="tuned",
+    trial=7,
+    parameters={"loss_weight": 0.5, "mask.low_pass.cutoff": 0.25},
+    wandb=Tracking(project="kd"),
+)
 CONFIG = {"metric": "mIoU", "model": {"type": "Distiller", "losses": [{"tap": "layer4"}]}}
 ROWS = [
     {"iter": 10, "epoch": 0, "seconds": 0.5, "train/loss": 2.0, "train/lr": None},
@@ -50,8 +51,8 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (24, 60, 3)).astype(np.uint8
 REPOSITORY = Path(__file__).parents[2]
 
 
-def request(**wandb: Any) -> dict[str, Any]:
-    return {**REQUEST, "wandb": {**REQUEST["wandb"], **wandb}}
+def request(**wandb: Any) -> Request:
+    return replace(REQUEST, wandb=replace(REQUEST.wandb, **wandb))
 
 
 def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Pa
         run_dir.append(row)
         backend.log(row)
     backend.log({"iter": 40, "epoch": 2, "seconds": 2.0, "val/mIoU": float("nan")})
-    backend.close("complete", {"val/mIoU": 0.7, "test/mIoU": 0.65})
+    backend.close(State.COMPLETE, {"val/mIoU": 0.7, "test/mIoU": 0.65})
 
     (segment,) = segments(run_dir.wandb)
     scalars = [{k: v for k, v in row.items() if v is not None} for row in run_dir.rows()]
@@ -97,16 +98,16 @@ def test_wandbs_variables_are_obeyed_where_no_option_says_otherwise(
     for name, value in (("PROJECT", "mine"), ("NAME", "try-3"), ("TAGS", "a,b")):
         monkeypatch.setenv(f"WANDB_{name}", value)
 
-    def sent(name: str, asked: dict[str, Any]) -> tuple[str, str, list[str]]:
+    def sent(name: str, asked: Request) -> tuple[str, str, list[str]]:
         run_dir = RunDir(tmp_path / name).create(asked)
-        WandbBackend(run_dir, asked, CONFIG).close("complete")
+        WandbBackend(run_dir, asked, CONFIG).close(State.COMPLETE)
         (segment,) = segments(run_dir.wandb)
         (run,) = [record["run"] for record in inspect(segment) if record["type"] == "run"]
         return run["project"], run["display_name"], run["tags"]
 
-    single = {**REQUEST, "study": None, "phase": "single", "wandb": {"mode": None}}
+    single = replace(REQUEST, study=None, phase=Phase.SINGLE, wandb=Tracking())
     assert sent("single", single) == ("mine", "try-3", ["a", "b"])
-    assert sent("trial", {**REQUEST, "wandb": {}}) == ("mine", "trial", ["a", "b"])
+    assert sent("trial", replace(REQUEST, wandb=Tracking())) == ("mine", "trial", ["a", "b"])
     options = request(project="kd", name="own", tags=["c"])
     assert sent("options", options) == ("kd", "own", ["c"])
 
@@ -120,7 +121,7 @@ def test_the_summary_of_a_curve_is_its_best_value(
     backend = WandbBackend(run_dir, REQUEST, config)
     for iteration, value in enumerate((0.6, 0.2, 0.4), start=1):
         backend.log({"iter": iteration, "epoch": 0, "seconds": 1.0, "val/error": value})
-    backend.close("complete", {"val/error": best})
+    backend.close(State.COMPLETE, {"val/error": best})
     (segment,) = segments(run_dir.wandb)
     assert summary(segment)["val/error"] == {direction[:3]: best}
     assert summary(segment)["best/error"] == best
@@ -135,7 +136,7 @@ def test_nothing_is_written_outside_the_run_folder(
     backend = WandbBackend(run_dir, REQUEST, CONFIG)
     backend.image("spectra/fourier", PICTURE, {"iter": 1, "epoch": 0})
     backend.table("results", pd.DataFrame({"a": [1.0, None]}))
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     assert list(home.iterdir()) == []
     assert {p.name for p in run_dir.path.iterdir()} == {"wandb"}
     assert list((run_dir.wandb / "data" / "artifacts" / "staging").iterdir())
@@ -146,7 +147,7 @@ def test_nothing_is_written_outside_the_run_folder(
 
 def test_a_failed_run_ends_as_failed(home: Path, tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "run")
-    WandbBackend(run_dir, REQUEST, CONFIG).close("failed")
+    WandbBackend(run_dir, REQUEST, CONFIG).close(State.FAILED)
     exits = [r["exit"] for r in inspect(segments(run_dir.wandb)[0]) if r["type"] == "exit"]
     assert exits == [{"exit_code": 1}]
 
@@ -163,7 +164,7 @@ def test_an_online_run_delivers_rows_picture_and_table(
         backend.log(row)
     backend.image("spectra/fourier", PICTURE, {"iter": 30, "epoch": 2})
     backend.table("results", pd.DataFrame({"method": ["tuned", "alone"], "value": [0.5, None]}))
-    backend.close("complete", {"test/mIoU": 0.65})
+    backend.close(State.COMPLETE, {"test/mIoU": 0.65})
 
     (run,) = server.runs.values()
     assert [row["iter"] for row in run.rows if "iter" in row] == [10, 20, 30, 30]
@@ -188,7 +189,7 @@ def test_no_file_holds_the_key(server: LoopbackServer, tmp_path: Path) -> None:
     backend = WandbBackend(run_dir, REQUEST, CONFIG)
     backend.log(ROWS[0])
     backend.table("results", pd.DataFrame({"a": [1]}))
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     files = [path for path in run_dir.path.rglob("*") if path.is_file()]
     assert len(files) > 3
     assert [path for path in files if FAKE_KEY.encode() in path.read_bytes()] == []
@@ -219,8 +220,8 @@ def train(run_dir: RunDir, *, first: int, last: int, mode: str | None = None) ->
 
 def test_a_resumed_run_is_sent_whole_in_one_segment(home: Path, tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "a run" / "r0")  # a space: the printed line must be quoted
-    train(run_dir, first=0, last=7).close("stopped")
-    train(run_dir, first=5, last=10).close("complete")  # 5 and 6 are trained again
+    train(run_dir, first=0, last=7).close(State.STOPPED)
+    train(run_dir, first=5, last=10).close(State.COMPLETE)  # 5 and 6 are trained again
     (segment,) = segments(run_dir.wandb)
     rows = history(segment)
     assert [row for row in rows if "val/mIoU" in row] == run_dir.rows()
@@ -237,8 +238,8 @@ def test_a_resumed_run_is_sent_whole_in_one_segment(home: Path, tmp_path: Path) 
 
 def test_a_resumed_run_is_continued_online(server: LoopbackServer, tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "run")
-    train(run_dir, first=0, last=5).close("stopped")
-    train(run_dir, first=5, last=10).close("complete")
+    train(run_dir, first=0, last=5).close(State.STOPPED)
+    train(run_dir, first=5, last=10).close(State.COMPLETE)
     (run,) = server.runs.values()
     assert [row["iter"] for row in run.rows if "val/mIoU" in row] == list(range(10))
     assert [row["iter"] for row in run.rows if "val/mIoU" not in row] == [4, 9]
@@ -249,8 +250,8 @@ def test_a_resumed_run_is_continued_online(server: LoopbackServer, tmp_path: Pat
 
 def test_a_run_begun_offline_is_whole_online(server: LoopbackServer, tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "run")
-    train(run_dir, first=0, last=5, mode="offline").close("stopped")
-    train(run_dir, first=5, last=10).close("complete")
+    train(run_dir, first=0, last=5, mode="offline").close(State.STOPPED)
+    train(run_dir, first=5, last=10).close(State.COMPLETE)
     (run,) = server.runs.values()
     assert [row["iter"] for row in run.rows if "val/mIoU" in row] == list(range(10))
     assert [row["iter"] for row in run.rows if "val/mIoU" not in row] == [4, 9]
@@ -280,7 +281,7 @@ def test_a_killed_run_that_goes_on_is_sent_whole(
         run_dir = RunDir(tmp_path / "run")
         assert len(run_dir.rows()) == 8
         assert missing(run_dir) == "its process died"
-        train(run_dir, first=6, last=10).close("complete", {"val/mIoU": 9.5})
+        train(run_dir, first=6, last=10).close(State.COMPLETE, {"val/mIoU": 9.5})
         assert missing(run_dir) == ""
         if mode == "offline":
             sync(sync_command([run_dir.path]), server.url)
@@ -312,7 +313,7 @@ def test_a_server_that_dies_holds_nobody_up_and_no_row_is_lost(
         backend.log({"iter": iteration, "epoch": 0, "train/loss": 1.0})
     assert time.perf_counter() - start < 1.0
     with caplog.at_level(logging.WARNING, logger="fourierkd.tracking"):
-        backend.close("complete")
+        backend.close(State.COMPLETE)
     assert time.perf_counter() - start < 6.0
     assert [
         r.getMessage() for r in caplog.records if "wandb sync --include-online" in r.getMessage()
@@ -360,7 +361,7 @@ def test_what_fails_online_is_kept_offline_with_one_line(
         assert backend.mode == "offline"
         assert len([r for r in caplog.records if r.name == "fourierkd.tracking"]) == 1
         backend.log(ROWS[0])
-        backend.close("complete")
+        backend.close(State.COMPLETE)
     (segment,) = run_dir.wandb.glob("offline-run-*")
     assert [row["iter"] for row in history(segment)] == [10]
     assert sync_command([run_dir.path]) == f"wandb sync {run_dir.wandb}"
@@ -379,7 +380,7 @@ def test_a_picture_that_cannot_be_logged_costs_itself_and_a_warning(
     backend.image("spectra/fourier", np.array("no picture"), row)
     backend.log(row)
     backend.image("spectra/fourier", PICTURE, {**row, "iter": 10})
-    backend.close("complete", {"val/mIoU": 0.7, "test/mIoU": 0.65})
+    backend.close(State.COMPLETE, {"val/mIoU": 0.7, "test/mIoU": 0.65})
     (line,) = warnings(caplog)
     assert line.startswith("W&B: spectra/fourier of iteration 5 is missing there: ")
     (segment,) = segments(run_dir.wandb)
@@ -396,7 +397,7 @@ def test_of_rows_that_wandb_refuses_the_first_is_told_and_all_are_counted(
     backend = WandbBackend(run_dir, REQUEST, CONFIG)
     for iteration in range(4):
         backend.log({"iter": iteration, 1 if iteration in (1, 2) else "train/loss": 1.0})
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     assert len(warnings(caplog)) == 1
     assert [row["iter"] for row in history(segments(run_dir.wandb)[0])] == [0, 3]
     assert missing(run_dir) == "2 of 4 rows"
@@ -406,7 +407,7 @@ def test_a_run_outlives_the_death_of_wandbs_service(
     home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_dir = RunDir(tmp_path / "run")
-    train(run_dir, first=0, last=3).close("stopped")
+    train(run_dir, first=0, last=3).close(State.STOPPED)
     backend = train(run_dir, first=3, last=6)
     (service,) = [p for p in psutil.Process().children() if p.name() == "wandb-core"]
     service.kill()
@@ -417,7 +418,7 @@ def test_a_run_outlives_the_death_of_wandbs_service(
         backend.log(row)
     picture_file(run_dir, 7, "fourier_0")
     backend.image("spectra/fourier", PICTURE, row)
-    backend.close("complete", {"test/mIoU": 0.65})
+    backend.close(State.COMPLETE, {"test/mIoU": 0.65})
     row_line, picture_line, once_more = warnings(caplog)
     assert row_line.startswith("W&B: a row of iteration 6 is missing there: ")
     assert picture_line.startswith("W&B: spectra/fourier of iteration 7 is missing there: ")
@@ -443,11 +444,11 @@ def test_where_wandb_cannot_start_the_record_says_why(
     run_dir = RunDir(tmp_path / "run")
     backend = WandbBackend(run_dir, REQUEST, CONFIG)
     backend.log(ROWS[0])
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     assert warnings(caplog) == ["W&B: no process can be started; this run is not tracked"]
     assert missing(run_dir) == "no process can be started"
     monkeypatch.undo()
-    train(run_dir, first=1, last=2).close("complete")
+    train(run_dir, first=1, last=2).close(State.COMPLETE)
     assert missing(run_dir) == ""
 
 
@@ -459,7 +460,7 @@ def test_a_damaged_record_stops_no_run(
     (run_dir.wandb / "fourierkd.json").write_text("{")
     backend = WandbBackend(run_dir, REQUEST, CONFIG)
     backend.log(ROWS[0])
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     assert sync_command([run_dir.path]) == ""
     assert "fourierkd.json must be a JSON object" in caplog.text
 
@@ -468,7 +469,7 @@ def test_disabled_writes_nothing_and_a_wrong_mode_is_an_error(home: Path, tmp_pa
     run_dir = RunDir(tmp_path / "run")
     backend = WandbBackend(run_dir, request(mode="disabled"), CONFIG)
     backend.log(ROWS[0])
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     assert not run_dir.wandb.exists()
     with pytest.raises(ConfigError, match="online, offline, disabled, got 'on'"):
         WandbBackend(run_dir, request(mode="on"), CONFIG)
@@ -482,17 +483,19 @@ def test_the_users_own_run_is_left_alone(home: Path, tmp_path: Path) -> None:
     backend = WandbBackend(RunDir(tmp_path / "run"), REQUEST, CONFIG)
     assert backend._run.id != own.id
     assert wandb.run is own
-    backend.close("complete")
+    backend.close(State.COMPLETE)
     own.log({"a": 1})
     own.finish()
 
 
 def test_a_killed_run_keeps_its_rows(home: Path, tmp_path: Path) -> None:
+    RunDir(tmp_path / "run").create(REQUEST)
     script = f"""
         import os, signal, time
         from fourierkd.run_dir import RunDir
         from fourierkd.tracking.wandb_backend import WandbBackend
-        backend = WandbBackend(RunDir({str(tmp_path / "run")!r}), {REQUEST!r}, {CONFIG!r})
+        run_dir = RunDir({str(tmp_path / "run")!r})
+        backend = WandbBackend(run_dir, run_dir.read_request(), {CONFIG!r})
         for k in range(200):
             backend.log({{"iter": k, "epoch": 0, "train/loss": 1.0}})
         time.sleep(2)
@@ -534,7 +537,7 @@ FORK = """
             for i in range(20):
                 backend.log({"iter": i, "epoch": 0, "train/loss": 1.0})
             start = time.perf_counter()
-            backend.close("complete")
+            backend.close(State.COMPLETE)
             closed = time.perf_counter() - start
             assert len(cores(os.getpid())) == 1, cores(os.getpid())
             assert backend.mode == "offline", backend.mode
@@ -553,7 +556,9 @@ FORK = """
 
 
 def test_children_of_a_warm_server_track_their_own_runs(home: Path, tmp_path: Path) -> None:
-    script = f"FOLDER, REQUEST, CONFIG = {str(tmp_path)!r}, {REQUEST!r}, {CONFIG!r}\n"
+    asked = f"Request.from_json({REQUEST.to_json()!r}, None, '')"
+    script = "from fourierkd.records import Request, State\n"
+    script += f"FOLDER, REQUEST, CONFIG = {str(tmp_path)!r}, {asked}, {CONFIG!r}\n"
     done = subprocess.run(
         [sys.executable, "-c", script + textwrap.dedent(FORK)],
         cwd=REPOSITORY,

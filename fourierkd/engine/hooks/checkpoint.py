@@ -21,7 +21,7 @@ from fourierkd.engine.ranks import first_wish, leads
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError, RunError, near
 from fourierkd.options import whole_number
-from fourierkd.run_dir import MAXIMIZE, MINIMIZE
+from fourierkd.records import MAXIMIZE, Metric, checked_direction
 
 COCO_METRICS = [
     f"{kind}_mAP{part}"
@@ -76,7 +76,8 @@ class RunCheckpointHook(Hook):
     ) -> None:
         if interval is not None:
             whole_number("RunCheckpointHook.interval", interval, 1)
-        self.metric, self.direction, self.interval = metric, direction, interval
+        self.metric = None if metric is None else Metric(metric, checked_direction(direction))
+        self.interval = interval
         self.minutes = minutes
         self._saved = time.monotonic()
         self._validated = False
@@ -94,20 +95,19 @@ class RunCheckpointHook(Hook):
         self._validated = True
         if self.metric is None:
             return
-        values = short_names(metrics, self.metric)
-        if self.metric not in values:
+        name = self.metric.name
+        values = short_names(metrics, name)
+        if name not in values:
             raise ConfigError(
                 "metric must be one that the evaluator gives",
-                value=self.metric,
-                fix=near(self.metric, values or COCO_METRICS),
+                value=name,
+                fix=near(name, values or COCO_METRICS),
             )
-        value = values[self.metric]
+        value = values[name]
         if not math.isfinite(value):
             self._no_value = value
-            runner.logger.warning(
-                f"iter {runner.iter}: {self.metric} is {value}, which is no value"
-            )
-        elif runner.best is None or self._better(value, runner.best["value"]):
+            runner.logger.warning(f"iter {runner.iter}: {name} is {value}, which is no value")
+        elif runner.best is None or self.metric.better(value, than=runner.best["value"]):
             runner.best = {"iter": runner.iter, "value": value, "metrics": values}
             runner.save_checkpoint(
                 str(runner.run_dir.checkpoints),
@@ -116,9 +116,6 @@ class RunCheckpointHook(Hook):
                 save_param_scheduler=False,
                 meta={"best": runner.best},
             )
-
-    def _better(self, value: float, best: float) -> bool:
-        return value < best if self.direction == MINIMIZE else value > best
 
     def after_step(self, runner: KDRunner, iteration: int, epoch: int) -> None:
         """Save the last checkpoint where one is due."""
@@ -139,9 +136,9 @@ class RunCheckpointHook(Hook):
     def after_train(self, runner: KDRunner) -> None:
         """Save the end."""
         runner.save_last(runner.iter, runner.epoch)
-        if runner.best is None and self._no_value is not None:
+        if self.metric is not None and runner.best is None and self._no_value is not None:
             raise RunError(
-                f"no validation gave a value of {self.metric}",
+                f"no validation gave a value of {self.metric.name}",
                 value=self._no_value,
                 fix="look whether the validation data hold objects of every class",
             )

@@ -9,12 +9,13 @@ from mmengine.hooks import Hook
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.ranks import first_wish, leads
 from fourierkd.engine.runner import KDRunner
+from fourierkd.records import State, Stop
 
 
 class StopRun(Exception):  # noqa: N818 - not an error
     """Ends a run early: ``state`` is pruned or stopped."""
 
-    def __init__(self, state: str, reason: str) -> None:
+    def __init__(self, state: State, reason: str) -> None:
         super().__init__(reason)
         self.state, self.reason = state, reason
 
@@ -50,9 +51,9 @@ class ControlHook(Hook):
             self._stop_if_asked(runner, save=(iteration, epoch))
 
     def _stop_if_asked(self, runner: KDRunner, save: tuple[int, int] | None = None) -> None:
-        asked: dict[str, Any] | None = None
+        asked: Stop | None = None
         if runner.signals:
-            asked = {"state": "stopped", "reason": f"signal {runner.signals[0]}"}
+            asked = Stop(state=State.STOPPED, reason=f"signal {runner.signals[0]}")
         elif leads():
             asked = runner.run_dir.stop_asked()
         asked = first_wish(asked)
@@ -60,4 +61,4 @@ class ControlHook(Hook):
             return
         if save is not None:
             runner.save_last(*save)
-        raise StopRun(asked["state"], asked["reason"])
+        raise StopRun(asked.state, asked.reason)
