@@ -238,6 +238,20 @@ class Conditions:
     host: str | None = None
     commit: str | None = None
 
+    @classmethod
+    def of(cls, environment: Mapping[str, Any], teacher_sha256: str | None = None) -> Conditions:
+        """What a run's ``environment.json`` says of them."""
+        commit, digests = environment.get("commit"), environment.get("identity") or {}
+        return cls(
+            teacher_sha256=teacher_sha256,
+            data=digests.get("data"),
+            config_hash=digests.get("config"),
+            device=environment.get("device"),
+            threads=environment.get("threads"),
+            host=environment.get("host"),
+            commit=f"{commit}-dirty" if commit and environment.get("dirty") else commit,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Record):

@@ -226,17 +226,16 @@ def _asked(request: Request) -> dict[str, Any]:
 
 
 def _made_by(environment: dict[str, Any]) -> dict[str, Any]:
-    versions = environment.get("versions") or {}
+    versions, digests = (environment.get(name) or {} for name in ("versions", "identity"))
     if not isinstance(versions, dict):
         raise RunError("environment.json must name versions", value=versions, fix="delete it")
+    if not isinstance(digests, dict):
+        raise RunError("environment.json must name digests", value=digests, fix="delete it")
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    commit = environment.get("commit")
-    changed = "-dirty" if commit and environment.get("dirty") else ""
     return {
         "versions": text or None,
-        "commit": commit + changed if commit else None,
         "machine": _machine(environment),
-        **{name: environment.get(name) for name in ("device", "threads", "host")},
+        **asdict(Conditions.of(environment)),
     }
 
 

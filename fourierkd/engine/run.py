@@ -264,7 +264,9 @@ class _Job:
             iters=runner.iterations if runner is not None else 0,
             seconds=self.clock.report(),
             parameters=self._parameters(),
-            conditions=self._conditions(),
+            conditions=Conditions.of(
+                self.facts, teacher_sha256(runner.bare_model) if runner is not None else None
+            ),
             teacher_maps=self._teacher_maps(),
             checkpoints=Checkpoints(
                 last=str(last.relative_to(run_dir.path)) if last else None,
@@ -273,19 +275,6 @@ class _Job:
         )
         run_dir.write_result(result)
         return result
-
-    def _conditions(self) -> Conditions:
-        facts, digests = self.facts, self.facts.get(KEY) or {}
-        dirty = "-dirty" if facts.get("dirty") else ""
-        return Conditions(
-            teacher_sha256=teacher_sha256(self.runner.bare_model) if self.runner else None,
-            data=digests.get("data"),
-            config_hash=digests.get("config"),
-            device=facts.get("device"),
-            threads=facts.get("threads"),
-            host=facts.get("host"),
-            commit=facts["commit"] + dirty if facts.get("commit") else None,
-        )
 
 
 def score_best(runner: KDRunner, split: str) -> dict[str, float]:
