@@ -10,7 +10,7 @@ from torch import nn
 
 from fourierkd.distill.registry import MODELS, SCOPE
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.fourier import FourierLoss
+from fourierkd.losses.base import DistillationLoss
 
 
 def build_connector(
@@ -78,11 +78,10 @@ def in_words(layers: tuple[str, str], connector: nn.Module) -> str:
     return f"student {student}{step}, teacher {teacher}"
 
 
-def composes(loss: nn.Module, connector: nn.Module) -> bool:
+def composes(loss: DistillationLoss, connector: nn.Module) -> bool:
     """Whether ``loss`` can take its first convolution and ``connector`` together, as one."""
     return (
-        isinstance(loss, FourierLoss)
-        and loss.predictor is not None
+        loss.composes
         and type(connector) is nn.Conv2d
         and connector.kernel_size == connector.stride == (1, 1)
         and connector.padding == (0, 0)

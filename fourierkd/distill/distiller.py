@@ -7,7 +7,7 @@ first iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -34,6 +34,7 @@ from fourierkd.distill.terms import (
 )
 from fourierkd.distill.timers import Timers
 from fourierkd.errors import ConfigError, near
+from fourierkd.losses.base import MapLoss
 
 MODEL_KEYS = ("student", "teacher", "losses", "inherit", "pretrained")
 FeaturePair = tuple[Tensor, Tensor]
@@ -57,8 +58,8 @@ class Distiller(BaseModel):
             Taps are module paths, or equal-length lists of them. ``loss`` names a class and its
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as
             ``loss_weight`` holds one weight a level. ``warmup_iters``: the weight grows linearly
-            from 0 over so many iterations (MMEngine's ``iter``). For ``IoUAwareLoss`` the paths of
-            both detection heads, ``student_head`` and ``teacher_head``, stand in place of taps.
+            from 0 over so many iterations (MMEngine's ``iter``). For a loss that compares heads
+            their paths, ``student_head`` and ``teacher_head``, stand in place of taps.
         inherit: module paths, such as ``("neck", "bbox_head")``, of which the student starts from
             the teacher's weights where names and shapes match.
         pretrained: False takes the student's pretrained weights out of its config; a file takes
@@ -232,7 +233,7 @@ class Distiller(BaseModel):
         if self.keep_gradients:
             students = [self._watch(name, m) for m in students]
         connectors = cast(nn.ModuleList, self.connectors[name])
-        modules = cast(nn.ModuleList, self.losses[name])
+        modules = cast(Iterable[MapLoss], self.losses[name])
         connected = [c(m) for c, m in zip(connectors, students, strict=True)]
         levels = zip(modules, connected, teachers, connectors, students, strict=True)
         values = [

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.pairs import check_weight
+from fourierkd.losses.base import check_weight
 from fourierkd.spectral.half import half_spectrum, map_of_half_spectrum
 from fourierkd.spectral.masks import build_mask, mask_weights
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from torch import nn
 
@@ -16,10 +16,8 @@ from fourierkd.distill.connectors import build_connector
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Level
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.fourier import FourierLoss
-from fourierkd.losses.iou_aware import IoUAwareLoss
-from fourierkd.losses.spatial import FeatureL2
-from fourierkd.losses.spectral_l2 import SpectralL2
+from fourierkd.losses.base import HEADS, DistillationLoss
+from fourierkd.losses.table import LOSSES
 
 TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance")
 LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
@@ -60,7 +58,11 @@ def compares_heads(entry: Mapping[str, Any]) -> bool:
     config = entry.get("loss")
     kind = config.get("type") if isinstance(config, Mapping) else None
     known = MODELS.get(kind) if isinstance(kind, str) else None
-    return isinstance(known, type) and issubclass(known, IoUAwareLoss)
+    return _is_loss(known) and known.compares == HEADS
+
+
+def _is_loss(kind: Any) -> TypeGuard[type[DistillationLoss]]:
+    return isinstance(kind, type) and issubclass(kind, DistillationLoss)
 
 
 def _as_tuple(taps: str | Sequence[str]) -> tuple[str, ...]:
@@ -136,6 +138,13 @@ def _check_loss(where: str, config: Any) -> None:
             value=config["type"],
             fix=near(config["type"], _loss_names()),
         )
+    if not _is_loss(kind):
+        raise ConfigError(
+            f"the class in {where}.loss is a subclass of fourierkd.losses.base.MapLoss, which says "
+            "what it compares",
+            value=config["type"],
+            fix=near(config["type"], _loss_names()),
+        )
     known = [p for p in inspect.signature(kind).parameters if p != "self"]
     for key in set(config) - {"type", *known}:
         raise ConfigError(f"unknown key of {where}.loss", value=key, fix=near(key, known))
@@ -150,7 +159,7 @@ def _check_loss(where: str, config: Any) -> None:
 
 
 def _loss_names() -> list[str]:
-    return [name for name in MODELS.module_dict if name != "Distiller"]
+    return [name for name, kind in MODELS.module_dict.items() if _is_loss(kind)]
 
 
 def pair_levels(
@@ -270,5 +279,5 @@ def build_head_loss(entry: Mapping[str, Any]) -> nn.ModuleList:
     return nn.ModuleList([MODELS.get(config.pop("type"))(**config)])
 
 
-for _loss in (FourierLoss, FeatureL2, SpectralL2, IoUAwareLoss):
+for _loss in LOSSES:
     MODELS.register_module(module=_loss)

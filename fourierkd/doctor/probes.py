@@ -1,7 +1,7 @@
 """What the loss rewards: in flow loss modules and fixed maps, out flow the two spectral probes.
 
 The shortcut probe trains the losses' own parameters while the maps stay fixed. The band probe cuts
-the Fourier loss into frequency bands and looks for the sphere radius that balances them.
+a loss that is linear in its mask into frequency bands, and looks for the value that balances them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fourierkd.doctor.report import OK, SKIP, WARN, Check, number
 from fourierkd.errors import ConfigError
-from fourierkd.losses.fourier import FourierLoss
-from fourierkd.losses.pairs import pair_levels
+from fourierkd.losses.base import MapLoss, match_maps
 from fourierkd.spectral.frequency import BANDS
 from fourierkd.spectral.masks import AllPass, Mask, mask_weights
 
@@ -41,13 +40,13 @@ ELEMENTS = 1 << 21  # of a map; images beyond are left out
 
 
 def check_shortcut(
-    losses: Mapping[str, Sequence[nn.Module]], maps: Mapping[str, Pairs], *, steps: int, seed: int
+    losses: Mapping[str, Sequence[MapLoss]], maps: Mapping[str, Pairs], *, steps: int, seed: int
 ) -> Check:
     """How much of each loss its own parameters remove while student, connector and teacher rest.
 
     Adam trains them for ``steps`` steps on the maps of one batch. What they remove, the student
-    never has to learn; the mixing weight a falling towards 0 shows it (the student's amplitude is
-    replaced by the teacher's).
+    never has to learn. The loss's own scalars before and after show how: FourierLoss's ``mix``
+    falls towards 0 where the teacher's amplitude replaces the student's.
 
     Args:
         losses: name -> loss modules by level; they are not changed.
@@ -61,7 +60,7 @@ def check_shortcut(
     name = "shortcut"
     if not maps:
         return Check(name, SKIP, "no loss compares maps")
-    lines, facts, removable = [], {}, False
+    lines, facts, watched, removable = [], {}, [], False
     end = time.perf_counter() + SECONDS
     for loss_name, pairs in maps.items():
         modules = losses[loss_name]
@@ -78,24 +77,36 @@ def check_shortcut(
         )
         if found["steps"] < steps:
             line += f" of {steps} ({SECONDS:g} s were over)"
-        if found["mix_before"] is not None:
-            line += f", a {found['mix_before']:.3f} -> {found['mix_after']:.3f}"
+        moved = [name for name in found["scalars"] if len(set(found["scalars"][name])) > 1]
+        for scalar in moved:
+            before, after = found["scalars"][scalar]
+            line += f", {scalar} {before:.3f} -> {after:.3f}"
+            watched.append(f"distill/{loss_name}/{scalar}")
         lines.append(line)
-    advice = "the loss can fall without the student learning: watch distill/<loss>/mix in training"
+    advice = "the loss can fall without the student learning"
+    if watched:
+        advice += f": watch {', '.join(watched)} in training"
     status = WARN if removable else OK
     return Check(name, status, "\n".join(lines), advice if removable else "", facts)
 
 
 def shortcut(
-    modules: Sequence[nn.Module], pairs: Pairs, *, steps: int, seed: int, end: float = math.inf
+    modules: Sequence[MapLoss],
+    pairs: Pairs,
+    *,
+    steps: int,
+    seed: int,
+    end: float = math.inf,
 ) -> dict[str, Any]:
-    """Train copies of ``modules`` on fixed maps: ``removed`` share of the loss, ``mix`` and steps.
+    """Train copies of ``modules`` on fixed maps: ``removed`` share of the loss, and the steps.
+
+    ``scalars``: name -> (before, after), each the mean over levels.
 
     Args:
         end: of ``time.perf_counter``; no step starts after it.
     """
-    own = nn.ModuleList([copy.deepcopy(module) for module in modules])
-    parameters = [p for p in own.parameters() if p.requires_grad]
+    own = [copy.deepcopy(module) for module in modules]
+    parameters = [p for module in own for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam([{"params": [p], "lr": _rate(p)} for p in parameters])
     fixed = [(s.detach().float(), t.detach().float()) for s, t in pairs]
 
@@ -107,7 +118,7 @@ def shortcut(
         with torch.no_grad():
             return sum(float(value()) for _ in range(DRAWS)) / DRAWS
 
-    before, mix = mean(), _mix(own)
+    before, scalars = mean(), _scalars(own)
     done = 0
     torch.manual_seed(seed + 1)
     while done < steps and time.perf_counter() < end:
@@ -118,13 +129,12 @@ def shortcut(
         loss.backward()
         optimizer.step()
         done += 1
-    after = mean()
+    after, moved = mean(), _scalars(own)
     return {
         "removed": 1 - after / before if before > 0 else 0.0,
         "before": before,
         "after": after,
-        "mix_before": mix,
-        "mix_after": _mix(own),
+        "scalars": {name: (value, moved[name]) for name, value in scalars.items()},
         "steps": done,
     }
 
@@ -133,11 +143,12 @@ def _rate(parameter: Tensor) -> float:
     return VECTOR_RATE if parameter.ndim < 2 else MATRIX_RATE / parameter[0].numel() ** 0.5
 
 
-def _mix(modules: nn.ModuleList) -> float | None:
-    """Mean of a over levels and channels; None where no loss mixes."""
-    logits = [getattr(getattr(m, "atfm", None), "mix_logit", None) for m in modules]
-    means = [float(logit.detach().sigmoid().mean()) for logit in logits if logit is not None]
-    return sum(means) / len(means) if means else None
+def _scalars(modules: Sequence[MapLoss]) -> dict[str, float]:
+    """The losses' own scalars, each the mean over the levels that have it."""
+    levels = [module.scalars() for module in modules]
+    names = dict.fromkeys(name for level in levels for name in level)
+    own = {name: [level[name] for level in levels if name in level] for name in names}
+    return {name: sum(values) / len(values) for name, values in own.items()}
 
 
 def _devices(pairs: Pairs) -> list[int]:
@@ -146,51 +157,49 @@ def _devices(pairs: Pairs) -> list[int]:
 
 
 def check_bands(
-    losses: Mapping[str, Sequence[nn.Module]], maps: Mapping[str, Pairs], *, seed: int
+    losses: Mapping[str, Sequence[MapLoss]], maps: Mapping[str, Pairs], *, seed: int
 ) -> Check:
-    """Which frequencies each Fourier loss is made of, and which sphere radius would balance them.
+    """Which frequencies each loss is made of that can be cut into bands, and what balances them.
 
-    Balanced: the bands below and above half of Nyquist contribute equally. The radius says which
-    amplitudes count, and small amplitudes are those of high frequencies; so a larger radius moves
-    the loss towards low frequencies. A loss without a sphere has no radius to propose.
+    Balanced: the bands below and above half of Nyquist contribute equally. FourierLoss's radius
+    says which amplitudes count, and small amplitudes are those of high frequencies; so a larger
+    radius moves the loss towards low frequencies. A loss without such a number has none to propose.
     """
     lines, facts, lopsided, proposals = [], {}, False, []
     for name, pairs in maps.items():
         for level, (module, pair) in enumerate(zip(losses[name], pairs, strict=True)):
-            if not isinstance(module, FourierLoss):
+            if not module.linear_in_mask:
                 continue
             own = few_images(module, pair)
             shares = band_shares(module, own, BANDS, seed=seed)
             low = sum(shares[: BANDS.index(MIDDLE)])
-            radius = balancing_radius(module, own, seed=seed)
+            balanced = balancing_value(module, own, seed=seed)
             key = f"{name}.{level}"
             facts[key] = {
                 "edges": list(BANDS),
                 "shares": shares,
                 "low_share": low,
-                "sphere_radius": module.sphere_radius,
-                "balancing_radius": radius,
+                "balanced_by": module.balanced_by,
+                "balancing_value": balanced,
             }
-            line = f"{key}: {' | '.join(_share(share) for share in shares)} %, "
-            if module.sphere_radius is None:
-                line += "no sphere"
-            else:
-                line += f"radius {number(module.sphere_radius)}, "
-                line += "none balances" if radius is None else f"{number(radius)} balances"
+            line = f"{key}: {' | '.join(_share(share) for share in shares)} %"
+            if module.balanced_by is not None:
+                line += f", {module.balanced_by} {number(getattr(module, module.balanced_by))}, "
+                line += "none balances" if balanced is None else f"{number(balanced)} balances"
             lines.append(line)
             judged = min(own[0].shape[2:]) >= SMALLEST
             if judged and not BALANCED[0] <= low <= BALANCED[1]:
                 lopsided = True
-                if radius is not None:
-                    proposals.append(f"{number(radius)} ({key})")
+                if balanced is not None:
+                    proposals.append(f"{module.balanced_by}={number(balanced)} ({key})")
     if not lines:
-        return Check("bands", SKIP, "no FourierLoss")
+        return Check("bands", SKIP, "no loss that a mask divides into bands")
     bands = " | ".join(f"{a:g}-{b:g}" for a, b in pairwise(BANDS))
     advice = ""
     if lopsided:
         advice = "one half of the spectrum makes over 90 % of a loss"
         if proposals:
-            advice += f": sphere_radius={', '.join(proposals)} would balance it"
+            advice += f": {', '.join(proposals)} would balance it"
         else:
             advice += ": choose a mask"
     value = "\n".join([f"bands of Nyquist {bands}", *lines])
@@ -217,16 +226,16 @@ class _Part:
         return self.own.raw(fy, fx) * inside
 
 
-def few_images(loss: FourierLoss, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def few_images(loss: MapLoss, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The pair as the loss sizes it, with no more images than the probe's time allows."""
-    ((s, t),) = pair_levels(*pair, resize_stu=loss.resize_stu)
+    s, t = match_maps(*pair, resize_stu=loss.resize_stu)
     images = max(1, ELEMENTS // max(1, s[0].numel()))
     return s[:images], t[:images]
 
 
 @torch.no_grad()
 def band_shares(
-    loss: FourierLoss, pair: tuple[Tensor, Tensor], edges: Sequence[float], *, seed: int
+    loss: MapLoss, pair: tuple[Tensor, Tensor], edges: Sequence[float], *, seed: int
 ) -> list[float]:
     """Share of the loss in each band [low, high) of Nyquist, the last with an open top; sums to 1.
 
@@ -246,25 +255,25 @@ def band_shares(
 
 
 @torch.no_grad()
-def balancing_radius(loss: FourierLoss, pair: tuple[Tensor, Tensor], *, seed: int) -> float | None:
-    """The sphere radius nearest to the present one at which low and high half are equal.
+def balancing_value(loss: MapLoss, pair: tuple[Tensor, Tensor], *, seed: int) -> float | None:
+    """The value nearest to the loss's own at which its low and high half are equal.
 
-    Looked for over three decades up and down; None where no such radius lies there, or the loss has
-    no sphere.
+    None where no value from 1e-3 to 1e3 times its own does that, or it has no such number.
     """
-    own = loss.sphere_radius
-    if own is None:
+    name = loss.balanced_by
+    if name is None:
         return None
+    own = float(getattr(loss, name))
 
     def excess(log_factor: float) -> float:
         trial = copy.copy(loss)
-        trial.sphere_radius = own * 10**log_factor
+        setattr(trial, name, own * 10**log_factor)
         return band_shares(trial, pair, (0.0, MIDDLE, 1.0), seed=seed)[0] - 0.5
 
     here = excess(0.0)
     if here == 0:
         return own
-    # a larger radius favours low frequencies, as a rule: look there first
+    # a larger value favours low frequencies, as a rule: look there first
     for direction in (1, -1) if here < 0 else (-1, 1):
         for step in range(2 * DECADES):
             near, far = direction * step / 2, direction * (step + 1) / 2
@@ -284,14 +293,14 @@ def _bisect(function: Callable[[float], float], near: float, far: float, *, belo
     return (near + far) / 2
 
 
-def _value(loss: FourierLoss, pair: tuple[Tensor, Tensor], seed: int) -> float:
+def _value(loss: MapLoss, pair: tuple[Tensor, Tensor], seed: int) -> float:
     with torch.random.fork_rng(devices=_devices([pair])):
         torch.manual_seed(seed)
         return float(loss(*pair))
 
 
 def _part_value(
-    loss: FourierLoss, pair: tuple[Tensor, Tensor], low: float, high: float | None, seed: int
+    loss: MapLoss, pair: tuple[Tensor, Tensor], low: float, high: float | None, seed: int
 ) -> float:
     """What the frequencies of one band add to the loss."""
     own = loss.mask or AllPass()

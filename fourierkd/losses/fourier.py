@@ -1,7 +1,7 @@
 """The Fourier loss: in flow feature maps of student and teacher, out flows one scalar.
 
 ``fourier_loss`` is the maths for one pair of maps; ``FourierLoss`` stores the numbers and
-parameters, matches levels and sizes, and calls it. The spectral part lies in
+parameters, matches sizes, and calls it. The spectral part lies in
 ``fourierkd.spectral.distance``.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
+from fourierkd.losses.base import MapLoss, check_switch, check_weight, full_precision, match_maps
 from fourierkd.spectral.distance import spectral_distance
 from fourierkd.spectral.half import half_noise
 from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
@@ -222,8 +222,8 @@ class ATFM(nn.Module):
         return self.mix_logit.detach().sigmoid()
 
 
-class FourierLoss(nn.Module):
-    """``fourier_loss`` summed over levels, with one set of parameters shared by all levels.
+class FourierLoss(MapLoss):
+    """``fourier_loss`` of two maps, with parameters of its own.
 
     It adds 3 C (C + 1) + C parameters (197 632 more than the student at C = 256) that belong to the
     loss and never to the exported student: 2 C (C + 1) + C of the fusion, C (C + 1) of the
@@ -231,7 +231,7 @@ class FourierLoss(nn.Module):
 
     Args:
         in_channels: C of every map, those of the teacher's tap.
-        loss_weight: factor of the sum, finite, >= 0.
+        loss_weight: factor of the loss, finite, >= 0.
         resize_stu: where sizes differ, resize the student's map (bilinear), else the teacher's.
         mask: None, a mask, or its config ``dict(type=...)``.
         sphere_radius: r > 0 of ``riemann_sphere``; None for real and imaginary part as they are.
@@ -248,6 +248,8 @@ class FourierLoss(nn.Module):
     Raises:
         ConfigError: an argument or a feature map breaks a rule.
     """
+
+    linear_in_mask = True
 
     def __init__(
         self,
@@ -266,7 +268,7 @@ class FourierLoss(nn.Module):
         detach_similarity: bool = False,
         sync_stats: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(loss_weight, resize_stu=resize_stu)
         if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
             raise ConfigError("in_channels must be an integer >= 1", value=in_channels)
         if sphere_radius is not None and check_weight(sphere_radius, "sphere_radius") == 0:
@@ -282,8 +284,6 @@ class FourierLoss(nn.Module):
                 fix=near(str(compat), COMPAT),
             )
         self.in_channels = in_channels
-        self.loss_weight = check_weight(loss_weight)
-        self.resize_stu = check_switch(resize_stu, "resize_stu")
         self.mask = build_mask(mask)
         self.sphere_radius = None if sphere_radius is None else float(sphere_radius)
         self.noise = check_switch(noise, "noise")
@@ -296,44 +296,51 @@ class FourierLoss(nn.Module):
             nn.Conv2d(in_channels, in_channels, 1) if check_switch(predictor, "predictor") else None
         )
         self.atfm = ATFM(in_channels) if check_switch(fusion, "fusion") else None
+        self.composes = predictor
+        self.balanced_by = None if sphere_radius is None else "sphere_radius"
 
     def forward(
-        self, student: Maps, teacher: Maps, before: tuple[Tensor, nn.Conv2d] | None = None
+        self, student: Tensor, teacher: Tensor, before: tuple[Tensor, nn.Conv2d] | None = None
     ) -> Tensor:
-        """Weighted loss of maps (N, C, H, W), or of equally long sequences of maps: a scalar.
+        """Weighted loss of maps (N, C, H, W) and (N, C, H', W'): a scalar.
 
-        ``before``: where ``student`` is one map that a plain 1x1 convolution made of another one,
-        those two; see ``fourier_loss``.
+        ``before``: where a plain 1x1 convolution made ``student`` of another map, those two; see
+        ``fourier_loss``.
         """
-        levels = []
-        for s, t in pair_levels(student, teacher, resize_stu=self.resize_stu):
-            if s.shape[1] != self.in_channels:
-                raise ConfigError(
-                    f"maps must have in_channels={self.in_channels} channels",
-                    value=s.shape[1],
-                    fix="set in_channels to the teacher tap's, and a connector on the student",
-                )
-            with full_precision(s):
-                source = None
-                if before is not None and before[0].shape[2:] == s.shape[2:]:
-                    source = before[0].to(s.dtype), _conv1x1(before[1], s.dtype)
-                level = fourier_loss(
-                    s,
-                    t,
-                    predictor=None if self.predictor is None else _conv1x1(self.predictor, s.dtype),
-                    fusion=None if self.atfm is None else self.atfm.fusion(s.dtype),
-                    mask=self.mask,
-                    sphere_radius=self.sphere_radius,
-                    noise=self.noise,
-                    similarity=self.similarity,
-                    normalize=self.normalize,
-                    compat=self.compat,
-                    detach_similarity=self.detach_similarity,
-                    sync_stats=self.sync_stats,
-                    before=source,
-                )
-            levels.append(level * self.loss_weight)
-        return sum(levels[1:], levels[0])
+        s, t = match_maps(student, teacher, resize_stu=self.resize_stu)
+        if s.shape[1] != self.in_channels:
+            raise ConfigError(
+                f"maps must have in_channels={self.in_channels} channels",
+                value=s.shape[1],
+                fix="set in_channels to the teacher tap's, and a connector on the student",
+            )
+        with full_precision(s):
+            source = None
+            if before is not None and before[0].shape[2:] == s.shape[2:]:
+                source = before[0].to(s.dtype), _conv1x1(before[1], s.dtype)
+            distance = fourier_loss(
+                s,
+                t,
+                predictor=None if self.predictor is None else _conv1x1(self.predictor, s.dtype),
+                fusion=None if self.atfm is None else self.atfm.fusion(s.dtype),
+                mask=self.mask,
+                sphere_radius=self.sphere_radius,
+                noise=self.noise,
+                similarity=self.similarity,
+                normalize=self.normalize,
+                compat=self.compat,
+                detach_similarity=self.detach_similarity,
+                sync_stats=self.sync_stats,
+                before=source,
+            )
+            return distance * self.loss_weight
+
+    def scalars(self) -> dict[str, float]:
+        """``mix``, the mean of a over channels, in [0, 1], and ``sphere_radius``."""
+        values = {} if self.atfm is None else {"mix": float(self.atfm.mix().mean())}
+        if self.sphere_radius is not None:
+            values["sphere_radius"] = self.sphere_radius
+        return values
 
     def extra_repr(self) -> str:
         return (

@@ -9,12 +9,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fourierkd.errors import ConfigError
-from fourierkd.losses.pairs import check_switch, check_weight, full_precision
+from fourierkd.losses.base import (
+    HEADS,
+    DistillationLoss,
+    check_switch,
+    check_weight,
+    full_precision,
+)
 
 EPS = 1e-6  # square pixels: the least union of two boxes, as MMDetection's bbox_overlaps has it
 
@@ -147,7 +153,7 @@ class _NegativeSum(torch.autograd.Function):
         return slope.mul_((weights * gradient)[:, None]), None, None
 
 
-class IoUAwareLoss(nn.Module):
+class IoUAwareLoss(DistillationLoss):
     """IoU-aware distillation of detectors with one head family; no parameters.
 
     ``loss_weight * sum over levels of varifocal_loss(z_S, q) / avg_factor``, with q of
@@ -172,6 +178,8 @@ class IoUAwareLoss(nn.Module):
         Prediction", IEEE SPL 2024, the IoU-aware branch.
     """
 
+    compares = HEADS
+
     def __init__(
         self,
         loss_weight: float = 1.5,
@@ -180,8 +188,7 @@ class IoUAwareLoss(nn.Module):
         gamma: float = 2.0,
         iou_weighted: bool = True,
     ) -> None:
-        super().__init__()
-        self.loss_weight = check_weight(loss_weight)
+        super().__init__(loss_weight)
         self.alpha = check_weight(alpha, "alpha")
         self.gamma = check_weight(gamma, "gamma")
         self.iou_weighted = check_switch(iou_weighted, "iou_weighted")

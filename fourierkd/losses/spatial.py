@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from fourierkd.losses.pairs import Maps, check_switch, check_weight, full_precision, pair_levels
+from fourierkd.losses.base import MapLoss, check_switch
 
 
 def feature_l2(student: Tensor, teacher: Tensor, *, normalize: bool = False) -> Tensor:
@@ -33,41 +33,26 @@ def feature_l2(student: Tensor, teacher: Tensor, *, normalize: bool = False) -> 
     return F.mse_loss(student, teacher)
 
 
-class FeatureL2(nn.Module):
-    """``feature_l2`` summed over levels; called as ``FourierLoss`` is, without parameters.
+class FeatureL2(MapLoss):
+    """``feature_l2`` of two maps, without parameters.
 
     Args:
-        loss_weight: factor of the sum, finite, >= 0.
+        loss_weight: factor of the loss, finite, >= 0.
         resize_stu: where sizes differ, resize the student's map (bilinear), else the teacher's.
         normalize: see ``feature_l2``; off by default.
-        in_channels: not used; taken so that every loss can be built alike.
 
     Raises:
         ConfigError: an argument or a feature map breaks a rule.
     """
 
     def __init__(
-        self,
-        loss_weight: float = 1.0,
-        *,
-        resize_stu: bool = True,
-        normalize: bool = False,
-        in_channels: int | None = None,
+        self, loss_weight: float = 1.0, *, resize_stu: bool = True, normalize: bool = False
     ) -> None:
-        super().__init__()
-        self.loss_weight = check_weight(loss_weight)
-        self.resize_stu = check_switch(resize_stu, "resize_stu")
+        super().__init__(loss_weight, resize_stu=resize_stu)
         self.normalize = check_switch(normalize, "normalize")
 
-    def forward(self, student: Maps, teacher: Maps) -> Tensor:
-        """Weighted loss of maps (N, C, H, W), or of equally long sequences of maps: a scalar."""
-        pairs = pair_levels(student, teacher, resize_stu=self.resize_stu)
-        with full_precision(pairs[0][0]):
-            levels = [self.distance(s, t) for s, t in pairs]
-        return sum(levels[1:], levels[0]) * self.loss_weight
-
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """What one level adds to the sum: maps (N, C, H, W) of one size -> scalar."""
+        """See ``feature_l2``."""
         return feature_l2(student, teacher, normalize=self.normalize)
 
     def extra_repr(self) -> str:

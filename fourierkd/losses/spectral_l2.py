@@ -76,15 +76,14 @@ def spectral_l2(
 
 
 class SpectralL2(FeatureL2):
-    """``spectral_l2`` summed over levels; called as ``FeatureL2`` is, without parameters.
+    """``spectral_l2`` of two maps, without parameters.
 
     Args:
-        loss_weight: factor of the sum, finite, >= 0. An error that is white over frequency has the
+        loss_weight: factor of the loss, finite, >= 0. An error that is white over frequency has the
             same loss with every mask, that of ``FeatureL2`` with this weight.
         mask: None, a mask, or its config ``dict(type=...)``.
         normalize: standardise every channel within the band first; off by default.
         resize_stu: where sizes differ, resize the student's map (bilinear), else the teacher's.
-        in_channels: not used; taken so that every loss can be built alike.
 
     Raises:
         ConfigError: an argument or a feature map breaks a rule.
@@ -97,13 +96,13 @@ class SpectralL2(FeatureL2):
         mask: Mask | MaskConfig | None = None,
         normalize: bool = False,
         resize_stu: bool = True,
-        in_channels: int | None = None,
     ) -> None:
         super().__init__(loss_weight, resize_stu=resize_stu, normalize=normalize)
         self.mask = build_mask(mask)
+        self.linear_in_mask = not self.normalize  # else the band sets the scale
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """See ``FeatureL2.distance``."""
+        """See ``spectral_l2``."""
         return spectral_l2(student, teacher, mask=self.mask, normalize=self.normalize)
 
     def extra_repr(self) -> str:

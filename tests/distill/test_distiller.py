@@ -381,6 +381,7 @@ def test_drop_path_of_the_teacher_is_off(psp, seg_batch):
         ({"warmup_iters": -1}, "warmup_iters is a whole number from 0 on.*-1"),
         ({"connector": "linear"}, "a connector is 'auto', None or dict"),
         ({"loss": {"type": "FeatureL3"}}, "unknown class.*did you mean 'FeatureL2'"),
+        ({"loss": {"type": "BaseDataPreprocessor"}}, "is a subclass of fourierkd.losses.base.MapL"),
         ({"loss": {"type": "FeatureL2", "loss_wieght": 1}}, "unknown key.*'loss_weight'"),
         ({"loss": {"type": "FeatureL2", "loss_weight": 0}}, "loss_weight must be above 0.*got 0"),
         (

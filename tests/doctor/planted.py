@@ -8,6 +8,8 @@ from mmengine.registry import DATASETS, MODELS
 from torch import nn
 from toy import ToyDataset
 
+from fourierkd.losses.base import MapLoss
+
 
 @MODELS.register_module(force=True)
 class BranchedModel(BaseModel):
@@ -54,12 +56,11 @@ class BranchedModel(BaseModel):
 
 
 @MODELS.register_module(force=True)
-class HalfLoss(nn.Module):
+class HalfLoss(MapLoss):
     """Takes its Fourier transform in whatever precision the map has, as published codes do."""
 
     def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
+        super().__init__(loss_weight)
 
     def forward(self, student, teacher):
         with torch.autocast(student.device.type, enabled=False):

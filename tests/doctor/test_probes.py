@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from fourierkd.doctor.probes import (
-    balancing_radius,
+    balancing_value,
     band_shares,
     check_bands,
     check_shortcut,
     shortcut,
 )
+from fourierkd.losses.base import MapLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.spectral.frequency import BANDS, band_energy
@@ -32,14 +33,14 @@ def natural_maps(scale: float = 1.0, channels: int = 8) -> tuple[torch.Tensor, t
     return student, teacher
 
 
-class Gain(nn.Module):
+class Gain(MapLoss):
     """(g s - t)^2: its one parameter removes all of the loss where t is a multiple of s."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(1.0)
         self.gain = nn.Parameter(torch.ones(()))
 
-    def forward(self, student, teacher):
+    def distance(self, student, teacher):
         return (self.gain * student - teacher).square().mean()
 
 
@@ -64,10 +65,14 @@ def test_the_shortcut_of_the_fourier_loss_and_none_of_plain_l2():
     assert check.facts["l2"]["removed"] == 0
     fourier = check.facts["fourier"]
     assert fourier["removed"] > 0.1
-    assert fourier["mix_before"] == 0.5
-    assert fourier["mix_after"] < 0.5
+    before, after = fourier["scalars"]["mix"]
+    assert before == 0.5
+    assert after < 0.5
+    assert f"mix 0.500 -> {after:.3f}" in check.value
+    assert "sphere_radius" not in check.value  # it stays as it is
     assert "l2: 0 %" in check.value
     assert check.status == ("warn" if fourier["removed"] > 0.2 else "ok")
+    assert check.advice == "" or check.advice.endswith("watch distill/fourier/mix in training")
 
 
 @pytest.mark.parametrize("noise", [False, True])
@@ -104,7 +109,7 @@ def test_larger_features_move_the_loss_to_high_frequencies_and_the_radius_undoes
     low = {s: sum(band_shares(loss, natural_maps(s), BANDS, seed=0)[:3]) for s in (0.1, 1, 10)}
     assert low[0.1] > low[1] > low[10]
     for scale in (0.3, 3.0):
-        radius = balancing_radius(loss, natural_maps(scale), seed=0)
+        radius = balancing_value(loss, natural_maps(scale), seed=0)
         assert radius is not None
         balanced = FourierLoss(8, noise=False, sphere_radius=radius)
         balanced.load_state_dict(loss.state_dict())
@@ -115,7 +120,7 @@ def test_larger_features_move_the_loss_to_high_frequencies_and_the_radius_undoes
 
 def test_no_radius_balances_what_lies_on_one_side():
     loss = FourierLoss(8, noise=False, mask=LowPass(0.4))
-    assert balancing_radius(loss, natural_maps(), seed=0) is None
+    assert balancing_value(loss, natural_maps(), seed=0) is None
     check = check_bands({"f": [loss]}, {"f": [natural_maps()]}, seed=0)
     assert check.status == "warn"
     assert "none balances" in check.value
@@ -126,7 +131,7 @@ def test_lopsided_loss_is_told_the_radius():
     loss = FourierLoss(8, noise=False)
     check = check_bands({"f": [loss]}, {"f": [natural_maps(30.0)]}, seed=0)
     assert check.status == "warn"
-    radius = check.facts["f.0"]["balancing_radius"]
+    radius = check.facts["f.0"]["balancing_value"]
     assert f"sphere_radius={radius:.4g}" in check.advice
     assert check_bands({"l2": [FeatureL2()]}, {"l2": [natural_maps()]}, seed=0).status == "skip"
 
@@ -136,9 +141,9 @@ def test_a_loss_without_sphere_has_bands_and_no_radius():
     loss = FourierLoss(8, noise=False, mask=LowPass(0.4), **parts)
     check = check_bands({"f": [loss]}, {"f": [natural_maps()]}, seed=0)
     assert check.status == "warn"
-    assert "no sphere" in check.value
+    assert "balances" not in check.value
     assert check.advice.endswith("choose a mask")
-    assert check.facts["f.0"]["balancing_radius"] is None
+    assert check.facts["f.0"]["balancing_value"] is None
     assert sum(check.facts["f.0"]["shares"]) == pytest.approx(1.0, rel=1e-4)
     shortcut = check_shortcut({"f": [loss]}, {"f": [natural_maps()]}, steps=2, seed=0)
     assert "no parameters of its own" in shortcut.value

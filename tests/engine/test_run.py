@@ -140,10 +140,10 @@ def test_training_rows_hold_losses_times_and_distillation_scalars(make_run):
         )
         assert row["time/iter"] >= row["time/data"] + row["time/teacher"] + row["time/student"]
         assert 0 < row["distill/l2/gradient_share"] < 1
-        assert row["distill/l2/sphere_radius"] == 2.0
-        assert 0 < row["distill/l2/mix"] != 0.5  # 0.5 is where it starts, and it is trained
+        assert row["distill/l2/fixed"] == 2.0
+        assert 0 < row["distill/l2/gain"] != 0.5  # 0.5 is where it starts, and it is trained
     assert result.parameters["teacher"] == 6 * 27 + 6 + 12 + 12 + 2
-    assert result.parameters["losses"] == 4 * 6 + 6 + 6  # the connector and mix_logit
+    assert result.parameters["losses"] == 4 * 6 + 6 + 6  # the connector and the gain
     assert result.seconds["teacher"] > 0
 
 

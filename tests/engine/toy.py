@@ -18,6 +18,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
 from fourierkd.errors import DataError
+from fourierkd.losses.base import MapLoss
 from fourierkd.records import State
 
 
@@ -70,19 +71,19 @@ class ToyModel(BaseModel):
 
 
 @MODELS.register_module(force=True)
-class NoisyL2(nn.Module):
-    """Squared distance with noise drawn anew at every call, as FourierLoss does."""
+class NoisyL2(MapLoss):
+    """Squared distance with noise drawn anew at every call and a parameter, as FourierLoss has."""
 
-    def __init__(self, loss_weight: float = 1.0, sphere_radius: float = 2.0) -> None:
-        super().__init__()
-        self.loss_weight, self.sphere_radius = loss_weight, sphere_radius
-        self.atfm = nn.Module()
-        self.atfm.mix_logit = nn.Parameter(torch.zeros(6))
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+        self.gain = nn.Parameter(torch.zeros(6))
 
-    def forward(self, student, teacher):
-        a = self.atfm.mix_logit.sigmoid().mean()
+    def distance(self, student, teacher):
         noise = 0.1 * torch.randn_like(student)
-        return self.loss_weight * a * (student + noise - teacher).square().mean()
+        return self.gain.sigmoid().mean() * (student + noise - teacher).square().mean()
+
+    def scalars(self):
+        return {"gain": float(self.gain.sigmoid().mean()), "fixed": 2.0}
 
 
 @DATASETS.register_module(force=True)

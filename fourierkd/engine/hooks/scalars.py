@@ -25,8 +25,8 @@ class ScalarsHook(Hook):
 
     A training row holds means over its iterations: ``train/<loss key>``, ``train/lr``,
     ``train/grad_norm`` (where gradients are clipped), ``time/<part>`` in seconds an iteration; and
-    as they are now ``distill/<loss>/mix`` (mean of the mixing weight a over channels, in [0, 1]),
-    ``distill/<loss>/sphere_radius`` and ``distill/<loss>/gradient_share`` (|g| / (|g| + |g of the
+    as they are now ``distill/<loss>/<scalar>`` (what the loss says of itself, such as FourierLoss's
+    ``mix`` and ``sphere_radius``) and ``distill/<loss>/gradient_share`` (|g| / (|g| + |g of the
     rest|) at the student's taps, of one iteration).
 
     With several ranks ``train/<loss key>`` is the mean over ranks; times and the gradient share are
@@ -118,18 +118,14 @@ def check_finite(outputs: dict[str, Any], iteration: int) -> None:
 
 @torch.no_grad()
 def distillation_scalars(model: Any) -> dict[str, float]:
-    """Mixing weight, sphere radius and gradient share by loss; levels by suffix ``.<level>``."""
+    """Each loss's own scalars and its gradient share; levels by suffix ``.<level>``."""
     values: dict[str, float] = {}
     losses: Any = getattr(model, "losses", {})
     for name, levels in losses.items():
         for index, loss in enumerate(levels):
             level = f".{index}" if len(levels) > 1 else ""
-            logit = getattr(getattr(loss, "atfm", None), "mix_logit", None)
-            if logit is not None:
-                values[f"distill/{name}/mix{level}"] = float(logit.sigmoid().mean())
-            radius = getattr(loss, "sphere_radius", None)
-            if radius is not None:
-                values[f"distill/{name}/sphere_radius{level}"] = float(radius)
+            for scalar, value in loss.scalars().items():
+                values[f"distill/{name}/{scalar}{level}"] = value
     if getattr(model, "keep_gradients", False):
         for name, share in model.gradient_shares().items():
             values[f"distill/{name}/gradient_share"] = share

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.ranks import leads
 from fourierkd.engine.runner import KDRunner
+from fourierkd.losses.base import DistillationLoss
 from fourierkd.options import whole_number
 from fourierkd.run_dir import picture_label, write_atomic
 from fourierkd.spectral.frequency import (
@@ -142,14 +143,14 @@ class SpectraHook(Hook):
 
 @torch.no_grad()
 def spectra(
-    student: Tensor, teacher: Tensor, loss: nn.Module, edges: list[float]
+    student: Tensor, teacher: Tensor, loss: DistillationLoss, edges: list[float]
 ) -> dict[str, np.ndarray]:
     """The arrays of one level, as named in ``SpectraHook``, without the caption.
 
     Args:
         student: (N, C, H, W) after its connector.
         teacher: (N, C, H', W').
-        loss: its ``mask``, if it has one, is drawn.
+        loss: its ``mask`` is drawn.
         edges: of the bands, fractions of Nyquist.
     """
     student, teacher = student.float(), teacher.float()
@@ -169,9 +170,8 @@ def spectra(
         "student_log_amplitude": log_amplitude(student),
         "teacher_log_amplitude": log_amplitude(teacher),
     }
-    mask = getattr(loss, "mask", None)
-    if mask is not None and not isinstance(mask, AllPass):
-        arrays["mask"] = centred(mask_weights(mask, height, width), width)
+    if loss.mask is not None and not isinstance(loss.mask, AllPass):
+        arrays["mask"] = centred(mask_weights(loss.mask, height, width), width)
     return {key: value.cpu().numpy() for key, value in arrays.items()}
 
 

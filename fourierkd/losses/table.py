@@ -1,0 +1,14 @@
+"""All losses: a new one is a file of its own, its test, and a line here."""
+
+from fourierkd.losses.base import DistillationLoss
+from fourierkd.losses.fourier import FourierLoss
+from fourierkd.losses.iou_aware import IoUAwareLoss
+from fourierkd.losses.spatial import FeatureL2
+from fourierkd.losses.spectral_l2 import SpectralL2
+
+LOSSES: tuple[type[DistillationLoss], ...] = (
+    FeatureL2,
+    SpectralL2,
+    FourierLoss,
+    IoUAwareLoss,
+)

@@ -1,0 +1,71 @@
+"""What the others ask of a loss, of every loss of the table and of one that a user writes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fourierkd.errors import ConfigError
+from fourierkd.losses.base import HEADS, MAPS, MapLoss, match_maps
+from fourierkd.losses.table import LOSSES
+
+
+class Largest(MapLoss):
+    """A loss of its own: the largest difference."""
+
+    def __init__(self, loss_weight: float = 1.0, *, resize_stu: bool = True) -> None:
+        super().__init__(loss_weight, resize_stu=resize_stu)
+
+    def distance(self, student, teacher):
+        return (student - teacher).abs().amax()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_every_loss_of_the_table_declares_what_is_asked(kind):
+    loss = kind()
+    assert loss.compares in (MAPS, HEADS)
+    assert issubclass(kind, MapLoss) == (loss.compares == MAPS)
+    for name, value in loss.scalars().items():
+        assert name.isidentifier()
+        assert isinstance(value, float)
+    if loss.balanced_by is not None:
+        assert getattr(loss, loss.balanced_by) > 0
+    with pytest.raises(ConfigError, match="loss_weight must be a finite number >= 0"):
+        kind(loss_weight=-1.0)
+
+
+def test_a_loss_is_its_distance_times_its_weight_in_full_precision():
+    student = torch.zeros(1, 1, 2, 2, dtype=torch.bfloat16, requires_grad=True)
+    teacher = torch.tensor([[[[0.0, 1.0], [-3.0, 2.0]]]]).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = Largest(2.0)(student, teacher)
+    assert value.dtype == torch.float32
+    assert value.item() == 6
+    value.backward()
+    assert student.grad.count_nonzero() == 1
+    assert teacher.grad is None
+    assert Largest().scalars() == {}
+
+
+@pytest.mark.parametrize("resize_stu", [True, False])
+def test_one_of_two_sizes_is_taken_for_both(resize_stu):
+    student, teacher = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 8, 3, dtype=torch.float64)
+    ours, theirs = match_maps(student, teacher, resize_stu=resize_stu)
+    assert ours.shape == theirs.shape == (2, 3, *((8, 3) if resize_stu else (5, 4)))
+    assert ours.dtype == theirs.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "rule"),
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, 4), "agree in"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), "agree in"),
+        ([torch.zeros(2, 3, 4, 4)], torch.zeros(2, 3, 4, 4), "student.*call the loss once a level"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(3, 4, 4), r"teacher.*map \(N, C, H, W\)"),
+        (torch.zeros(2, 3, 0, 4), torch.zeros(2, 3, 0, 4), "non-empty"),
+        (torch.zeros(2, 3, 4, 4).long(), torch.zeros(2, 3, 4, 4), "float dtype"),
+    ],
+)
+def test_what_is_no_pair_of_maps_is_refused(student, teacher, rule):
+    with pytest.raises(ConfigError, match=rule):
+        Largest()(student, teacher)
