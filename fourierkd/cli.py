@@ -1,4 +1,4 @@
-"""``fourierkd train | test | export | doctor | bench | data``: arguments in, exit codes out.
+"""The command ``fourierkd``: in flow arguments, out flow exit codes.
 
 Torch and the MM packages are imported when a command needs them.
 """
@@ -114,6 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
+    methods = commands.add_parser("methods", help="what `train --method` and a study can name")
+    methods.set_defaults(func=methods_command)
     return parser
 
 
@@ -183,6 +185,28 @@ def export_command(args: argparse.Namespace) -> int:
             f"onnxruntime against PyTorch on {report['image']}: largest difference "
             f"{report['max_difference']:.2g}, same class at {report['agreement']:.2%} of pixels"
         )
+    return 0
+
+
+def methods_command(args: argparse.Namespace) -> int:
+    """Print every method: what it is, where it compares what, and its source."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from fourierkd.methods import STUDENT_ALONE, method_names, read_method
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("method", "compares", "what it is", "source"):
+        table.add_column(column, overflow="fold")
+    for name in method_names():
+        if name == STUDENT_ALONE:
+            table.add_row(name, "nothing", "The student trains on its own losses.", "")
+            continue
+        method = read_method(name)
+        at = [f"{role}: {', '.join(losses)}" for role, losses in method.losses.items()]
+        table.add_row(name, "\n".join(at), Text(method.title), Text(method.source))
+    Console().print(table)
     return 0
 
 

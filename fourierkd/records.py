@@ -324,6 +324,7 @@ def single_request(
     seed: int = 0,
     test_split: str | None = None,
     wandb_mode: str | None = None,
+    method: str = "run",
 ) -> Request:
     """What is asked of a run that belongs to no study.
 
@@ -333,6 +334,7 @@ def single_request(
         seed: of initial weights, data order and augmentation.
         test_split: where the best checkpoint is scored at the end; None: nowhere.
         wandb_mode: of W&B; None: as its login and its variables say.
+        method: what the run is called beside others.
     """
     return Request(
         config=str(config) if "::" in str(config) else str(Path(config).absolute()),
@@ -340,4 +342,5 @@ def single_request(
         seed=seed,
         test_split=test_split,
         wandb=Tracking(mode=wandb_mode),
+        method=method,
     )

@@ -78,6 +78,38 @@ def literal(path: Path, key: str) -> Any:
     return None
 
 
+def roles(config: Path, options: Mapping[str, Any]) -> list[str]:
+    """The roles that the ``taps`` of a config and its bases have, after ``options``."""
+    found: dict[Path, str] = {}
+    _collect(config.resolve(), found)
+    named: dict[str, bool] = {}  # role -> if it has a tap
+    for source in found.values():  # a config stands before its bases
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Assign) and "taps" in map(ast.unparse, node.targets):
+                for role, value in _keywords(node.value):
+                    named.setdefault(
+                        role, not (isinstance(value, ast.Constant) and not value.value)
+                    )
+    for option, value in options.items():
+        head, _, role = option.partition(".")
+        if head == "taps":
+            named |= (
+                {role: value is not None} if role else {r: v is not None for r, v in value.items()}
+            )
+    return [role for role, there in named.items() if there]
+
+
+def _keywords(node: ast.expr) -> list[tuple[str, ast.expr]]:
+    """Keys and values of ``dict(a=...)`` or ``{"a": ...}``."""
+    if isinstance(node, ast.Dict):
+        return [
+            (key.value, value)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if isinstance(key, ast.Constant) and isinstance(key.value, str)
+        ]
+    return [(w.arg, w.value) for w in getattr(node, "keywords", []) if w.arg is not None]
+
+
 def _dict_call(node: ast.expr) -> dict[str, Any] | None:
     """``dict(a=1, b="x")``, as configs write it."""
     if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dict"):

@@ -153,16 +153,15 @@ def _dashboard(args: argparse.Namespace) -> int:
     entity = args.entity or config.wandb.get("entity")
     from sweeps.space import shared_parameters
 
-    names = shared_parameters(config.space)
+    shown: dict[str, Any] = {
+        "parameters": shared_parameters(config.space),
+        "losses": config.losses(),
+    }
     if args.dry_run:
-        view = workspace.workspace_json(
-            project, entity, config.metric, config.name, parameters=names
-        )
+        view = workspace.workspace_json(project, entity, config.metric, config.name, **shown)
         print(json.dumps(view, indent=1, sort_keys=True))
     else:
-        print(
-            workspace.save_workspace(project, entity, config.metric, config.name, parameters=names)
-        )
+        print(workspace.save_workspace(project, entity, config.metric, config.name, **shown))
     return 0
 
 

@@ -2,20 +2,25 @@
 
 In flows a dict of dotted option -> value or node, and a trial; out flow the options of one run
 config and the parameters that the trial chose. A choice may hold further nodes, so a mask kind
-brings its own parameters along.
+brings its own parameters along, and a method the options that it can be tuned by.
+
+A parameter is named by its option alone, whatever stands beside it: ``<loss>.<key>`` for what
+belongs to a loss, else the option itself (``parameter_name``).
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from fourierkd.errors import ConfigError, near
 
 Space = Mapping[str, Any]
+METHOD = "method"  # the option that a method is chosen by
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -67,8 +72,36 @@ class Choice:
     values: dict[str, Any]
 
 
-Node = Float | Int | Categorical | Choice
-_NODES = (Float, Int, Categorical, Choice)
+class Tunable(NamedTuple):
+    """What a method can be tuned by at one option: a value or node, and the method's own value."""
+
+    node: Any
+    own: Any
+
+
+@dataclass(frozen=True)
+class Methods:
+    """One of several methods, each with options of its own.
+
+    Attributes:
+        tunable: method -> dotted option -> what can be tuned there; None until the study's run
+            config is known, as a method is tuned by what its pair has (``sweeps.study``).
+        files: method -> what a run is told, where that is another word: a file of the user's.
+    """
+
+    tunable: dict[str, dict[str, Tunable] | None]
+    files: dict[str, str] = field(default_factory=dict)
+
+    def of(self, name: str) -> dict[str, Tunable]:
+        """What ``name`` can be tuned by."""
+        found = self.tunable[name]
+        if found is None:
+            raise ConfigError("a space with suggest.method is read by load_study", value=name)
+        return found
+
+
+Node = Float | Int | Categorical | Choice | Methods
+_NODES = (Float, Int, Categorical, Choice, Methods)
 
 
 def _float(low: float, high: float, *, log: bool = False, step: float | None = None) -> Float:
@@ -114,18 +147,46 @@ def _choice(**values: Any) -> Choice:
     return Choice(dict(values))
 
 
+def _method(*names: str) -> Methods:
+    """One of several methods (``fourierkd methods`` lists them), each with its own space."""
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError("suggest.method takes names of methods", value=names)
+    short = [name.removesuffix(".py").rpartition("/")[2] for name in names]
+    if len(set(short)) < len(short):
+        raise ConfigError("suggest.method takes each method once", value=names)
+    files = {stem: name for stem, name in zip(short, names, strict=True) if stem != name}
+    return Methods(dict.fromkeys(short), files)
+
+
+def _mask(*, all_pass: bool = False) -> Choice:
+    """A frequency mask of each kind that lets one band pass, its edges over the whole range.
+
+    Args:
+        all_pass: also the one that lets everything pass.
+    """
+    edge = _float(0.1, 0.7)
+    return _choice(
+        **({"all_pass": {"type": "AllPass"}} if all_pass else {}),
+        low_pass={"type": "LowPass", "cutoff": edge},
+        high_pass={"type": "HighPass", "cutoff": edge},
+        band_pass={"type": "BandPass", "low": _float(0.1, 0.4), "high": _float(0.5, 0.9)},
+    )
+
+
 class _Suggest:
-    """``suggest.float``, ``suggest.int``, ``suggest.categorical`` and ``suggest.choice``."""
+    """The nodes of a search space, as in ``suggest.float(0, 1)``."""
 
     float = staticmethod(_float)
     int = staticmethod(_int)
     categorical = staticmethod(_categorical)
     choice = staticmethod(_choice)
+    method = staticmethod(_method)
+    mask = staticmethod(_mask)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # copy, pickle and inspect probe for these
             raise AttributeError(name)
-        known = ("float", "int", "categorical", "choice")
+        known = ("float", "int", "categorical", "choice", "method", "mask")
         raise ConfigError("suggest has no such node", value=name, fix=near(name, known))
 
 
@@ -141,9 +202,15 @@ def check_space(space: Space) -> None:
     """
     if not isinstance(space, Mapping):
         raise ConfigError("space must be a dict of dotted option -> value", value=space)
-    for key in space:
+    for key, value in space.items():
         if not isinstance(key, str) or not all(key.split(".")):
             raise ConfigError("a key of space is a dotted option", value=key)
+        if not isinstance(value, Methods) and _chooses_methods(key, value):
+            raise ConfigError(
+                f'suggest.method stands at the option "{METHOD}", and no other node does', value=key
+            )
+        if isinstance(value, Methods) and key != METHOD:
+            raise ConfigError(f'suggest.method stands at the option "{METHOD}"', value=key)
         for other in space:
             if other != key and other.startswith(key + "."):
                 raise ConfigError(
@@ -151,9 +218,7 @@ def check_space(space: Space) -> None:
                     value=other,
                     fix=f"put the node into the value of {key}",
                 )
-    names = [
-        name for key, short in short_names(space).items() for name in _names(space[key], short)
-    ]
+    names = [n for key, value in space.items() for n, _ in _nodes(value, parameter_name(key))]
     if not names:
         raise ConfigError(
             "a search space needs a suggest node",
@@ -169,18 +234,22 @@ def check_space(space: Space) -> None:
         raise ConfigError(f"space must hold plain values only ({error})") from error
 
 
-def short_names(space: Space) -> dict[str, str]:
-    """Option -> parameter name: the fewest last parts that no other searched option ends with."""
-    searched = [key for key, value in space.items() if _names(value, key)]
-    short = {}
-    for key in searched:
-        parts = key.split(".")
-        for count in range(1, len(parts) + 1):
-            tail = parts[-count:]
-            if sum(other.split(".")[-count:] == tail for other in searched) == 1:
-                break
-        short[key] = ".".join(tail)
-    return short
+def _chooses_methods(key: str, value: Any) -> bool:
+    """Whether a value that is not ``suggest.method`` itself holds it, or a node in its place."""
+    nodes = [node for _, node in _nodes(value, key)]
+    return any(isinstance(node, Methods) for node in nodes) or (key == METHOD and bool(nodes))
+
+
+def parameter_name(option: str) -> str:
+    """The name of what is searched at an option: it does not depend on what else is searched.
+
+    >>> parameter_name("model.losses.pkd.loss.loss_weight"), parameter_name("model.losses.iou")
+    ('pkd.loss_weight', 'iou')
+    >>> parameter_name("model.losses.pkd.connector"), parameter_name("optim_wrapper.optimizer.lr")
+    ('pkd.connector', 'optim_wrapper.optimizer.lr')
+    """
+    found = re.fullmatch(r"model\.losses\.([^.]+)(?:\.loss(?=\.|$))?(?:\.(.+))?", option)
+    return option if found is None else ".".join(part for part in found.groups() if part)
 
 
 def shared_parameters(space: Space) -> list[str]:
@@ -191,36 +260,51 @@ def shared_parameters(space: Space) -> list[str]:
             return [name]
         return [n for part, item in _items(value) for n in outer(item, f"{name}.{part}")]
 
-    return [name for key, short in short_names(space).items() for name in outer(space[key], short)]
+    return [name for key, value in space.items() for name in outer(value, parameter_name(key))]
 
 
 def resolve(space: Space, trial: SuggestsValues) -> tuple[dict[str, Any], dict[str, Any]]:
     """Let ``trial`` fill in every node that its own choices make active.
 
     Returns:
-        (options, parameters): dotted option -> value for the run config, and short name -> value.
+        (options, parameters): dotted option -> value for the run config, and name -> value.
 
     Example:
         >>> import optuna
-        >>> space = {"model.mask": suggest.choice(off=None, low=dict(cutoff=suggest.float(0.1, 1)))}
+        >>> space = {"mask": suggest.choice(off=None, low=dict(cutoff=suggest.float(0.1, 1)))}
         >>> resolve(space, optuna.trial.FixedTrial({"mask": "low", "mask.low.cutoff": 0.5}))
-        ({'model.mask': {'cutoff': 0.5}}, {'mask': 'low', 'mask.low.cutoff': 0.5})
+        ({'mask': {'cutoff': 0.5}}, {'mask': 'low', 'mask.low.cutoff': 0.5})
     """
-    short = short_names(space)
     parameters: dict[str, Any] = {}
-    options = {
-        key: _fill(value, short.get(key, key), trial, parameters) for key, value in space.items()
-    }
+    options = {}
+    for key, value in space.items():
+        chosen = _fill(value, parameter_name(key), trial, parameters)
+        options[key] = chosen
+        if isinstance(value, Methods):
+            options[key] = value.files.get(chosen, chosen)
+            for option, (node, _) in value.of(chosen).items():
+                options[option] = _fill(node, parameter_name(option), trial, parameters)
     return options, parameters
 
 
 def match(space: Space, options: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
     """The parameters with which ``resolve`` gives ``options``, so that an arm can be a trial.
 
+    Where ``options`` name a method, what they leave open has the method's own values.
+
     Returns:
         (parameters, ""), or (None, why the options are outside of the space).
     """
-    short = short_names(space)
+    methods = space.get(METHOD)
+    if isinstance(methods, Methods):
+        known = {methods.files.get(name, name): name for name in methods.tunable}
+        name = known.get(options.get(METHOD, ""), "")
+        if not name:
+            return None, f"{METHOD}={options.get(METHOD)!r} is outside of the space"
+        options = {**options, METHOD: name}
+        tunable = methods.of(name)
+        space = {**space, **{option: node for option, (node, _) in tunable.items()}}
+        options = {**{option: own for option, (_, own) in tunable.items()}, **options}
     for key in options:
         if key not in space:
             return None, f"{key} is not in the space"
@@ -228,7 +312,7 @@ def match(space: Space, options: Mapping[str, Any]) -> tuple[dict[str, Any] | No
     for key, node in space.items():
         if key not in options:
             return None, f"{key} is not given"
-        if not _match(node, options[key], short.get(key, key), parameters):
+        if not _match(node, options[key], parameter_name(key), parameters):
             return None, f"{key}={options[key]!r} is outside of the space"
     return parameters, ""
 
@@ -252,13 +336,12 @@ def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[dict
         >>> branches(space, tried=[{"loss": "plain"}])[0]
         {'loss': 'masked', 'loss.masked.mask': 'low', 'loss.masked.mask.low.cutoff': 0.55}
     """
-    short = short_names(space)
     covered = {pair for parameters in tried for pair in parameters.items()}
     found = []
-    for branch in _side_by_side([_branches(v, short.get(k, k)) for k, v in space.items()]):
+    for branch in _side_by_side([_branches(v, parameter_name(k)) for k, v in space.items()]):
         if not covered.issuperset(branch.items()):
             covered.update(branch.items())
-            middles = [_middles(v, short.get(k, k), branch) for k, v in space.items()]
+            middles = [_middles(v, parameter_name(k), branch) for k, v in space.items()]
             found.append({**branch, **{n: m for part in middles for n, m in part.items()}})
     return found
 
@@ -273,6 +356,8 @@ def size(value: Any) -> float:
     """
     if isinstance(value, Choice):
         return sum(size(item) for item in value.values.values())
+    if isinstance(value, Methods):
+        return sum(math.prod(size(t.node) for t in value.of(n).values()) for n in value.tunable)
     if isinstance(value, _NODES):
         return len(_values(value)) if _finite(value) else math.inf
     return math.prod(size(item) for _, item in _items(value))
@@ -280,11 +365,10 @@ def size(value: Any) -> float:
 
 def choices(space: Space) -> dict[str, list[Any]]:
     """The values that each parameter of a finite space can have, by its name."""
-    short = short_names(space)
     return {
         name: _values(node)
         for key, value in space.items()
-        for name, node in _nodes(value, short.get(key, key))
+        for name, node in _nodes(value, parameter_name(key))
     }
 
 
@@ -292,6 +376,12 @@ def describe(value: Any) -> Any:
     """The space in JSON's types, each node as ``{"suggest": kind, ...}``: it identifies a study."""
     if isinstance(value, Choice):
         return {"suggest": "choice", "values": describe(value.values)}
+    if isinstance(value, Methods):
+        tunable = {
+            name: {option: [describe(node), own] for option, (node, own) in value.of(name).items()}
+            for name in value.tunable
+        }
+        return {"suggest": "method", "tunable": tunable}
     if isinstance(value, Categorical):
         return {"suggest": "categorical", "choices": list(value.choices)}
     if isinstance(value, Float | Int):
@@ -333,6 +423,15 @@ def _check_range(kind: str, low: float, high: float, log: bool, step: float | No
 def _nodes(value: Any, name: str) -> list[tuple[str, Any]]:
     """Names and nodes of all parameters that ``value`` may bring."""
     own = [(name, value)] if isinstance(value, _NODES) else []
+    if isinstance(value, Methods):
+        for method in value.tunable:
+            nodes = [
+                found
+                for option, (node, _) in value.of(method).items()
+                for found in _nodes(node, parameter_name(option))
+            ]
+            own += [found for found in nodes if found not in own]  # what methods share is one
+        return own
     items = value.values if isinstance(value, Choice) else value
     return own + [n for part, item in _items(items) for n in _nodes(item, f"{name}.{part}")]
 
@@ -349,6 +448,8 @@ def _values(node: Any) -> list[Any]:
     """All values of a node; a range's as Optuna has them: from ``low`` in steps up to ``high``."""
     if isinstance(node, Choice):
         return list(node.values)
+    if isinstance(node, Methods):
+        return list(node.tunable)
     if isinstance(node, Categorical):
         return list(node.choices)
     step = node.step or 1
@@ -363,6 +464,15 @@ def _branches(value: Any, name: str) -> list[dict[str, Any]]:
             for key, item in value.values.items()
             for inner in _branches(item, f"{name}.{key}") or [{}]
         ]
+    if isinstance(value, Methods):
+        return [
+            {name: method, **inner}
+            for method in value.tunable
+            for inner in _side_by_side(
+                [_branches(t.node, parameter_name(o)) for o, t in value.of(method).items()]
+            )
+            or [{}]
+        ]
     return _side_by_side([_branches(item, f"{name}.{part}") for part, item in _items(value)])
 
 
@@ -373,6 +483,13 @@ def _middles(value: Any, name: str, chosen: Mapping[str, Any]) -> dict[str, floa
     if isinstance(value, Choice):
         key = chosen.get(name)
         return _middles(value.values[key], f"{name}.{key}", chosen) if key is not None else {}
+    if isinstance(value, Methods):
+        tunable = value.of(chosen[name])
+        return {
+            middle: number
+            for option, (node, _) in tunable.items()
+            for middle, number in _middles(node, parameter_name(option), chosen).items()
+        }
     parts = [_middles(item, f"{name}.{part}", chosen) for part, item in _items(value)]
     return {name: middle for part in parts for name, middle in part.items()}
 
@@ -408,6 +525,8 @@ def _fill(value: Any, name: str, trial: SuggestsValues, parameters: dict[str, An
         chosen = trial.suggest_int(name, value.low, value.high, step=value.step, log=value.log)
     elif isinstance(value, Categorical):
         chosen = trial.suggest_categorical(name, list(value.choices))
+    elif isinstance(value, Methods):
+        chosen = trial.suggest_categorical(name, list(value.tunable))
     elif isinstance(value, Choice):
         chosen = trial.suggest_categorical(name, list(value.values))
         parameters[name] = chosen
@@ -435,6 +554,9 @@ def _match(node: Any, value: Any, name: str, parameters: dict[str, Any]) -> bool
                 return False
         parameters[name] = value
         return True
+    if isinstance(node, Methods):
+        parameters[name] = value
+        return value in node.tunable
     if isinstance(node, Categorical):
         if not any(value == c and type(value) is type(c) for c in node.choices):
             return False

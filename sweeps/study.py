@@ -15,15 +15,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fourierkd import methods
 from fourierkd.errors import ConfigError, FourierKDError, near
 from fourierkd.fingerprint import digest
 from fourierkd.options import MAX_SEED, refuse_passwords
 from fourierkd.records import checked_direction
 from fourierkd.tracking.login import MODES
-from sweeps.fingerprint import config_sources, data_identity
-from sweeps.space import check_space, describe
+from sweeps.fingerprint import config_sources, data_identity, literal, roles
+from sweeps.space import METHOD, Methods, Tunable, check_space, describe, suggest
 
-STUDENT_ALONE: dict[str, Any] = {"model.teacher": None, "model.losses": {}}
+LOSSES = "model.losses."
+STUDENT_ALONE = {METHOD: methods.STUDENT_ALONE}
 DEFAULT_PRUNER = {"type": "MedianPruner", "n_startup_trials": 4, "n_min_trials": 2}
 # Kendall's tau of a validation with the end, 33 full runs over 5 seeds, default study of commit
 # 6cc1269: 0.27 at 20 % of the schedule, 0.44 at 40 %, 0.69 at 60 %, 0.87 at 80 %.
@@ -64,8 +66,9 @@ class StudyConfig:
         teacher: ``dict(config, option, seed=0, options={})``: trained once; the path of its best
             checkpoint becomes ``option`` of every run. None: the run config names a teacher by
             itself.
-        arms: method -> dotted options; run first and never pruned, and retrained at the end.
-        reference_arms: method -> dotted options; only retrained at the end. Among all arms, names
+        arms: name -> dotted options, or a list of methods; run first and never pruned, and
+            retrained at the end.
+        reference_arms: the same; only retrained at the end. Among all arms, names
             that begin with ``published`` are forms of the published settings; to the report's first
             sentence every other one but ``baseline`` is a simple baseline.
         start_points: name -> dotted options: the first trials that are not arms. One that lies
@@ -119,14 +122,14 @@ class StudyConfig:
         data = data_identity(self.config, self.options)
         identity = {
             "name": self.name,
-            "config": digest(config_sources(self.config)),
+            "config": digest([*config_sources(self.config), *self._methods()]),
             "space": describe(self.space),
             "metric": self.metric,
             "direction": self.direction,
             "seed": self.seed,
-            "options": self.options,
-            "arms": self.arms,
-            "start_points": self.start_points,
+            "options": _by_name(self.options),
+            "arms": {name: _by_name(options) for name, options in self.arms.items()},
+            "start_points": {name: _by_name(o) for name, o in self.start_points.items()},
             "rung_trials": self.rung_trials,
             "rung_seeds": self.rung_seeds,
             "teacher": teacher,
@@ -138,7 +141,33 @@ class StudyConfig:
     def files(self) -> dict[str, str]:
         """Digest of each config file that a run or the teacher is made of, by its name."""
         configs = [self.config, *([self.teacher["config"]] if self.teacher else [])]
-        return {name: digest(text) for path in configs for name, text in config_sources(path)}
+        sources = [source for path in configs for source in config_sources(path)]
+        return {name: digest(text) for name, text in [*sources, *self._methods()]}
+
+    def all_methods(self) -> list[str]:
+        """The methods that a run may have."""
+        options = [self.options, *self.arms.values(), *self.start_points.values()]
+        options += self.reference_arms.values()
+        names = [literal(self.config, METHOD), *(some.get(METHOD) for some in options)]
+        searched = self.space.get(METHOD)
+        if isinstance(searched, Methods):
+            names += [searched.files.get(name, name) for name in searched.tunable]
+        else:
+            names.append(searched)
+        return [name for name in dict.fromkeys(names) if name not in (None, methods.STUDENT_ALONE)]
+
+    def losses(self) -> list[str]:
+        """Names of the losses that a run may have, as far as methods and options tell them."""
+        there = roles(self.config, self.options)
+        own = [loss for name in self.all_methods() for loss in methods.read_method(name).at(there)]
+        options = [self.space, *self.arms.values(), *self.reference_arms.values()]
+        keys = [key.split(".") for some in options for key in some if key.startswith(LOSSES)]
+        return list(dict.fromkeys([*own, *(key[2] for key in keys)]))
+
+    def _methods(self) -> list[tuple[str, str]]:
+        """File name and content of every method, as ``config_sources`` has them of configs."""
+        files = {methods.method_file(name) for name in self.all_methods()}
+        return [source for file in sorted(files) for source in config_sources(file)]
 
     def seeds_of_finals(self) -> list[int]:
         """Seeds of the final runs; nothing else is trained with them."""
@@ -172,8 +201,10 @@ def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
     """
     values = _run_file(path)
     _check_keys(values, KEYS, "study")
+    _name_arms(path, values)
     for key, value in (overrides or {}).items():
         _override(values, key, value)
+    _name_arms(path, values)
     refuse_passwords(values)
     for key in ("name", "config", "space", "metric"):
         if key not in values:
@@ -181,9 +212,45 @@ def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
     values["config"] = _file(path, values["config"], "config")
     if values.get("teacher") is not None:
         values["teacher"] = _check_teacher(path, values["teacher"])
+    if isinstance(values["space"], Mapping):
+        values["space"] = _with_methods(path, values)
     study = StudyConfig(**values)
     _check(study)
     return study
+
+
+def _name_arms(study: Path, values: dict[str, Any]) -> None:
+    """Arms that are a list of methods, by name."""
+    for key in ("arms", "reference_arms"):
+        if isinstance(values.get(key), list | tuple):
+            values[key] = {Path(str(n)).stem: {METHOD: _beside(study, n)} for n in values[key]}
+
+
+def _with_methods(study: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The space, its methods with what they can be tuned by for the taps of the run config."""
+    space, options = values["space"], values.get("options")
+    node = space.get(METHOD)
+    if not isinstance(node, Methods):
+        return dict(space)
+    there = roles(values["config"], options if isinstance(options, Mapping) else {})
+    files = {name: _beside(study, file) for name, file in node.files.items()}
+    tunable: dict[str, dict[str, Tunable] | None] = {}
+    for name in node.tunable:
+        method = methods.read_method(files.get(name, name))
+        found = method.options(there, suggest).items()
+        tunable[name] = {option: Tunable(*pair) for option, pair in found}
+    return {**space, METHOD: Methods(tunable, files)}
+
+
+def _by_name(options: dict[str, Any]) -> dict[str, Any]:
+    """Options whose method, if it is a file, has its name alone; its content counts beside it."""
+    named = METHOD in options and isinstance(options[METHOD], str)
+    return {**options, METHOD: Path(options[METHOD]).stem} if named else options
+
+
+def _beside(study: Path, name: Any) -> Any:
+    """The name of a method; of a file, which is relative to the study's, its path."""
+    return str((study.parent / name).resolve()) if str(name).endswith(".py") else name
 
 
 def _run_file(path: Path) -> dict[str, Any]:
@@ -364,3 +431,5 @@ def _check_options(what: str, options: Any) -> None:
         json.dumps(options, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what} must hold plain values only ({error})") from error
+    if options.get(METHOD) not in (None, methods.STUDENT_ALONE):
+        methods.method_file(options[METHOD])

@@ -37,7 +37,7 @@ from fourierkd.options import add_options, parse_options  # noqa: E402
 from fourierkd.run_dir import RunDir  # noqa: E402
 from fourierkd.spectral.masks import Mask, build_mask, describe  # noqa: E402
 from sweeps.coordinator import run_study  # noqa: E402
-from sweeps.presets import LOSS  # noqa: E402
+from sweeps.space import METHOD, suggest  # noqa: E402
 from sweeps.study import StudyConfig, load_study  # noqa: E402
 
 ALL_PASS = ("pkd", "feature_l2")
@@ -111,7 +111,8 @@ def changed(environment: dict[str, str]) -> Iterator[None]:
 def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """What the search chose, and the shares of the true and the nuisance's band that it passes."""
     request = RunDir(folder / tuned_runs(study, table)["run_dir"].iloc[0]).read_request()
-    loss = load_config(request.config, request.options).model.losses.fourier.loss
+    losses = load_config(request.config, request.options).model.losses
+    loss = next(iter(losses.values())).loss  # of the maps; that of heads stands behind it
     mask = build_mask(loss.get("mask"))
     kind, *numbers = describe(mask).values()
     facts = {"tuned": loss["type"], "mask": " ".join([kind, *(f"{n:.2g}" for n in numbers)])}
@@ -174,10 +175,8 @@ def against_all_pass(
     """The tuned method minus the better of the all-pass losses, each tuned with as many trials."""
     results = {}
     for name in ALL_PASS:
-        family = study.space[LOSS].values["feature_l2"]
-        normalize = study.arms[name][LOSS]["normalize"]
         changes = {
-            "space": {**study.space, LOSS: {**family, "normalize": normalize}},
+            "space": {**study.space, METHOD: suggest.method(name)},
             "arms": {name: study.arms[name]},
             "reference_arms": {},
             "baseline": name,  # the student alone and the others are in the study itself

@@ -55,3 +55,4 @@ def _pspnet(depth, width):
 
 _student = _pspnet(depth=18, width=8)
 _teacher = _pspnet(depth=34, width=16)
+taps = dict(feature="backbone.layer4", logits="decode_head.conv_seg")

@@ -77,3 +77,4 @@ def _retinanet(depth, width, channels):
 
 _student = _retinanet(depth=18, width=8, channels=32)
 _teacher = _retinanet(depth=34, width=16, channels=64)
+taps = dict(pyramid="neck", head="bbox_head")

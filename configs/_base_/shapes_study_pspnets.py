@@ -17,3 +17,4 @@ def _three_stages(width):
 
 _student = _three_stages(width=8)
 _teacher = _three_stages(width=16)
+taps = dict(feature="backbone.layer3")

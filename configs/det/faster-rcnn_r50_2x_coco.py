@@ -2,6 +2,7 @@
 # distillation differs.
 _base_ = ["../_base_/coco.py", "../_base_/schedule_coco_2x.py"]
 
+taps = dict(pyramid="neck", head="rpn_head")
 model = dict(
     type="Distiller",
     student="mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py",

@@ -1,6 +1,7 @@
 # Faster R-CNN-R101 (39.8 AP) teaches Faster R-CNN-R50, whose neck and heads start from its weights.
-_base_ = ["faster-rcnn_r50_2x_coco.py", "../_base_/fourier_det.py"]
+_base_ = "faster-rcnn_r50_2x_coco.py"
 
+method = "published"
 teacher_metric = dict(bbox_mAP=0.398)
 model = dict(
     teacher=dict(
@@ -9,12 +10,4 @@ model = dict(
         "faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth",
     ),
     inherit=("neck", "rpn_head", "roi_head"),
-    losses=dict(
-        fourier={{_base_._fourier}},
-        iou=dict(
-            student_head="rpn_head",
-            teacher_head="rpn_head",
-            loss=dict(type="IoUAwareLoss", loss_weight=1.5),
-        ),
-    ),
 )

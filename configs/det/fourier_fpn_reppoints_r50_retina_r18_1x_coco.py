@@ -1,6 +1,8 @@
 # RepPoints-R50 (38.6 AP) teaches RetinaNet-R18: other heads, so the Fourier branch alone.
-_base_ = ["retina_r18_1x_coco.py", "../_base_/fourier_det.py"]
+_base_ = "retina_r18_1x_coco.py"
 
+method = "published"
+taps = dict(head=None)  # other heads
 teacher_metric = dict(bbox_mAP=0.386)
 model = dict(
     teacher=dict(
@@ -8,5 +10,4 @@ model = dict(
         checkpoint="https://download.openmmlab.com/mmdetection/v2.0/reppoints/reppoints_moment_r50_fpn_gn-neck%2Bhead_2x_coco/"
         "reppoints_moment_r50_fpn_gn-neck%2Bhead_2x_coco_20200329-91babaa2.pth",
     ),
-    losses=dict(fourier={{_base_._fourier}}),
 )

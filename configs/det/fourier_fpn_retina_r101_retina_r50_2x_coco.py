@@ -1,6 +1,7 @@
 # RetinaNet-R101 (38.9 AP) teaches RetinaNet-R50, whose neck and head start from its weights.
-_base_ = ["retina_r50_2x_coco.py", "../_base_/fourier_det.py"]
+_base_ = "retina_r50_2x_coco.py"
 
+method = "published"
 teacher_metric = dict(bbox_mAP=0.389)
 model = dict(
     teacher=dict(
@@ -9,5 +10,4 @@ model = dict(
         "retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth",
     ),
     inherit=("neck", "bbox_head"),
-    losses=dict(fourier={{_base_._fourier}}, iou={{_base_._iou}}),
 )

@@ -2,6 +2,7 @@
 # distillation differs.
 _base_ = ["../_base_/coco.py", "../_base_/schedule_coco_2x.py"]
 
+taps = dict(pyramid="neck", head="bbox_head")
 model = dict(
     type="Distiller",
     student="mmdet::reppoints/reppoints-moment_r50_fpn-gn_head-gn_2x_coco.py",

@@ -2,6 +2,7 @@
 # distillation differs.
 _base_ = ["../_base_/coco.py", "../_base_/schedule_coco_1x.py"]
 
+taps = dict(pyramid="neck", head="bbox_head")
 model = dict(
     type="Distiller",
     student="mmdet::retinanet/retinanet_r18_fpn_1x_coco.py",

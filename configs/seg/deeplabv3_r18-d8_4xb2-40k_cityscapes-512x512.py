@@ -2,6 +2,7 @@
 # distillation differs.
 _base_ = ["../_base_/cityscapes.py", "../_base_/schedule_cityscapes_40k.py"]
 
+taps = dict(feature="backbone.layer4", logits="decode_head.conv_seg")
 model = dict(
     type="Distiller",
     student=dict(

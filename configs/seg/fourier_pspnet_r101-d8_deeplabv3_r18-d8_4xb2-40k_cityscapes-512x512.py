@@ -1,6 +1,7 @@
 # PSPNet-R101 (78.34 mIoU) teaches DeepLabV3-R18.
-_base_ = ["deeplabv3_r18-d8_4xb2-40k_cityscapes-512x512.py", "../_base_/fourier_seg.py"]
+_base_ = "deeplabv3_r18-d8_4xb2-40k_cityscapes-512x512.py"
 
+method = "published"
 teacher_metric = dict(mIoU=78.34)
 model = dict(
     teacher=dict(
@@ -8,5 +9,4 @@ model = dict(
         checkpoint="https://mmassets.onedl.ai/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x1024_40k_cityscapes/"
         "pspnet_r101-d8_512x1024_40k_cityscapes_20200604_232751-467e7cf4.pth",
     ),
-    losses=dict(fourier={{_base_._fourier}}),
 )

@@ -1,7 +1,5 @@
-# FourierKD with the published segmentation settings.
-_base_ = ["pspnet_student.py", "../_base_/fourier_seg.py"]
+# The pair, distilled with the published settings; method=... takes another way.
+_base_ = "pspnet_student.py"
 
-model = dict(
-    teacher=dict(model={{_base_._teacher}}, checkpoint=None),  # a study fills the checkpoint in
-    losses=dict(fourier={{_base_._fourier}}),
-)
+method = "published"
+model = dict(teacher=dict(model={{_base_._teacher}}, checkpoint=None))  # a study fills it in

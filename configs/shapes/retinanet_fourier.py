@@ -1,8 +1,6 @@
-# FourierKD with the published detection settings. The teacher's neck and head are wider than the
-# student's, so there is nothing to inherit.
-_base_ = ["retinanet_student.py", "../_base_/fourier_det.py"]
+# The pair, distilled with the published settings; method=... takes another way. The teacher's neck
+# and head are wider than the student's, so there is nothing to inherit.
+_base_ = "retinanet_student.py"
 
-model = dict(
-    teacher=dict(model={{_base_._teacher}}, checkpoint=None),  # a study fills the checkpoint in
-    losses=dict(fourier={{_base_._fourier}}, iou={{_base_._iou}}),
-)
+method = "published"
+model = dict(teacher=dict(model={{_base_._teacher}}, checkpoint=None))  # a study fills it in

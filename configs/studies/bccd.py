@@ -1,9 +1,9 @@
 """Distillation of a small RetinaNet on BCCD, compared fairly."""
 
-from sweeps.presets import loss_search
+from sweeps.presets import method_search
 
 study = dict(
-    loss_search("det"),
+    method_search("bbox_mAP"),
     name="bccd",
     config="../bccd/retinanet_fourier.py",
     trials=16,

@@ -1,9 +1,9 @@
 """Distillation of a small PSPNet on CamVid, compared fairly."""
 
-from sweeps.presets import loss_search
+from sweeps.presets import method_search
 
 study = dict(
-    loss_search("seg"),
+    method_search("mIoU"),
     name="camvid",
     config="../camvid/pspnet_fourier.py",
     trials=16,

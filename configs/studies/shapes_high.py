@@ -1,9 +1,9 @@
 """The twin of the default study: the nuisance lies below a quarter of Nyquist."""
 
-from sweeps.presets import loss_search
+from sweeps.presets import method_search
 
 study = dict(
-    loss_search("seg"),
+    method_search("mIoU"),
     name="shapes_high",
     config="../shapes_high/pspnet_fourier.py",
     teacher=dict(config="../shapes_high/pspnet_teacher.py", option="model.teacher.checkpoint"),

@@ -1,9 +1,9 @@
 """The clean task: that of shapes_low with a teacher that has no nuisance."""
 
-from sweeps.presets import loss_search
+from sweeps.presets import method_search
 
 study = dict(
-    loss_search("seg"),
+    method_search("mIoU"),
     name="shapes_seg",
     config="../shapes_low/pspnet_fourier.py",
     options={"model.teacher.nuisance": None},

@@ -22,7 +22,7 @@ def build_connector(
         spec: "auto" for a 1x1 convolution where the widths differ and nothing where they are
             equal; None for nothing; or a dict with ``type="conv1x1"`` or the name of a registered
             module (``ConvModule``), whose ``in_channels``, ``out_channels`` and ``kernel_size=1``
-            are filled in.
+            are filled in; a name alone is such a dict.
         student: channels of the student's map.
         teacher: channels of the teacher's map.
         where: loss and level, for messages.
@@ -41,9 +41,10 @@ def build_connector(
         return nn.Identity()
     if spec == "auto":
         return nn.Conv2d(student, teacher, 1)
-    if not isinstance(spec, Mapping) or "type" not in spec:
+    named = {"type": spec} if isinstance(spec, str) else spec
+    if not isinstance(named, Mapping) or "type" not in named:
         raise ConfigError(f"{where}: a connector is 'auto', None or dict(type=...)", value=spec)
-    config = dict(spec)
+    config = dict(named)
     if config["type"] == "conv1x1":
         for key in set(config) - {"type", "bias"}:
             raise ConfigError(

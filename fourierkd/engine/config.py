@@ -1,8 +1,8 @@
 """A run config: in flow a file and dotted options, out flows one checked MMEngine config.
 
 The file is an MMEngine text config. ``mmdet::…`` and ``mmseg::…`` in ``_base_`` mean the installed
-package's own configs, options replace values (never merge), ``{data_root}`` is filled in, and a
-mistyped key is refused.
+package's own configs, ``method`` and ``taps`` become ``model.losses``, options replace values
+(never merge), ``{data_root}`` is filled in, and a mistyped key is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from fourierkd import methods
 from fourierkd.distill.config_files import package_config, read_file
 from fourierkd.distill.model_config import replace_at, resolve_model
 from fourierkd.engine.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
@@ -30,6 +31,7 @@ PACKAGE_TYPES = {
     "SegVisualizationHook": "mmseg",
 }
 DATA_ROOT = "{data_root}"
+METHOD_KEYS = ("taps", "method")  # they say what model.losses is, and options go on from there
 
 
 class RunConfig(Config):
@@ -61,8 +63,19 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     values = _check_keys(read_file(path, packages), path, packages)
     refuse_passwords(values)
     check_options(options)
-    for key, value in options.items():
+    first = {key: value for key, value in options.items() if key.split(".")[0] in METHOD_KEYS}
+    for key, value in first.items():
         replace_at(values, key, value)
+    taps = methods.check_taps(values.pop("taps", None) or {})
+    method = values.pop("method", None)
+    alone = method == methods.STUDENT_ALONE
+    if method is not None and not alone:
+        values = _with_method(values, method, taps)
+    for key, value in options.items():
+        if key not in first:
+            replace_at(values, key, value)
+    if alone:
+        values = _student_alone(values)
     values = _check_keys(values, path, packages)
     check_types(values)
     values = _fill(values, values.get("data_root"))
@@ -70,13 +83,35 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     if "student" in model:
         model["student"] = _whole_student(model["student"], values.get("student_norm"))
     if isinstance(model.get("losses"), dict):
-        model["losses"] = {k: v for k, v in model["losses"].items() if v is not None}
+        model["losses"] = {
+            name: methods.with_taps(name, entry, taps)
+            for name, entry in model["losses"].items()
+            if entry is not None
+        }
     for part in _parts(values):
         if part is not None and part["type"] in PACKAGE_TYPES:
             part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
     _scope_children(values)
     values["default_scope"] = "fourierkd"
     return RunConfig(values, filename=str(path))
+
+
+def _with_method(values: dict[str, Any], name: str, taps: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the losses of a method."""
+    model = values.get("model") or {}
+    if model.get("losses"):
+        raise ConfigError(
+            "a config has a method or losses of its own",
+            value={"method": name, "losses": list(model["losses"])},
+            fix="remove one of them",
+        )
+    return {**values, "model": {**model, "losses": methods.read_method(name).at(taps)}}
+
+
+def _student_alone(values: dict[str, Any]) -> dict[str, Any]:
+    """The config without a teacher, and without what needs one."""
+    model = {key: value for key, value in (values.get("model") or {}).items() if key != "inherit"}
+    return {**values, "model": {**model, "teacher": None, "losses": {}}}
 
 
 def _whole_student(student: Any, norm: Any) -> Any:

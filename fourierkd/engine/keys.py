@@ -18,7 +18,16 @@ from torch.utils.data import DataLoader
 from fourierkd.engine.schedules import schedules_of
 from fourierkd.errors import ConfigError, near
 
-OWN_KEYS = {"metric", "direction", "data_root", "prepare_data", "student_norm", "teacher_metric"}
+OWN_KEYS = {
+    "data_root",
+    "direction",
+    "method",
+    "metric",
+    "prepare_data",
+    "student_norm",
+    "taps",
+    "teacher_metric",
+}
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # What MMEngine's runner looks up in ``runner.cfg``, beside its constructor's arguments.
 CFG_KEYS = {

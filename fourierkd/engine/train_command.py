@@ -34,6 +34,9 @@ def add_train_parser(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --work-dir")
     parser.add_argument(
+        "--method", metavar="M", help="distil CONFIG's pair by it; `fourierkd methods` lists them"
+    )
+    parser.add_argument(
         "--seed", type=seed, help="of weights, data order and augmentation; default 0"
     )
     parser.add_argument(
@@ -158,7 +161,9 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
     from fourierkd.engine.switches import check_switches, scaled_lr, switch_options
 
     options = parse_options(args.cfg_options)
-    if flags(args):
+    if args.method is not None:
+        options["method"] = args.method
+    if switches(args):
         options |= switch_options(
             load_config(args.config, options),
             amp=args.amp,
@@ -171,6 +176,7 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
         seed=args.seed or 0,
         test_split=args.test_split,
         wandb_mode=args.wandb,
+        method=Path(args.method or "run").stem,
     )
     if args.resume:
         request = kept_request(args, run_dir.read_request(), request)
@@ -188,8 +194,8 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
     return None
 
 
-def flags(args: argparse.Namespace) -> bool:
-    """Whether a flag sets options of the config."""
+def switches(args: argparse.Namespace) -> bool:
+    """Whether a switch sets options of the config."""
     return args.amp is not None or args.accumulate is not None or args.auto_scale_lr
 
 
@@ -208,7 +214,7 @@ def kept_request(args: argparse.Namespace, old: Request, new: Request) -> Reques
     """A resumed run stays itself: ``old``, where nothing that was given differs from it."""
     given = {
         "config": True,
-        "options": args.cfg_options or flags(args),
+        "options": args.cfg_options or switches(args) or args.method is not None,
         "seed": args.seed is not None,
     }
     for key, is_given in given.items():

@@ -15,8 +15,6 @@ from fourierkd.errors import ConfigError
 from fourierkd.tracking.login import logged_in
 from fourierkd.tracking.wandb_values import parameter_key
 
-PARAMETERS = ("loss_weight", "mask", "sphere_radius", "noise")
-PICTURES = ("spectra/fourier",)
 RUN_COLUMNS = ("method", "phase", "seed", "trial")
 
 
@@ -26,8 +24,8 @@ def workspace_json(
     metric: str,
     study: str | None = None,
     *,
-    parameters: Sequence[str] = PARAMETERS,
-    pictures: Sequence[str] = PICTURES,
+    parameters: Sequence[str],
+    losses: Sequence[str],
 ) -> dict[str, Any]:
     """The view W&B would store, made without network or account; equal input gives equal JSON.
 
@@ -37,12 +35,12 @@ def workspace_json(
         metric: The study's metric, such as ``mIoU``.
         study: Only runs of this W&B group; None shows all runs of the project.
         parameters: Names of tuned parameters: axes of the parallel coordinates beside the metric.
-        pictures: Keys of the logged spectra.
+        losses: Names of the losses whose spectra are shown.
 
     Returns:
         JSON types only; the random ids of panels are numbered in order of appearance.
     """
-    workspace = _workspace(project, entity or "", metric, study, parameters, pictures)
+    workspace = _workspace(project, entity or "", metric, study, parameters, losses)
     view = workspace._to_model().model_dump(by_alias=True, exclude_none=True, mode="json")
     return _number_ids(view)
 
@@ -53,8 +51,8 @@ def save_workspace(
     metric: str,
     study: str | None = None,
     *,
-    parameters: Sequence[str] = PARAMETERS,
-    pictures: Sequence[str] = PICTURES,
+    parameters: Sequence[str],
+    losses: Sequence[str],
 ) -> str:
     """Save the workspace to W&B as a new view.
 
@@ -76,7 +74,7 @@ def save_workspace(
 
     try:
         entity = entity or wandb.Api().default_entity or ""
-        workspace = _workspace(project, entity, metric, study, parameters, pictures)
+        workspace = _workspace(project, entity, metric, study, parameters, losses)
         return str(workspace.save().url)
     except Exception as error:
         raise ConfigError(
@@ -92,7 +90,7 @@ def _workspace(
     metric: str,
     study: str | None,
     parameters: Sequence[str],
-    pictures: Sequence[str],
+    losses: Sequence[str],
 ) -> Any:
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
@@ -127,7 +125,7 @@ def _workspace(
     axes = [*keys, wr.SummaryMetric(best)]
     spectra = wr.MediaBrowser(
         title="teacher | student | difference",
-        media_keys=list(pictures),
+        media_keys=[f"spectra/{loss}" for loss in losses],
         mode="grid",
         grid_x_axis="step",
         grid_y_axis="run",

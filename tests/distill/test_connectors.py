@@ -18,6 +18,8 @@ from fourierkd.errors import ConfigError
         (None, 6, nn.Identity),
         ({"type": "conv1x1", "bias": False}, 4, nn.Conv2d),
         ({"type": "ConvModule", "norm_cfg": {"type": "BN"}}, 4, nn.Module),
+        ("ConvModule", 4, nn.Module),
+        ("conv1x1", 6, nn.Conv2d),
     ],
 )
 def test_the_output_has_the_teachers_channels(spec, student, kind):
@@ -41,7 +43,8 @@ def test_building_leaves_running_statistics_alone():
         ({"type": "ConvModul"}, "cannot be built or run.*ConvModul "),
         ({"type": "ConvModule", "out_channels": 5}, "must give the teacher's 6 channels, got 5"),
         ({"type": "ConvModule", "in_channels": 5}, "cannot be built or run"),
-        ("linear", "a connector is 'auto', None or dict"),
+        ("linear", "cannot be built or run.*linear is not in"),
+        (5, "a connector is 'auto', None or dict"),
     ],
 )
 def test_what_cannot_work_is_named(spec, message):

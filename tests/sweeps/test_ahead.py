@@ -44,7 +44,7 @@ def test_requests_name_what_they_are_of(study_file):
     names = list(asked)
     assert "the arm student_alone" in names
     assert "the start point by_hand" in names
-    assert any(name.startswith("a trial with {'loss_weight': ") for name in names)
+    assert any(name.startswith("a trial with {'fourier.loss_weight': ") for name in names)
     for name, request in asked.items():
         assert request.options["data_root"] == "/data", name
     assert asked["the arm student_alone"].options["metric"] == "score"

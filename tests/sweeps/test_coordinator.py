@@ -61,8 +61,12 @@ def test_a_study_from_start_to_report(run_tiny):
     ]
     trials = trials_of(work_dir)
     assert len(trials) == 7  # of 8; the student alone lies outside of the space
-    assert trials[0].params == {"loss_weight": 41.0, "mask": "all_pass"}
-    start = {"loss_weight": 3.0, "mask": "low_pass", "mask.low_pass.cutoff": 0.5}
+    assert trials[0].params == {"fourier.loss_weight": 41.0, "fourier.mask": "all_pass"}
+    start = {
+        "fourier.loss_weight": 3.0,
+        "fourier.mask": "low_pass",
+        "fourier.mask.low_pass.cutoff": 0.5,
+    }
     assert trials[1].params == start
     request = runs["trial_001"].read_request()
     assert (request.phase, request.method) == ("trial", "by_hand")  # no arm: can be pruned
@@ -80,7 +84,7 @@ def test_a_study_from_start_to_report(run_tiny):
     assert set(finals.split) == {"test"}
     tuned = runs[f"final_tuned_t{best.number:03d}_seed1000"].read_request()
     assert tuned.parameters == best.params
-    assert tuned.options[WEIGHT] == best.params["loss_weight"]
+    assert tuned.options[WEIGHT] == best.params["fourier.loss_weight"]
     assert tuned.options["metric"] == "score"
     alone = runs["final_student_alone_seed1000"].read_request()
     assert alone.options["model.teacher"] is None
@@ -166,7 +170,7 @@ def test_the_best_trials_run_again_and_the_best_mean_is_chosen(run_tiny, seed):
             assert (request.phase, request.method) == ("rung", "rung")
             assert (request.trial, request.seed) == (trial.number, s)
             assert request.parameters == trial.params
-            assert request.options[WEIGHT] == trial.params["loss_weight"]
+            assert request.options[WEIGHT] == trial.params["fourier.loss_weight"]
             assert request.test_split is None  # the choice sees train and val only
             assert request.wandb.job_type == "rung"
     chosen = max(means, key=means.get)
@@ -405,7 +409,7 @@ def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):
             "Died: killed by signal 9 (out of memory?), 3 times without a checkpoint in between"
         )
         assert trial.user_attrs["log"].endswith("run.log")
-        assert trial.params["loss_weight"] > 20
+        assert trial.params["fourier.loss_weight"] > 20
     table = pd.read_csv(work_dir / "results.csv")
     rows = table[table.state == "failed"]
     assert len(rows) == len(failed)

@@ -1,7 +1,7 @@
 import pytest
 
 from fourierkd.errors import ConfigError
-from sweeps.fingerprint import config_sources, data_identity, literal, versions
+from sweeps.fingerprint import config_sources, data_identity, literal, roles, versions
 
 
 def test_sources_follow_bases_and_named_configs(tmp_path):
@@ -30,6 +30,19 @@ def test_literal_is_taken_from_the_config_before_its_base(tmp_path):
     assert literal(tmp_path / "a.py", "x") == 1
     assert literal(tmp_path / "a.py", "y") == {"kind": "shapes", "seed": 0}
     assert literal(tmp_path / "a.py", "z") is None
+
+
+def test_roles_are_those_of_a_config_and_its_bases(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "_base_ = './b.py'\ntaps = dict(head=None, pyramid=dict(student='x', teacher='y'))\n"
+    )
+    (tmp_path / "b.py").write_text("taps = {'head': 'h', 'feature': f'l{4}', 'pyramid': None}\n")
+    assert roles(tmp_path / "b.py", {}) == ["head", "feature"]
+    assert roles(tmp_path / "a.py", {}) == ["pyramid", "feature"]
+    assert roles(tmp_path / "a.py", {"taps.head": "h", "taps.feature": None}) == ["head", "pyramid"]
+    assert roles(tmp_path / "a.py", {"taps": {"logits": "z"}}) == ["pyramid", "feature", "logits"]
+    (tmp_path / "c.py").write_text("x = 1\n")
+    assert roles(tmp_path / "c.py", {}) == []
 
 
 def test_prepared_data_are_identified_by_the_config(tmp_path):

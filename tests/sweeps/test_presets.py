@@ -8,33 +8,46 @@ from pathlib import Path
 import pytest
 
 from fourierkd.engine.config import load_config
-from sweeps.presets import CONNECTOR, IOU, LOSS, loss_search, published
 from sweeps.space import branches, match
 from sweeps.study import load_study
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+STUDIES = {path.stem: load_study(path) for path in sorted(CONFIGS.glob("studies/*.py"))}
 
 
-@pytest.mark.parametrize("task", ["seg", "det"])
-def test_every_arm_but_the_student_alone_is_a_point_of_the_space(task):
-    search = loss_search(task)
-    found = {name: match(search["space"], arm) for name, arm in search["arms"].items()}
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_arm_but_the_student_alone_is_a_point_of_the_space(name):
+    study = STUDIES[name]
+    found = {arm: match(study.space, options) for arm, options in study.arms.items()}
     assert found.pop("student_alone")[0] is None
-    kinds = {}
-    for name, (parameters, why) in found.items():
+    for arm, (parameters, why) in found.items():
         assert parameters is not None, why
-        kinds[name] = parameters["loss"]
-    assert kinds == {"published": "published", "pkd": "feature_l2", "feature_l2": "feature_l2"}
-    # each loss with each of its masks, but for what an arm takes
-    tried = [parameters for parameters, _ in found.values()]
-    first = branches(search["space"], tried)
-    masks = [(b["loss"], mask) for b in first for key, mask in b.items() if key.endswith(".mask")]
+        assert parameters["method"] == arm
+    # each method with each of its masks, but for what an arm takes
+    first = branches(study.space, [parameters for parameters, _ in found.values()])
+    masks = [(b["method"], m) for b in first for key, m in b.items() if key.endswith(".mask")]
     bands = ["low_pass", "high_pass", "band_pass"]
     assert masks == [("spectral_l2", band) for band in bands] + [
         ("fourier", mask) for mask in ["all_pass", *bands]
     ]
     assert len(first) == len(masks)
-    assert "start_points" not in search  # nothing found by hand
+    assert not study.start_points  # nothing found by hand
+    # what is known of the mended form's settings is a point of the space too
+    mended, why = match(study.space, study.reference_arms["published_mended"])
+    assert mended is not None, why
+    assert mended["fourier.sphere_radius.radius"] == 1.0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_losses_and_spectra_carry_their_methods_name(name):
+    study = STUDIES[name]
+    heads = ["iou"] if study.metric == "bbox_mAP" else []
+    assert sorted(study.losses()) == sorted(["feature_l2", "fourier", "pkd", "spectral_l2", *heads])
+    for method in ("pkd", "feature_l2"):
+        losses = load_config(study.config, study.arms[method]).model.losses
+        assert list(losses) == [method]
+    assert not load_config(study.config, study.arms["student_alone"]).model.losses
+    assert set(study.files()) >= {f"{method}.py" for method in study.all_methods()}
 
 
 @pytest.mark.parametrize(
@@ -47,27 +60,27 @@ def test_every_arm_but_the_student_alone_is_a_point_of_the_space(task):
 def test_published_means_the_same_in_pairs_run_configs_and_studies(pair, task):
     losses = load_config(CONFIGS / f"{pair}.py").model.losses.to_dict()
     assert losses["fourier"]["loss"]["compat"] == "paper_code"
-    options = published(task)
-    assert options[LOSS] == losses["fourier"]["loss"]
     if task == "seg":
-        assert options[CONNECTOR] == losses["fourier"]["connector"] == {"type": "ConvModule"}
-    else:
-        assert options[IOU] == losses["iou"]
-    studies = [load_study(path) for path in sorted(CONFIGS.glob("studies/*.py"))]
-    ours = [s for s in studies if (s.metric == "mIoU") == (task == "seg")]
+        assert losses["fourier"]["connector"] == "ConvModule"
+    ours = [s for s in STUDIES.values() if (s.metric == "mIoU") == (task == "seg")]
     assert len(ours) >= 2
     for study in ours:
-        assert study.arms["published"] == options
         model = load_config(study.config).model
         expected = copy.deepcopy(losses)
         if task == "seg":  # the last stage of the backbone, as published, however many it has
             last = f"backbone.layer{model.student.backbone.get('num_stages', 4)}"
             expected["fourier"] |= {"student_tap": last, "teacher_tap": last}
         plain = model.losses.to_dict()
-        assert plain == load_config(study.config, options).model.losses.to_dict() == expected
+        arm = load_config(study.config, study.arms["published"]).model.losses.to_dict()
+        assert plain == arm == expected
         mended = load_config(
             study.config, study.reference_arms["published_mended"]
         ).model.losses.to_dict()
-        assert mended["fourier"]["loss"].pop("compat") == "fixed"
+        # no other value than FourierLoss's own defaults, which are the mended form
+        for key, value in {"mask": {"type": "AllPass"}, "sphere_radius": 1.0}.items():
+            assert mended["fourier"]["loss"].pop(key) == value
+        for part in ("noise", "fusion", "predictor", "similarity", "normalize"):
+            assert mended["fourier"]["loss"].pop(part) is True
+        assert mended["fourier"]["loss"].pop("detach_similarity") is False
         del expected["fourier"]["loss"]["compat"]
         assert mended == expected

@@ -1,15 +1,21 @@
+import json
+
 import optuna
 import pytest
 
 from fourierkd.errors import ConfigError
 from sweeps.space import (
+    Methods,
+    Tunable,
     branches,
     check_space,
+    choices,
     describe,
     match,
+    parameter_name,
     resolve,
     shared_parameters,
-    short_names,
+    size,
     suggest,
 )
 
@@ -29,7 +35,12 @@ SPACE = {
 
 def test_resolve_nested_choice():
     trial = optuna.trial.FixedTrial(
-        {"loss_weight": 2.0, "noise": False, "mask": "low_pass", "mask.low_pass.cutoff": 0.25}
+        {
+            "fourier.loss_weight": 2.0,
+            "fourier.noise": False,
+            "fourier.mask": "low_pass",
+            "fourier.mask.low_pass.cutoff": 0.25,
+        }
     )
     options, parameters = resolve(SPACE, trial)
     assert options == {
@@ -39,20 +50,20 @@ def test_resolve_nested_choice():
         "train_cfg.max_iters": 20,
     }
     assert parameters == {
-        "loss_weight": 2.0,
-        "noise": False,
-        "mask": "low_pass",
-        "mask.low_pass.cutoff": 0.25,
+        "fourier.loss_weight": 2.0,
+        "fourier.noise": False,
+        "fourier.mask": "low_pass",
+        "fourier.mask.low_pass.cutoff": 0.25,
     }
 
 
 def test_nodes_inside_lists_are_resolved():
     trial = optuna.trial.FixedTrial(
         {
-            "loss_weight": 1.0,
-            "noise": True,
-            "mask": "product",
-            "mask.product.masks.0.center": 0.5,
+            "fourier.loss_weight": 1.0,
+            "fourier.noise": True,
+            "fourier.mask": "product",
+            "fourier.mask.product.masks.0.center": 0.5,
         }
     )
     options, parameters = resolve(SPACE, trial)
@@ -60,20 +71,32 @@ def test_nodes_inside_lists_are_resolved():
         {"type": "Gaussian", "center": 0.5},
         "x",
     ]
-    assert parameters["mask.product.masks.0.center"] == 0.5
+    assert parameters["fourier.mask.product.masks.0.center"] == 0.5
 
 
-def test_names_are_the_shortest_unique_tails():
-    space = {
-        "model.losses.a.loss.loss_weight": suggest.float(0, 1),
-        "model.losses.b.loss.loss_weight": suggest.float(0, 1),
-        "optim_wrapper.optimizer.lr": suggest.float(0, 1),
-    }
-    assert list(short_names(space).values()) == ["a.loss.loss_weight", "b.loss.loss_weight", "lr"]
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("model.losses.cwd.loss.loss_weight", "cwd.loss_weight"),
+        ("model.losses.cwd.loss.mask.cutoff", "cwd.mask.cutoff"),
+        ("model.losses.cwd.loss", "cwd"),
+        ("model.losses.cwd.connector", "cwd.connector"),
+        ("model.losses.cwd", "cwd"),
+        ("model.losses.cwd.lossy", "cwd.lossy"),
+        ("model.losses", "model.losses"),
+        ("optim_wrapper.optimizer.lr", "optim_wrapper.optimizer.lr"),
+        ("method", "method"),
+    ],
+)
+def test_a_parameter_is_named_by_its_option_alone(option, name):
+    assert parameter_name(option) == name
+    for more in ({}, {"model.losses.other.loss.loss_weight": suggest.float(0, 1)}):
+        space = {option: suggest.float(0, 1), **more}
+        assert shared_parameters(space)[0] == name
 
 
 def test_shared_parameters_leave_out_what_a_choice_brings():
-    assert shared_parameters(SPACE) == ["loss_weight", "noise", "mask"]
+    assert shared_parameters(SPACE) == ["fourier.loss_weight", "fourier.noise", "fourier.mask"]
 
 
 def test_a_study_samples_the_described_ranges():
@@ -81,18 +104,30 @@ def test_a_study_samples_the_described_ranges():
     kinds = set()
     for _ in range(40):
         options, parameters = resolve(SPACE, study.ask())
-        kinds.add(parameters["mask"])
+        kinds.add(parameters["fourier.mask"])
         assert 0.1 <= options["model.losses.fourier.loss.loss_weight"] <= 100
-        assert ("mask.low_pass.cutoff" in parameters) == (parameters["mask"] == "low_pass")
+        assert ("fourier.mask.low_pass.cutoff" in parameters) == (
+            parameters["fourier.mask"] == "low_pass"
+        )
     assert kinds == {"all_pass", "low_pass", "product"}
 
 
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"loss_weight": 2.0, "noise": False, "mask": "all_pass"},
-        {"loss_weight": 2.0, "noise": True, "mask": "low_pass", "mask.low_pass.cutoff": 0.25},
-        {"loss_weight": 9.0, "noise": True, "mask": "product", "mask.product.masks.0.center": 0.1},
+        {"fourier.loss_weight": 2.0, "fourier.noise": False, "fourier.mask": "all_pass"},
+        {
+            "fourier.loss_weight": 2.0,
+            "fourier.noise": True,
+            "fourier.mask": "low_pass",
+            "fourier.mask.low_pass.cutoff": 0.25,
+        },
+        {
+            "fourier.loss_weight": 9.0,
+            "fourier.noise": True,
+            "fourier.mask": "product",
+            "fourier.mask.product.masks.0.center": 0.1,
+        },
     ],
 )
 def test_match_is_the_inverse_of_resolve(parameters):
@@ -112,7 +147,10 @@ def test_match_is_the_inverse_of_resolve(parameters):
 )
 def test_match_says_what_lies_outside(change, word):
     options, _ = resolve(
-        SPACE, optuna.trial.FixedTrial({"loss_weight": 2.0, "noise": False, "mask": "all_pass"})
+        SPACE,
+        optuna.trial.FixedTrial(
+            {"fourier.loss_weight": 2.0, "fourier.noise": False, "fourier.mask": "all_pass"}
+        ),
     )
     parameters, why = match(SPACE, {**options, **change})
     assert parameters is None
@@ -182,12 +220,12 @@ def test_branches_take_every_option_of_every_choice():
         all_pass="a", low=dict(cutoff=suggest.float(0, 1)), high=dict(cutoff=suggest.float(0, 1))
     )
     space = {
-        "model.loss": suggest.choice(
+        "loss": suggest.choice(
             plain=dict(weight=suggest.float(0, 1)),
             masked=dict(mask=masks, sphere=suggest.choice(none=None, on=suggest.float(1, 2))),
         ),
-        "model.connector": suggest.choice(conv="auto", relu=dict(type="ConvModule")),
-        "model.noise": suggest.categorical([True, False]),
+        "connector": suggest.choice(conv="auto", relu=dict(type="ConvModule")),
+        "noise": suggest.categorical([True, False]),
     }
     masked = {"loss": "masked", "loss.masked.mask": "all_pass", "loss.masked.sphere": "none"}
     low = {"loss.masked.mask": "low", "loss.masked.mask.low.cutoff": 0.5}
@@ -223,3 +261,106 @@ def test_the_middle_of_a_range_is_on_its_scale_and_grid():
     study = optuna.create_study()
     study.enqueue_trial(branch)
     assert resolve(space, study.ask())[1] == branch  # inside of every range
+
+
+WEIGHT = "model.losses.a.loss.loss_weight"
+METHODS = {
+    "method": Methods(
+        {
+            "plain": {},
+            "a": {WEIGHT: Tunable(suggest.float(1.0, 100.0, log=True), 4.0)},
+            "masked": {
+                WEIGHT: Tunable(suggest.float(1.0, 100.0, log=True), 9.0),
+                "model.losses.a.loss.mask": Tunable(
+                    suggest.mask(), dict(type="HighPass", cutoff=0.5)
+                ),
+                "model.losses.a.connector": Tunable(suggest.categorical(["auto", "X"]), "auto"),
+            },
+        }
+    ),
+    "optim_wrapper.optimizer.lr": suggest.float(0, 1),
+}
+
+
+def test_a_method_brings_its_own_parameters():
+    check_space(METHODS)
+    lr = {"optim_wrapper.optimizer.lr": 0.5}
+    trial = optuna.trial.FixedTrial({"method": "a", "a.loss_weight": 3.0, **lr})
+    assert resolve(METHODS, trial) == (
+        {"method": "a", WEIGHT: 3.0, **lr},
+        {"method": "a", "a.loss_weight": 3.0, **lr},
+    )
+    assert resolve(METHODS, optuna.trial.FixedTrial({"method": "plain", **lr}))[0] == {
+        "method": "plain",
+        **lr,
+    }
+    assert shared_parameters(METHODS) == ["method", *lr]
+    assert json.loads(json.dumps(describe(METHODS)))["method"]["suggest"] == "method"
+
+
+def test_an_arm_that_names_a_method_alone_has_its_own_values():
+    lr = {"optim_wrapper.optimizer.lr": 0.5}
+    assert match(METHODS, {"method": "a", **lr}) == (
+        {"method": "a", "a.loss_weight": 4.0, **lr},
+        "",
+    )
+    found, _ = match(METHODS, {"method": "masked", WEIGHT: 2.0, **lr})
+    assert found == {
+        "method": "masked",
+        "a.loss_weight": 2.0,
+        "a.mask": "high_pass",
+        "a.mask.high_pass.cutoff": 0.5,
+        "a.connector": "auto",
+        **lr,
+    }
+    options, _ = resolve(METHODS, optuna.trial.FixedTrial(found))
+    assert match(METHODS, options) == (found, "")
+    for arm, why in (
+        ({"method": "other", **lr}, "method='other' is outside"),
+        ({"method": "plain", WEIGHT: 2.0, **lr}, f"{WEIGHT} is not in the space"),
+        ({"method": "a", WEIGHT: 200.0, **lr}, f"{WEIGHT}=200.0 is outside"),
+    ):
+        parameters, said = match(METHODS, arm)
+        assert parameters is None
+        assert why in said
+
+
+def test_branches_and_size_go_through_methods():
+    lr = {"optim_wrapper.optimizer.lr": 0.5}
+    found = branches(METHODS, tried=[{"method": "a"}])
+    assert [(b["method"], b.get("a.mask")) for b in found] == [
+        ("plain", None),
+        ("masked", "low_pass"),
+        ("masked", "high_pass"),
+        ("masked", "band_pass"),
+    ]
+    assert found[0] == {"method": "plain", **lr}
+    assert found[1]["a.loss_weight"] == pytest.approx(10)
+    assert found[1]["a.mask.low_pass.cutoff"] == pytest.approx(0.4)
+    assert size(METHODS) == float("inf")
+    switch = Tunable(suggest.categorical([1, 2, 3]), 1)
+    finite = {"method": Methods({"plain": {}, "a": {"x": switch, "y": switch}})}
+    assert size(finite) == 10
+    assert choices(finite) == {"method": ["plain", "a"], "x": [1, 2, 3], "y": [1, 2, 3]}
+
+
+def test_methods_share_a_parameter_where_they_mean_the_same():
+    narrow = {WEIGHT: Tunable(suggest.float(1.0, 2.0), 1.0)}
+    wide = {WEIGHT: Tunable(suggest.float(1.0, 9.0), 1.0)}
+    check_space({"method": Methods({"a": narrow, "b": narrow})})
+    with pytest.raises(ConfigError, match="two parameters have one name.*a.loss_weight"):
+        check_space({"method": Methods({"a": narrow, "b": wide})})
+    twice = {**narrow, "model.losses.a.loss_weight": narrow[WEIGHT]}
+    with pytest.raises(ConfigError, match="two parameters have one name"):
+        check_space({"method": Methods({"a": twice})})
+    for space in (
+        {"other": Methods({"a": {}})},
+        {"method": suggest.categorical(["a", "b"])},
+        {"other": suggest.choice(a=Methods({"a": {}}))},
+    ):
+        with pytest.raises(ConfigError, match='suggest.method stands at the option "method"'):
+            check_space(space)
+    check_space({"method": "a", **{option: node for option, (node, _) in narrow.items()}})
+    for names in ((), ("a", "a"), (1,)):
+        with pytest.raises(ConfigError, match="suggest.method takes"):
+            suggest.method(*names)

@@ -1,14 +1,17 @@
 import copy
+import json
 import runpy
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourierkd.errors import ConfigError
+from sweeps.space import match, resolve, suggest
 from sweeps.study import KEYS, load_study
 
 
@@ -47,6 +50,57 @@ def test_overrides(study_file):
     assert study.arms["published"]["model.losses.fourier.loss.loss_weight"] == 7.0
     assert study.space["model.losses.fourier.loss.mask"] == {"type": "AllPass"}
     assert study.wandb == {"mode": "offline"}
+
+
+OWN_METHOD = '''"""Mine."""
+source = "me"
+_loss = dict(type="FeatureL2", loss_weight=2.0)
+losses = dict(feature=dict(mine=dict(loss=_loss)), logits=dict(other=dict(loss=_loss)))
+
+
+def space(suggest):
+    return dict(
+        feature={"mine.loss_weight": suggest.float(1.0, 9.0)},
+        logits={"other.loss_weight": suggest.float(1.0, 9.0)},
+    )
+'''
+
+
+def test_methods_are_tuned_by_what_the_pair_has(study_file):
+    folder = study_file.parent
+    (folder / "mine.py").write_text(OWN_METHOD)
+    (folder / "base.py").write_text('taps = dict(feature="a", logits="b", head="c")\n')
+    (folder / "run_config.py").write_text('_base_ = "base.py"\ntaps = dict(logits=None)\n')
+    changes = {
+        "arms": ["student_alone", "pkd", "mine.py"],
+        "reference_arms": ["fourier"],
+        "start_points": {},
+        "space": {"method": suggest.method("pkd", "mine.py"), "lr": suggest.float(0, 1)},
+    }
+    study = load_study(study_file, changes)
+    assert study.arms["pkd"] == {"method": "pkd"}
+    assert study.arms["mine"] == {"method": str(folder / "mine.py")}
+    assert list(study.space["method"].tunable["mine"]) == ["model.losses.mine.loss.loss_weight"]
+    assert set(study.losses()) == {"pkd", "mine", "fourier", "iou"}
+    trial = optuna.trial.FixedTrial({"method": "mine", "mine.loss_weight": 3.0, "lr": 0.5})
+    options, parameters = resolve(study.space, trial)
+    assert options["method"] == str(folder / "mine.py")
+    assert parameters["method"] == "mine"  # no path of a machine is among the parameters
+    assert match(study.space, options) == (parameters, "")
+    assert "method=None is outside" in match(study.space, {"lr": 0.5})[1]
+    with_logits = load_study(study_file, {**changes, "options.taps.logits": "b"})
+    assert "model.losses.other.loss.loss_weight" in with_logits.space["method"].tunable["mine"]
+    identity, files = study.identity(), study.files()
+    assert identity == load_study(study_file, changes).identity()
+    assert str(folder) not in json.dumps(identity)  # which may move
+    # a method is a part of what is compared, as the run config is
+    (folder / "mine.py").write_text(OWN_METHOD.replace("2.0", "2.5"))
+    other = load_study(study_file, changes)
+    assert other.identity()["config"] != identity["config"]
+    assert other.files()["mine.py"] != files["mine.py"]
+    (folder / "run_config.py").write_text("metric = 'score'\n")
+    with pytest.raises(ConfigError, match="the method pkd compares .*the pair's taps name none"):
+        load_study(study_file, changes)
 
 
 def test_overrides_leave_the_file_alone(study_file):

@@ -13,6 +13,10 @@ from wandb_loopback import ENTITY, LoopbackServer
 from fourierkd.errors import ConfigError
 from fourierkd.tracking.workspace import save_workspace, workspace_json
 
+SHOWN = {
+    "parameters": ["loss_weight", "mask", "sphere_radius", "noise"],
+    "losses": ["fourier"],
+}
 SNAPSHOT = Path(__file__).parent / "snapshots" / "workspace.json"
 
 
@@ -21,17 +25,17 @@ def test_the_workspace_equals_its_snapshot(home: Path, monkeypatch: pytest.Monke
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    view = workspace_json("fourierkd", "lab", "mIoU", "shapes_seg")
+    view = workspace_json("fourierkd", "lab", "mIoU", "shapes_seg", **SHOWN)
     text = json.dumps(view, indent=1, sort_keys=True) + "\n"
     if os.environ.get("UPDATE_SNAPSHOTS"):
         SNAPSHOT.write_text(text)
     assert text == SNAPSHOT.read_text()
-    assert json.loads(text) == workspace_json("fourierkd", "lab", "mIoU", "shapes_seg")
+    assert json.loads(text) == workspace_json("fourierkd", "lab", "mIoU", "shapes_seg", **SHOWN)
 
 
 def test_it_compares_methods_by_curves_bars_spectra_and_parameters() -> None:
     view = workspace_json(
-        "p", None, "bbox_mAP", "det", parameters=["mask.low_pass.cutoff"], pictures=["spectra/a.0"]
+        "p", None, "bbox_mAP", "det", parameters=["mask.low_pass.cutoff"], losses=["a.0"]
     )
     section = view["spec"]["section"]
     panels = [p for s in section["panelBankConfig"]["sections"] for p in s["panels"]]
@@ -55,20 +59,20 @@ def test_it_compares_methods_by_curves_bars_spectra_and_parameters() -> None:
 
 
 def test_without_a_study_all_runs_are_shown() -> None:
-    view = workspace_json("p", "e", "mIoU")
+    view = workspace_json("p", "e", "mIoU", **SHOWN)
     assert view["displayName"] == "fourierkd"
     assert view["spec"]["section"]["runSets"][0]["filters"]["filters"] == []
 
 
 def test_saving_needs_a_login(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"wandb login.*--dry-run"):
-        save_workspace("fourierkd", None, "mIoU", "shapes_seg")
+        save_workspace("fourierkd", None, "mIoU", "shapes_seg", **SHOWN)
 
 
 def test_a_saved_workspace_is_loaded_whole(server: LoopbackServer) -> None:
     import wandb_workspaces.workspaces as ws
 
-    url = save_workspace("fourierkd", None, "mIoU", "shapes_seg")
+    url = save_workspace("fourierkd", None, "mIoU", "shapes_seg", **SHOWN)
     assert url.startswith(f"{server.url}/{ENTITY}/fourierkd?nw=")
     (view,) = server.views.values()
     assert (view["entityName"], view["projectName"]) == (ENTITY, "fourierkd")
@@ -82,7 +86,7 @@ def test_a_saved_workspace_is_loaded_whole(server: LoopbackServer) -> None:
         "RunComparer",
     ]
     saved = json.loads(view["spec"])
-    expected = workspace_json("fourierkd", ENTITY, "mIoU", "shapes_seg")["spec"]
+    expected = workspace_json("fourierkd", ENTITY, "mIoU", "shapes_seg", **SHOWN)["spec"]
     assert saved["section"]["runSets"] == expected["section"]["runSets"]
 
 
@@ -96,4 +100,4 @@ def test_a_refusal_is_one_line(server: LoopbackServer, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(server, "graphql", refuse)
     with pytest.raises(ConfigError, match=r"did not take the workspace.*--dry-run"):
-        save_workspace("fourierkd", "others", "mIoU")
+        save_workspace("fourierkd", "others", "mIoU", **SHOWN)
