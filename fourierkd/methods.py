@@ -212,8 +212,10 @@ def check_taps(taps: Any) -> dict[str, tuple[Any, Any]]:
 def with_taps(name: str, entry: Any, taps: Mapping[str, tuple[Any, Any]]) -> Any:
     """An entry of ``model.losses`` with its paths in place of the role that it names as ``tap``.
 
+    Paths that stand beside the role go before the pair's.
+
     Raises:
-        ConfigError: the pair has no such role, or the entry names paths too.
+        ConfigError: the pair has no such role.
     """
     if not isinstance(entry, Mapping) or "tap" not in entry:
         return entry
@@ -226,11 +228,6 @@ def with_taps(name: str, entry: Any, taps: Mapping[str, tuple[Any, Any]]) -> Any
             fix=f"{near(str(role), ROLES)}{known}",
         )
     kind = "head" if role == "head" else "tap"
-    rest = {key: value for key, value in entry.items() if key != "tap"}
-    for side in ("student", "teacher"):
-        if f"{side}_{kind}" in rest:
-            raise ConfigError(
-                f"model.losses.{name} names a role or paths, not both", value=dict(entry)
-            )
     student, teacher = taps[role]
-    return {f"student_{kind}": student, f"teacher_{kind}": teacher, **rest}
+    own = {key: value for key, value in entry.items() if key != "tap"}
+    return {f"student_{kind}": student, f"teacher_{kind}": teacher, **own}

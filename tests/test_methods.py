@@ -120,6 +120,8 @@ def test_a_run_config_takes_a_method_and_options_go_on_from_there(own):
         ["x", "y"],
     )
     assert losses["c"]["teacher_tap"] == "decode_head.conv_seg"
+    moved = load_config(SEG, {"method": "pkd", "model.losses.pkd.student_tap": "x"}).model.losses
+    assert (moved.pkd.student_tap, moved.pkd.teacher_tap) == ("x", "backbone.layer4")
     assert "method" not in config
     assert "taps" not in config  # the run folder's config says it all
     det = load_config(DET, {"method": "published"}).model.losses.to_dict()
@@ -153,10 +155,6 @@ def test_the_student_alone_is_a_method_of_every_config(tmp_path):
         ({"taps": ["x"]}, "taps is a dict"),
         ({"taps.feature": {"student": "x"}}, "taps.feature is a module path, or dict"),
         ({"model.losses": {"a": {"tap": "neck"}}}, "a.tap is a role.*the pair has feature, logits"),
-        (
-            {"model.losses": {"a": {"tap": "feature", "student_tap": "x"}}},
-            "names a role or paths, not both",
-        ),
     ],
 )
 def test_what_no_pair_has_is_refused(options, message):
