@@ -19,7 +19,7 @@ from fourierkd.fingerprint import digest
 from fourierkd.records import Request
 from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
-from sweeps.executor import Exit
+from sweeps.executors.base import Exit
 from sweeps.fingerprint import versions
 from sweeps.space import Space, branches, match, resolve
 from sweeps.storage import read_study, record

@@ -9,7 +9,6 @@ same command continues a study after any kill, and does nothing but rewrite a fi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,8 @@ from sweeps.ahead import try_ahead
 from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
 from sweeps.choice import Method, final_methods, rung_methods
 from sweeps.driver import Driver, Interrupted, Run, stop_on_signals
-from sweeps.executor import WORKER, LocalExecutor
+from sweeps.executors.base import Executor
+from sweeps.executors.local import LocalExecutor
 from sweeps.outcome import forget_failure, left_of, to_do
 from sweeps.progress import Display, share_done
 from sweeps.samplers import EXHAUSTIVE, make_pruner, make_sampler
@@ -52,7 +52,7 @@ def run_study(
     *,
     command: str = "",
     retry_failed: bool = False,
-    worker: Sequence[str] = WORKER,
+    executor: Executor | None = None,
     display: Display | None = None,
 ) -> None:
     """Run or continue a study up to its report.
@@ -62,7 +62,7 @@ def run_study(
         work_dir: where all of it is written.
         command: what the person typed, for the report.
         retry_failed: failed arms, trials and final runs are tried again.
-        worker: the training server's command line.
+        executor: what trains the runs; None: this machine.
         display: where progress is shown.
 
     Raises:
@@ -78,7 +78,7 @@ def run_study(
         if moved is not None:
             display.say(f"another study, no trial of which has a value, was moved to {moved}")
         account = Account()
-        executor = LocalExecutor(work_dir / "worker.log", command=worker)
+        executor = executor or LocalExecutor(work_dir / "worker.log")
         driver = Driver(executor, display, account, patience=config.patience)
         try:
             account.merged(work_dir)  # damaged seconds are told now, not at the end

@@ -21,7 +21,7 @@ from fourierkd.errors import StudyError, near
 from fourierkd.records import Phase, Request, Result, State, scores
 from fourierkd.run_dir import Row, RunDir
 from sweeps.account import Account, duration
-from sweeps.executor import Exit, LocalExecutor
+from sweeps.executors.base import Executor, Exit
 from sweeps.outcome import check_same, failed, failure_kind
 from sweeps.progress import Display
 from sweeps.watch import Pulse
@@ -86,7 +86,7 @@ class Driver:
 
     def __init__(
         self,
-        executor: LocalExecutor,
+        executor: Executor,
         display: Display,
         account: Account,
         *,

@@ -22,18 +22,16 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
-from sweeps.executor import WORKER  # noqa: E402
 from sweeps.study import load_study  # noqa: E402
 
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
 
 
-def main(argv: Sequence[str] | None = None, *, worker: Sequence[str] = WORKER) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
         argv: the arguments; default: of the process.
-        worker: command line of the training server.
 
     Raises:
         FourierKDError: bad input, or a study that cannot go on.
@@ -44,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, worker: Sequence[str] = WORKER) -
     warnings.filterwarnings("ignore", module=r"optuna|sweeps|fourierkd\.analysis")
     if args.command == "report":
         return _report(args)
-    return _study(args, arguments, worker) if args.command == "study" else _dashboard(args)
+    return _study(args, arguments) if args.command == "study" else _dashboard(args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,7 +112,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _study(args: argparse.Namespace, arguments: list[str], worker: Sequence[str]) -> int:
+def _study(args: argparse.Namespace, arguments: list[str]) -> int:
     overrides: dict[str, Any] = parse_options(args.overrides)
     for key, value in (("trials", args.trials), ("seed", args.seed)):
         if value is not None:
@@ -128,7 +126,7 @@ def _study(args: argparse.Namespace, arguments: list[str], worker: Sequence[str]
     from sweeps.driver import Interrupted
 
     try:
-        run_study(config, work_dir, command=command, retry_failed=args.retry_failed, worker=worker)
+        run_study(config, work_dir, command=command, retry_failed=args.retry_failed)
     except (Interrupted, KeyboardInterrupt):
         print(f"stopped; nothing is lost. To go on: {command}", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -20,7 +20,7 @@ from fourierkd.locks import Held, locked
 from fourierkd.records import Phase, Request, Result, State, Tracking
 from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver, Run
-from sweeps.executor import threads_of_a_run
+from sweeps.executors.local import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
 from sweeps.storage import has_finished_run, read_study, record
 from sweeps.study import StudyConfig

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.coordinator import run_study
+from sweeps.executors import local
 from sweeps.study import load_study
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tiny_study
@@ -23,8 +24,9 @@ def environment(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def study_file(tmp_path):
-    """Path of the tiny study's config."""
+def study_file(tmp_path, monkeypatch):
+    """Path of the tiny study's config; its runs are trained by the fake server."""
+    monkeypatch.setattr(local, "WORKER", FAKE)
     return write_study(tmp_path)
 
 
@@ -33,7 +35,8 @@ def straight(tmp_path_factory):
     """Outcome of the tiny study's trials when nothing interrupts it."""
     folder = tmp_path_factory.mktemp("straight")
     study = load_study(write_study(folder), {"final_seeds": 0})
-    run_study(study, folder / "work", worker=FAKE)
+    executor = local.LocalExecutor(folder / "work/worker.log", command=FAKE)
+    run_study(study, folder / "work", executor=executor)
     return outcome(folder / "work")
 
 
@@ -44,7 +47,7 @@ def run_tiny(study_file, tmp_path):
     def run(work_dir="work", **overrides):
         keys = {key.replace("__", "."): value for key, value in overrides.items()}
         folder = tmp_path / work_dir
-        run_study(load_study(study_file, keys), folder, worker=FAKE)
+        run_study(load_study(study_file, keys), folder)
         return folder
 
     return run
@@ -57,7 +60,8 @@ def start_cli(study_file, tmp_path):
     def start(*arguments, work_dir="work", **options):
         code = (
             "import sys; from fourierkd.errors import exit_on_error; from sweeps.run import main; "
-            f"exit_on_error('run.py', lambda: main(sys.argv[1:], worker={FAKE!r}))"
+            f"from sweeps.executors import local; local.WORKER = {FAKE!r}; "
+            "exit_on_error('run.py', lambda: main(sys.argv[1:]))"
         )
         command = [sys.executable, "-c", code, "study", str(study_file)]
         command += ["--work-dir", str(tmp_path / work_dir), *arguments]

@@ -20,6 +20,7 @@ from fourierkd.analysis.tuning import study_from_table
 from fourierkd.errors import ConfigError, StudyError
 from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
+from sweeps.executors.local import LocalExecutor
 from sweeps.space import suggest
 from sweeps.study import load_study
 from sweeps.tables import UNFINISHED
@@ -272,8 +273,10 @@ KILLER = """
 import os, signal, sys
 from optuna.storages.journal import JournalFileBackend
 from fourierkd.errors import exit_on_error
+from sweeps.executors import local
 from sweeps.run import main
 
+local.WORKER = %r
 calls, write = [0], JournalFileBackend.append_logs
 at, how = int(sys.argv.pop(1)), sys.argv.pop(1)
 
@@ -289,7 +292,7 @@ def append_logs(self, logs):
     write(self, logs)
 
 JournalFileBackend.append_logs = append_logs
-exit_on_error("run.py", lambda: main(sys.argv[1:], worker=%r))
+exit_on_error("run.py", lambda: main(sys.argv[1:]))
 """
 
 
@@ -334,8 +337,10 @@ KILLER_OF_RUNS = """
 import os, signal, sys
 from fourierkd.errors import exit_on_error
 from sweeps.driver import Driver
+from sweeps.executors import local
 from sweeps.run import main
 
+local.WORKER = %r
 at, name, how = int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv.pop(1)
 calls, method = [0], getattr(Driver, name)
 
@@ -348,7 +353,7 @@ def killed(self, *arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(Driver, name, killed)
-exit_on_error("run.py", lambda: main(sys.argv[1:], worker=%r))
+exit_on_error("run.py", lambda: main(sys.argv[1:]))
 """
 
 
@@ -452,7 +457,8 @@ def test_a_server_that_loads_is_no_run_that_hangs(run_tiny, study_file, tmp_path
     keys = {"trials": 3, "final_seeds": 0, "rung_trials": 0}
     work_dir = run_tiny(**keys)
     more = load_study(study_file, {**keys, "trials": 4, "patience": 0.7})
-    run_study(more, work_dir, worker=("sh", "-c", 'sleep 3; exec "$@"', "sh", *FAKE))
+    slow = ("sh", "-c", 'sleep 3; exec "$@"', "sh", *FAKE)
+    run_study(more, work_dir, executor=LocalExecutor(work_dir / "worker.log", command=slow))
     assert "no sign of life" not in capsys.readouterr().out
     assert [t.state.name for t in trials_of(work_dir)] == ["COMPLETE"] * 3
 
@@ -468,7 +474,7 @@ def test_failed_runs_are_tried_again_where_one_asks_for_it(run_tiny, study_file,
     work_dir = tmp_path / "work"
     failed = run_dirs(work_dir)
     (work_dir / "mended").touch()
-    run_study(load_study(study_file, keys), work_dir, retry_failed=True, worker=FAKE)
+    run_study(load_study(study_file, keys), work_dir, retry_failed=True)
     trials = trials_of(work_dir)
     assert [t.state.name for t in trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     again = [t.user_attrs.get("retry_of") for t in trials]
@@ -483,7 +489,7 @@ def test_failed_runs_are_tried_again_where_one_asks_for_it(run_tiny, study_file,
     assert sorted(table[table.trial.notna()].trial) == [0, 1, 4]
     assert "of the trials failed" not in (work_dir / "report.html").read_text()
     before = outcome(work_dir)
-    run_study(load_study(study_file, keys), work_dir, retry_failed=True, worker=FAKE)
+    run_study(load_study(study_file, keys), work_dir, retry_failed=True)
     assert outcome(work_dir) == before
 
 
@@ -493,7 +499,7 @@ def test_a_failed_final_run_is_tried_again(run_tiny, study_file, tmp_path):
     with pytest.raises(StudyError, match="the last 3 runs failed"):
         run_tiny(**keys)
     (tmp_path / "work" / "mended").touch()
-    run_study(load_study(study_file, keys), tmp_path / "work", retry_failed=True, worker=FAKE)
+    run_study(load_study(study_file, keys), tmp_path / "work", retry_failed=True)
     assert set(load_results(tmp_path / "work").state) == {"complete"}
 
 
@@ -766,7 +772,7 @@ def test_every_branch_of_the_space_is_tried_first(study_file, tmp_path, seed):
     study_file.write_text(study_file.read_text() + BRANCHES)
     study = load_study(study_file, {"trials": 6, "final_seeds": 0, "seed": seed})
     for _ in range(2):  # a study that goes on enqueues nothing again
-        run_study(study, tmp_path / "work", worker=FAKE)
+        run_study(study, tmp_path / "work")
         trials = trials_of(tmp_path / "work")
         assert len(trials) == 5
         taken = [(t.params["loss"], t.params.get("loss.masked.mask")) for t in trials[:3]]
@@ -783,7 +789,7 @@ def test_equal_trials_are_one_run_and_a_used_up_space_ends_the_search(study_file
     space = {"a": suggest.categorical([0, 1]), "b": suggest.choice(x=0, y=1)}
     study = load_study(study_file, {"trials": 9, "final_seeds": 1, "space": space, "trial_jobs": 2})
     for _ in range(2):
-        run_study(study, tmp_path / "work", worker=FAKE)
+        run_study(study, tmp_path / "work")
         runs = [RunDir(p) for p in sorted((tmp_path / "work/runs").glob("trial_*"))]
         chosen = [str(run.read_request().parameters) for run in runs]
         assert len(set(chosen)) == len(chosen) == 4
@@ -799,12 +805,12 @@ def test_what_cannot_be_built_is_refused_before_anything_is_trained(study_file, 
     words = "the reference arm late cannot be run: no such loss, got 'FourierLos'"
     for _ in range(2):
         with pytest.raises(StudyError, match=words):
-            run_study(study, tmp_path / "work", worker=FAKE)
+            run_study(study, tmp_path / "work")
         assert not list((tmp_path / "work").glob("runs/*"))
         assert not list((tmp_path / "work").glob("check.json*"))
         assert load_results(tmp_path / "work").empty
     right = load_study(study_file, {"trials": 3, "final_seeds": 1, "reference_arms": {}})
-    run_study(right, tmp_path / "work", worker=FAKE)  # the same folder
+    run_study(right, tmp_path / "work")  # the same folder
     assert load_results(tmp_path / "work")["state"].eq("complete").all()
 
 
@@ -814,12 +820,12 @@ def test_a_corrected_definition_goes_on_where_no_trial_has_a_value(study_file, t
     alone = {"student_alone": {"model.teacher": None, "model.losses": {}}}
     wrong = load_study(study_file, {**keys, "arms": alone, **every})
     with pytest.raises(StudyError, match="the last 3 runs failed in the same way"):
-        run_study(wrong, tmp_path / "work", worker=FAKE)
+        run_study(wrong, tmp_path / "work")
     assert (tmp_path / "work/runs/baseline_student_alone/result.json").exists()
-    run_study(load_study(study_file, {**keys, "arms": alone}), tmp_path / "work", worker=FAKE)
+    run_study(load_study(study_file, {**keys, "arms": alone}), tmp_path / "work")
     assert (tmp_path / "work/replaced_1/runs/baseline_student_alone").is_dir()
     with pytest.raises(StudyError, match="and options differs from it"):
-        run_study(wrong, tmp_path / "work", worker=FAKE)
+        run_study(wrong, tmp_path / "work")
 
 
 def test_an_edited_config_and_other_data_are_named(study_file, tmp_path):
@@ -828,12 +834,12 @@ def test_an_edited_config_and_other_data_are_named(study_file, tmp_path):
     (data / "train.json").write_text("[1]")
     keys = {"trials": 3, "final_seeds": 0, "options.data_root": str(data)}
     work = tmp_path / "work"
-    run_study(load_study(study_file, keys), work, worker=FAKE)
+    run_study(load_study(study_file, keys), work)
     (data / "train.json").write_text("[2]")
     with pytest.raises(StudyError, match="'tiny', and data differs from it, got"):
-        run_study(load_study(study_file, keys), work, worker=FAKE)
+        run_study(load_study(study_file, keys), work)
     (data / "train.json").write_text("[1]")
     config = load_study(study_file, keys).config
     config.write_text(config.read_text() + "seed = 3\n")
     with pytest.raises(StudyError, match=rf"and config differs from it .in {config.name}., got"):
-        run_study(load_study(study_file, keys), work, worker=FAKE)
+        run_study(load_study(study_file, keys), work)

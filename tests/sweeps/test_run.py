@@ -15,6 +15,7 @@ from fourierkd.analysis import load_results
 from fourierkd.errors import ConfigError, FourierKDError, exit_on_error
 from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
+from sweeps.executors.local import LocalExecutor
 from sweeps.run import main
 from sweeps.study import load_study
 
@@ -172,7 +173,7 @@ def test_a_damaged_journal_is_one_line(run_tiny, study_file, line):
     study = ["study", str(study_file), "--work-dir", str(work_dir), *keys]
     for arguments in (study, ["report", str(work_dir)]):
         with pytest.raises(FourierKDError, match="optuna.log is damaged .*restore it, or choose"):
-            main(arguments, worker=FAKE)
+            main(arguments)
 
 
 DAMAGED = [
@@ -206,7 +207,7 @@ def test_a_damaged_record_is_one_line_or_a_row(finished, study_file, name, conte
     arguments = ["study", str(study_file), "--work-dir", str(finished)]
     told = []
     try:
-        main([*arguments, "--trials", "3", "--set", "final_seeds=1"], worker=FAKE)
+        main([*arguments, "--trials", "3", "--set", "final_seeds=1"])
     except FourierKDError as error:
         told.append(str(error))
     if told:
@@ -238,14 +239,15 @@ def test_a_part_of_study_json_of_another_type_is_one_line(finished, study_file, 
     study = ["study", str(study_file), "--work-dir", str(finished), *keys]
     for arguments in (study, ["report", str(finished)]):
         with pytest.raises(FourierKDError, match="study.json is damaged .*restore it, or choose"):
-            main(arguments, worker=FAKE)
+            main(arguments)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     study = load_study(write_study(folder), {"trials": 3, "final_seeds": 1})
-    run_study(study, folder / "work", worker=FAKE)
+    executor = LocalExecutor(folder / "work/worker.log", command=FAKE)
+    run_study(study, folder / "work", executor=executor)
     return folder / "work"
 
 

@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
-from tiny_study import FAKE, REPO, run_dirs
+from tiny_study import REPO, run_dirs
 
 from fourierkd.analysis import load_results
 from fourierkd.errors import StudyError
@@ -83,7 +83,7 @@ def test_a_run_that_vanished_is_a_line_of_the_table(run_tiny, study_file, what):
         assert sorted(table.trial.dropna()) == [0, 1, 2, 3]
     assert f"its {what} is gone" in (work_dir / "report.html").read_text()
     config = load_study(study_file, {"trials": 5, "final_seeds": 1, "rung_trials": 0})
-    run_study(config, work_dir, retry_failed=True, worker=FAKE)
+    run_study(config, work_dir, retry_failed=True)
     assert set(load_results(work_dir).state) == {"complete"}
 
 

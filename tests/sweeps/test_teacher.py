@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tiny_study import FAKE, executed, run_dirs
+from tiny_study import executed, run_dirs
 
 from fourierkd.errors import StudyError
 from fourierkd.run_dir import RunDir
@@ -65,7 +65,7 @@ def test_a_failed_training_is_told_and_tried_again(study_file, tmp_path):
     study = load_study(study_file, {"teacher": {**TEACHER, "options": {"fake.fail": "exit"}}})
     for _ in range(2):
         with pytest.raises(StudyError, match="the teacher could not be trained .Died: exited with"):
-            run_study(study, tmp_path / "work", worker=FAKE)
+            run_study(study, tmp_path / "work")
     assert not (tmp_path / "work" / "runs").exists()
     assert len(executed(only_teacher())) >= 4
 

@@ -11,7 +11,8 @@ from tiny_study import FAKE, executed
 from fourierkd.errors import StudyError
 from fourierkd.records import Request
 from fourierkd.run_dir import RunDir
-from sweeps.executor import Exit, LocalExecutor, gpus
+from sweeps.executors.base import Exit
+from sweeps.executors.local import LocalExecutor, gpus
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_after_the_death_of_the_server_another_one_takes_its_runs(executor, tmp_
 
 
 def test_a_server_that_does_not_end_a_run_is_ended(executor, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.executor.KILL_PATIENCE", 0.2)
+    monkeypatch.setattr("sweeps.executors.local.KILL_PATIENCE", 0.2)
     run = make_run(tmp_path / "a", fake__sleep=5)
     executor.submit(run, resume=False)
     wait_iterations(run, 1)

@@ -1,4 +1,4 @@
-"""Where runs are trained: in flow run folders, out flow their ends.
+"""Runs on this machine: in flow run folders, out flow their ends.
 
 ``LocalExecutor`` feeds a warm fork server (``python -m fourierkd.engine.worker``; JSON lines, see
 ``docs/design.md``), which has torch and the MM packages loaded, so that a child starts at once. The
@@ -17,15 +17,15 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import RunError, StudyError
 from fourierkd.run_dir import RunDir
+from sweeps.executors.base import Exit
 
 WORKER = (sys.executable, "-m", "fourierkd.engine.worker")
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 FALSE_STARTS = 2  # servers in a row that die before they are ready
 PATIENCE = 10.0  # seconds for a killed process to let go of its run folder
 KILL_PATIENCE = 5.0  # seconds for the server to end a run, before it is ended itself
@@ -37,25 +37,6 @@ def threads_of_a_run(jobs: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // jobs)
 
 
-@dataclass(frozen=True)
-class Exit:
-    """A run's process ended: its exit code, or the signal that killed it, or the server's death."""
-
-    run: Path
-    code: int | None
-    signal: int | None
-
-    def why(self) -> str:
-        """In words; only for a process that left no result."""
-        if self.signal == signal.SIGKILL:
-            return "killed by signal 9 (out of memory?)"
-        if self.signal:
-            return f"killed by signal {self.signal} ({signal.Signals(self.signal).name})"
-        if self.code is None:
-            return "the training server died under it (out of memory?)"
-        return f"exited with code {self.code} and no result"
-
-
 class LocalExecutor:
     """Runs on this machine, ``jobs`` at once.
 
@@ -63,12 +44,12 @@ class LocalExecutor:
         log: where the server's own messages go.
         jobs: children at once: each gets an equal share of the cores, and a GPU of its own where
             there are several.
-        command: the server.
+        command: the server; None: ``WORKER``.
     """
 
-    def __init__(self, log: Path, *, jobs: int = 1, command: Sequence[str] = WORKER) -> None:
+    def __init__(self, log: Path, *, jobs: int = 1, command: Sequence[str] | None = None) -> None:
         self.jobs = jobs
-        self._log, self._command = log, list(command)
+        self._log, self._command = log, list(WORKER if command is None else command)
         self._server: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._running: dict[Path, int] = {}  # run folder -> slot
