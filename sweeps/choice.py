@@ -59,12 +59,20 @@ def rung_methods(
     return methods
 
 
-def final_methods(
-    config: StudyConfig, table: pd.DataFrame, trials: list[FrozenTrial]
-) -> tuple[list[Method], list[str]]:
-    """The methods of the final runs, and sentences for the report about the chosen one.
+def arm_methods(config: StudyConfig) -> list[Method]:
+    """The methods of the final runs that do not wait for the search: arms and reference arms."""
+    return [
+        Method(name, name, options, match(config.space, options)[0] or {})
+        for name, options in (config.arms | config.reference_arms).items()
+    ]
 
-    A chosen trial that equals an arm is no method of its own: it shares the arm's runs.
+
+def tuned_method(
+    config: StudyConfig, table: pd.DataFrame, trials: list[FrozenTrial]
+) -> tuple[Method | None, str]:
+    """The method of the final runs that the search chose, else why there is none of its own.
+
+    A chosen trial that equals an arm shares that arm's runs.
 
     Args:
         config: the study.
@@ -73,21 +81,16 @@ def final_methods(
     """
     from fourierkd.analysis.selection import TUNED, choose
 
-    arms = [
-        Method(name, name, options, match(config.space, options)[0] or {})
-        for name, options in (config.arms | config.reference_arms).items()
-    ]
     number = choose(table, metric=config.metric, direction=config.direction)
     if number is None:
-        return arms, ["No trial has a value, so there is no tuned configuration."]
+        return None, "No trial has a value, so there is no tuned configuration."
     options, parameters = _resolved(config, trials[number])
-    for arm in arms:
+    for arm in arm_methods(config):
         if arm.parameters == parameters:
-            return arms, [
-                f"The chosen trial {number} is the arm {arm.name}: its final runs stand for both."
-            ]
+            same = f"The chosen trial {number} is the arm {arm.name}"
+            return None, f"{same}: its final runs stand for both."
     # The number is part of the folder's name: more trials may change the choice.
-    return [Method(TUNED, f"{TUNED}_t{number:03d}", options, parameters), *arms], []
+    return Method(TUNED, f"{TUNED}_t{number:03d}", options, parameters), ""
 
 
 def _resolved(config: StudyConfig, trial: FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:

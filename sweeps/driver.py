@@ -13,17 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError, near
-from fourierkd.records import Phase, Request, Result, State, scores
-from fourierkd.run_dir import Row, RunDir
+from fourierkd.records import Phase, Result, State, scores
+from fourierkd.run_dir import Row
 from sweeps.account import Account, duration
 from sweeps.executors.base import Executor, Exit
-from sweeps.outcome import check_same, failed, failure_kind
 from sweeps.progress import Display
+from sweeps.runs import Run, check_same, failed, failure_kind
 from sweeps.watch import Pulse
 
 POLL = 0.1  # seconds between looks at the scalars of live runs
@@ -40,38 +38,6 @@ DISK_FULL = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT)
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     """The person at the terminal stopped the study; live runs saved what they could."""
-
-
-@dataclass
-class Run:
-    """One run to be done.
-
-    Attributes:
-        run_dir: its folder.
-        request: what is asked of it.
-        label: for the display.
-        metric: the validation metric that is passed on; None: none is.
-        report: called with (row, value) of each validation; a text asks for the run to be pruned.
-        done: called once with the result of an ended run.
-        counts: whether the display counts it.
-    """
-
-    run_dir: RunDir
-    request: Request
-    label: str
-    done: Callable[[Result], None]
-    metric: str | None = None
-    report: Callable[[Row, float], str | None] = lambda row, value: None
-    counts: bool = True
-    offset: int = 0
-    started: float = 0.0
-    stop: tuple[State, str] | None = None
-    pulse: Pulse = field(init=False)
-    begun: bool = False  # its process, for the server may have to load its packages first
-    ended_for: str | None = None  # why the driver itself ended its process
-    restarts: int = 0  # without a new checkpoint in between
-    checkpoint: Path | None = None  # the last one, when it was sent off again
-    seen: dict[int, float] = field(default_factory=dict)
 
 
 class Driver:
@@ -100,8 +66,12 @@ class Driver:
         self._live: dict[Any, Run] = {}
         self._failures: list[str] = []
 
-    def drive(self, next_run: Callable[[], Run | None], jobs: int) -> None:
-        """Take runs from ``next_run`` until it gives None and all have ended, ``jobs`` at once.
+    def drive(self, runs: Iterator[Run | None], jobs: int) -> None:
+        """Train ``runs`` until there are no more and all have ended, ``jobs`` at once.
+
+        Args:
+            runs: None stands for "not before another run has ended".
+            jobs: at least 1.
 
         Raises:
             StudyError: three failures of one kind in a row, bad input, or a metric that no run has.
@@ -111,11 +81,14 @@ class Driver:
         more = True
         while True:
             while more and len(self._live) < jobs and not self.interrupts:
-                run = next_run()
-                if run is None:
+                try:
+                    run = next(runs)
+                except StopIteration:
                     more = False
-                else:
-                    self._begin(run)
+                    break
+                if run is None:
+                    break
+                self._begin(run)
             if self.interrupts:
                 self._stop_all()
             if not self._live:

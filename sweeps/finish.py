@@ -10,42 +10,41 @@ from fourierkd.errors import FourierKDError
 from fourierkd.records import Phase, State
 from sweeps import tables
 from sweeps.account import sentence
+from sweeps.state import StudyState
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.coordinator import Coordinator
 
-
-def write_tables(coordinator: Coordinator) -> pd.DataFrame:
+def write_tables(state: StudyState) -> pd.DataFrame:
     """Write ``results.csv`` and ``results.parquet``, one row per run, and return the table."""
     from fourierkd.analysis.results import write_results
 
-    found = coordinator.table()
-    write_results(found, coordinator.work_dir)
+    found = state.table()
+    write_results(found, state.work_dir)
     return found
 
 
-def stopped(coordinator: Coordinator) -> None:
+def stopped(state: StudyState) -> None:
     """Table and report of a study that is not at its end; before its first run a table alone."""
     try:
-        if coordinator.run_dirs():
-            _write(coordinator, finished=False)
+        if state.run_dirs():
+            _write(state, finished=False)
         else:
-            write_tables(coordinator)
+            write_tables(state)
     except FourierKDError as error:  # why the study stopped matters more
-        coordinator.display.say(f"no report: {error}")
+        state.display.say(f"no report: {error}")
 
 
-def finish(coordinator: Coordinator) -> None:
+def finish(state: StudyState) -> None:
     """Write tables and report of a study whose runs are done, and print what came out."""
     from fourierkd.analysis.headline import headline
     from fourierkd.analysis.terminal import choice, summary
 
-    config, work_dir, display = coordinator.config, coordinator.work_dir, coordinator.display
-    account = coordinator.account
+    config, work_dir, display = state.config, state.work_dir, state.display
+    account = state.account
     with account.part("report"):
-        table, report = _write(coordinator, finished=True)
+        table, report = _write(state, finished=True)
         measure = {"metric": config.metric, "direction": config.direction}
         if (table["phase"] == Phase.FINAL).any():
             display.say(headline(table, baseline=config.baseline, **measure))
@@ -53,43 +52,43 @@ def finish(coordinator: Coordinator) -> None:
         chosen = choice(table, **measure)
         if chosen is not None:
             display.console.print(chosen)
-    coordinator.drop_checkpoints()
-    if account.runs and _tracked(coordinator):
+    state.drop_checkpoints()
+    if account.runs and _tracked(state):
         with account.part("tracking"):
-            _track(coordinator, table)
+            _track(state, table)
     seconds = account.save(work_dir)
     failures = int((table["state"] == State.FAILED).sum())
     if failures:
         display.say(f"{failures} of {len(table)} runs failed; --retry-failed tries them again")
     display.say(f"results: {work_dir / 'results.csv'}")
     display.say(f"report:  {report}")
-    for line in _tracking_lines(coordinator):
+    for line in _tracking_lines(state):
         display.say(f"W&B:     {line}")
     display.say(sentence(seconds))
 
 
-def _write(coordinator: Coordinator, *, finished: bool) -> tuple[pd.DataFrame, Path]:
-    work_dir = coordinator.work_dir
-    tables.note(work_dir, notes=coordinator.notes, finished=finished)
-    found = write_tables(coordinator)
-    seconds = coordinator.account.merged(work_dir)
-    return found, tables.write_report(work_dir, found, coordinator.study, seconds=seconds)
+def _write(state: StudyState, *, finished: bool) -> tuple[pd.DataFrame, Path]:
+    work_dir = state.work_dir
+    tables.note(work_dir, notes=state.notes, finished=finished)
+    found = write_tables(state)
+    seconds = state.account.merged(work_dir)
+    return found, tables.write_report(work_dir, found, state.search.study, seconds=seconds)
 
 
-def _tracked(coordinator: Coordinator) -> bool:
+def _tracked(state: StudyState) -> bool:
     """Whether any run was tracked: W&B is then installed and wanted."""
     return importlib.util.find_spec("wandb") is not None and any(
-        run.wandb.is_dir() for run in coordinator.run_dirs()
+        run.wandb.is_dir() for run in state.run_dirs()
     )
 
 
-def _track(coordinator: Coordinator, table: pd.DataFrame) -> None:
+def _track(state: StudyState, table: pd.DataFrame) -> None:
     """Send W&B the runs whose process died, and the final table as a run in the study's group."""
-    config = coordinator.config
+    config = state.config
     from fourierkd.tracking.mend import mend
     from fourierkd.tracking.study_table import log_study_table
 
-    mend(coordinator.run_dirs())
+    mend(state.run_dirs())
     sent = {"results": table}
     try:
         from fourierkd.analysis.stats import compare
@@ -100,7 +99,7 @@ def _track(coordinator: Coordinator, table: pd.DataFrame) -> None:
     except FourierKDError:
         pass  # no final runs to compare
     log_study_table(
-        coordinator.work_dir,
+        state.work_dir,
         sent,
         study=config.name,
         metric=config.metric,
@@ -108,12 +107,12 @@ def _track(coordinator: Coordinator, table: pd.DataFrame) -> None:
     )
 
 
-def _tracking_lines(coordinator: Coordinator) -> list[str]:
+def _tracking_lines(state: StudyState) -> list[str]:
     """How much of the runs W&B has, and the command that uploads what is held back."""
-    if not _tracked(coordinator):
+    if not _tracked(state):
         return []
     from fourierkd.tracking.record import sync_command, tracking_line
 
-    runs = coordinator.run_dirs()
-    sync = sync_command([*(run.path for run in runs), coordinator.work_dir])
+    runs = state.run_dirs()
+    sync = sync_command([*(run.path for run in runs), state.work_dir])
     return [tracking_line(runs), *([sync] if sync else [])]

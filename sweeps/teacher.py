@@ -19,9 +19,10 @@ from fourierkd.fingerprint import digest, file_sha256
 from fourierkd.locks import Held, locked
 from fourierkd.records import Phase, Request, Result, State, Tracking
 from fourierkd.run_dir import RunDir, cache_root
-from sweeps.driver import Driver, Run
+from sweeps.driver import Driver
 from sweeps.executors.local import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
+from sweeps.runs import Run
 from sweeps.storage import has_finished_run, read_study, record
 from sweeps.study import StudyConfig
 
@@ -122,7 +123,7 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
                 run = Run(
                     run_dir, teacher_request(study), "teacher", done=ends.append, counts=False
                 )
-                driver.drive(iter([run, None]).__next__, TEACHER_JOBS)
+                driver.drive(iter([run]), TEACHER_JOBS)
                 if ends[0].state != State.COMPLETE:
                     raise StudyError(
                         f"the teacher could not be trained ({ends[0].reason})",

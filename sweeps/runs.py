@@ -1,20 +1,51 @@
-"""What a run folder says of its run: in flow runs, out flows which of them are still to be done.
+"""Runs of a study: what is asked of them, and what their folders say: which are still to be done.
 
 A result of another request is refused, that of a run whose process could not is written here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from fourierkd.errors import StudyError
 from fourierkd.fingerprint import is_path
 from fourierkd.records import MAXIMIZE, Request, Result, State
-from fourierkd.run_dir import RunDir
+from fourierkd.run_dir import Row, RunDir
+from sweeps.watch import Pulse
 
-if TYPE_CHECKING:
-    from sweeps.driver import Run
+
+@dataclass
+class Run:
+    """One run to be done.
+
+    Attributes:
+        run_dir: its folder.
+        request: what is asked of it.
+        label: for the display.
+        metric: the validation metric that is passed on; None: none is.
+        report: called with (row, value) of each validation; a text asks for the run to be pruned.
+        done: called once with the result of an ended run.
+        counts: whether the display counts it.
+    """
+
+    run_dir: RunDir
+    request: Request
+    label: str
+    done: Callable[[Result], None]
+    metric: str | None = None
+    report: Callable[[Row, float], str | None] = lambda row, value: None
+    counts: bool = True
+    offset: int = 0
+    started: float = 0.0
+    stop: tuple[State, str] | None = None
+    pulse: Pulse = field(init=False)
+    begun: bool = False  # its process, for the server may have to load its packages first
+    ended_for: str | None = None  # why the driver itself ended its process
+    restarts: int = 0  # without a new checkpoint in between
+    checkpoint: Path | None = None  # the last one, when it was sent off again
+    seen: dict[int, float] = field(default_factory=dict)
 
 
 def forget_failure(run_dir: RunDir) -> None:

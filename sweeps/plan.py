@@ -1,0 +1,108 @@
+"""What a study asks of its runs: in flow methods, seeds and phases, out flow ``Run``s.
+
+Nothing here knows Optuna, and nothing is written: a ``Run`` is a folder's path, a ``Request`` and
+what is to happen with its values and its result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from fourierkd.records import Phase, Request, Result, Tracking
+from fourierkd.run_dir import Row, RunDir
+from sweeps.choice import Method
+from sweeps.runs import Run
+from sweeps.storage import RUNS_NAME
+from sweeps.study import StudyConfig
+
+
+class Plan:
+    """Makes the runs of one study.
+
+    Attributes:
+        common: dotted options of every run.
+    """
+
+    def __init__(self, config: StudyConfig, work_dir: Path) -> None:
+        self.config, self.work_dir = config, work_dir
+        self.common: dict[str, Any] = {
+            "metric": config.metric,
+            "direction": config.direction,
+            **config.options,
+        }
+
+    def run_dir(self, name: str) -> RunDir:
+        """The folder of a run."""
+        return RunDir(self.work_dir / RUNS_NAME / name)
+
+    def arm(self, name: str) -> Run:
+        """An arm beside the search, with the search's seed."""
+        return self.run(
+            self.run_dir(f"baseline_{name}"),
+            phase=Phase.BASELINE,
+            method=name,
+            options=self.config.arms[name],
+        )
+
+    def repeats(self, phase: Phase, methods: Iterable[Method], seeds: Iterable[int]) -> list[Run]:
+        """Every method with every seed; seed by seed, so that a cut study has pairs."""
+        methods = list(methods)
+        return [
+            self.run(
+                self.run_dir(f"{phase}_{method.folder}_seed{seed}"),
+                phase=phase,
+                method=method.name,
+                options=method.options,
+                parameters=method.parameters,
+                trial=method.trial,
+                seed=seed,
+            )
+            for seed in seeds
+            for method in methods
+        ]
+
+    def run(
+        self,
+        run_dir: RunDir,
+        *,
+        phase: Phase,
+        method: str,
+        options: dict[str, Any],
+        parameters: dict[str, Any] | None = None,
+        trial: int | None = None,
+        seed: int | None = None,
+        done: Callable[[Result], None] = lambda result: None,
+        report: Callable[[Row, float], str | None] = lambda row, value: None,
+    ) -> Run:
+        """One run; its name is its folder's.
+
+        Args:
+            run_dir: its folder.
+            phase, method, options, parameters, trial: of its request.
+            seed: None: that of the search.
+            done, report: of the ``Run``.
+        """
+        config, name = self.config, run_dir.path.name
+        shown = {**config.wandb, "group": config.name, "job_type": phase.value, "name": name}
+        request = Request(
+            config=str(config.config),
+            options=_as_read({**self.common, **options}),
+            seed=config.seed if seed is None else seed,
+            study=config.name,
+            phase=phase,
+            method=method,
+            trial=trial,
+            parameters=_as_read(parameters or {}),
+            test_split=config.final_split if phase == Phase.FINAL else None,
+            wandb=Tracking(**shown),
+        )
+        return Run(run_dir, request, name, done, metric=config.metric, report=report)
+
+
+def _as_read(values: dict[str, Any]) -> dict[str, Any]:
+    """As the run folder will give it back: tuples are lists there."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain

@@ -1,0 +1,94 @@
+"""What a study has so far: its runs, its trials, what a report is to say of them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fourierkd.errors import RunError
+from fourierkd.records import Phase, State
+from fourierkd.run_dir import RunDir
+from sweeps import tables
+from sweeps.account import Account
+from sweeps.plan import Plan
+from sweeps.progress import Display
+from sweeps.runs import Run, to_do
+from sweeps.search import Search
+from sweeps.study import StudyConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass
+class StudyState:
+    """One study in one session.
+
+    Attributes:
+        plan, search: of its runs and of its trials.
+        display, account: what the person sees, and where the time goes.
+        teacher: its run folder, once it is known.
+        arms: runs of arms that lie outside of the search space.
+        repeats: phase after the trials -> its runs, as far as they are known.
+        tuned_known: whether the runs of the method that the search chose are among them.
+    """
+
+    plan: Plan
+    search: Search
+    display: Display
+    account: Account
+    teacher: RunDir | None = None
+    arms: list[Run] = field(default_factory=list)
+    repeats: dict[Phase, list[Run]] = field(default_factory=dict)
+    tuned_known: bool = False
+
+    @property
+    def config(self) -> StudyConfig:
+        """The study's."""
+        return self.plan.config
+
+    @property
+    def work_dir(self) -> Path:
+        """Where all of it is written."""
+        return self.plan.work_dir
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the report."""
+        return self.search.notes
+
+    def run_dirs(self) -> list[RunDir]:
+        """All run folders as the results table has them: teacher, arms, trials, rung, finals."""
+        teacher = [self.teacher] if self.teacher is not None else []
+        arms = [self.plan.run_dir(f"baseline_{name}") for name in self.search.outside]
+        trials = [self.search.run_dir(trial) for trial in self.search.trials()]
+        phases = [phase for phase in (Phase.RUNG, Phase.FINAL) if phase in self.repeats]
+        repeats = [run.run_dir for phase in phases for run in self.repeats[phase]]
+        return [run for run in [*teacher, *arms, *trials, *repeats] if run.request.exists()]
+
+    def table(self) -> pd.DataFrame:
+        """Results so far."""
+        return tables.table(self.work_dir, self.run_dirs(), self.search.own_trials())
+
+    def count(self) -> tuple[int, int]:
+        """Runs in all, as far as they are known, and those that are done."""
+        config = self.config
+        rung = len(self.repeats.get(Phase.RUNG, [])) or config.rung_trials * config.rung_seeds
+        finals = len(self.repeats.get(Phase.FINAL, []))
+        finals += 0 if self.tuned_known else config.final_seeds
+        known = [*self.arms, *(run for runs in self.repeats.values() for run in runs)]
+        ended = {tables.trial_number(t) for t in self.search.own_trials() if t.state.is_finished()}
+        return config.trials + rung + finals, len(ended) + sum(not to_do(run) for run in known)
+
+    def drop_checkpoints(self) -> None:
+        """Of arms and trials that nobody goes on with; at the study's end."""
+        if self.config.keep_checkpoints:
+            return
+        trials = [self.search.run_dir(trial) for trial in self.search.trials()]
+        for run_dir in [*(arm.run_dir for arm in self.arms), *trials]:
+            with suppress(RunError):  # a damaged result, which the table names
+                result = run_dir.read_result()
+                if result is not None and result.state in (State.PRUNED, State.FAILED):
+                    run_dir.drop_checkpoints()
