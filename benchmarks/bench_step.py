@@ -38,7 +38,8 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.registry import SCOPE, register_all
+from fourierkd.distill.register import register_all
+from fourierkd.distill.registry import SCOPE
 from fourierkd.distill.taps import Taps
 from fourierkd.engine.batches import Batch, make_batch
 from fourierkd.engine.bench import (

@@ -73,7 +73,7 @@ def measure(variant: str, args: argparse.Namespace) -> dict[str, Any]:
     from mmseg.structures import SegDataSample
 
     from fourierkd.distill.distiller import Distiller
-    from fourierkd.distill.registry import register_all
+    from fourierkd.distill.register import register_all
     from fourierkd.engine.switches import recompute_activations
 
     torch.set_num_threads(args.threads)

@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from fourierkd.cli import run_command
-from fourierkd.distill.registry import MODELS, register_all
+from fourierkd.distill.register import register_all
+from fourierkd.distill.registry import MODELS
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.records import single_request

@@ -51,6 +51,12 @@ def build_connector(
                 f"{where}: unknown key of conv1x1", value=key, fix=near(key, ["bias"])
             )
         return nn.Conv2d(student, teacher, 1, bias=config.get("bias", True))
+    if isinstance(config["type"], str) and MODELS.get(config["type"]) is None:
+        raise ConfigError(
+            f"{where}: a connector is 'auto', None, conv1x1 or a registered module",
+            value=config["type"],
+            fix=near(config["type"], ["auto", "conv1x1", "ConvModule"]),
+        )
     config = {"in_channels": student, "out_channels": teacher, "kernel_size": 1, **config}
     config.setdefault("_scope_", SCOPE)
     try:

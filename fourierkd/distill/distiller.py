@@ -23,12 +23,13 @@ from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Taps, isolated_random_state, probe
-from fourierkd.distill.teacher import FrozenTeacher, check_same_input
+from fourierkd.distill.teacher import FrozenTeacher, check_same_input, ready_teacher
 from fourierkd.distill.terms import (
     Term,
     build_head_loss,
     build_loss,
-    check_keys,
+    check_losses,
+    check_teacher,
     pair_levels,
     read_terms,
 )
@@ -53,7 +54,8 @@ class Distiller(BaseModel):
         student: a model config in one of three forms (see ``model_config.resolve_model``).
         teacher: ``dict(model=..., checkpoint=...)``; None for the student alone. ``compile=True``
             compiles it by ``torch.compile``; ``nuisance=dict(mask=..., scale=...)`` adds a pattern
-            of known frequencies to its maps (``Nuisance``).
+            of known frequencies to its maps (``Nuisance``). Or a ``FrozenTeacher`` that is ready,
+            whose taps are among others those of ``losses``: several students can share one.
         losses: name -> ``dict(student_tap, teacher_tap, loss, connector="auto", warmup_iters=0)``.
             Taps are module paths, or equal-length lists of them. ``loss`` names a class and its
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as
@@ -88,7 +90,7 @@ class Distiller(BaseModel):
     def __init__(
         self,
         student: ModelSpec | None = None,
-        teacher: Mapping[str, Any] | None = None,
+        teacher: Mapping[str, Any] | FrozenTeacher | None = None,
         losses: Mapping[str, Mapping[str, Any]] | None = None,
         inherit: Sequence[str] = (),
         pretrained: bool | str = True,
@@ -97,8 +99,10 @@ class Distiller(BaseModel):
         for key in unknown:
             raise ConfigError("unknown key of model", value=key, fix=near(key, MODEL_KEYS))
         losses = to_plain({} if losses is None else losses)
-        teacher = to_plain(teacher)
-        check_keys(teacher, losses)
+        if not isinstance(teacher, FrozenTeacher):
+            teacher = to_plain(teacher)
+            check_teacher(teacher)
+        check_losses(losses, teacher=teacher is not None)
         if not student:
             raise ConfigError("model needs a student", fix="add model.student")
         if not isinstance(inherit, (list, tuple)) or not all(isinstance(p, str) for p in inherit):
@@ -131,14 +135,7 @@ class Distiller(BaseModel):
         with (
             isolated_random_state()
         ):  # the student's run draws the same numbers with and without losses
-            self.teacher = FrozenTeacher(
-                teacher["model"],
-                teacher.get("checkpoint"),
-                taps,
-                heads=[teacher_head for _, teacher_head in heads],
-                compile=teacher.get("compile", False),
-                nuisance=teacher.get("nuisance"),
-            )
+            self.teacher = ready_teacher(teacher, taps, [theirs for _, theirs in heads])
             check_same_input(built, self.teacher.model)
             self._matches = match_modules(built, self.teacher.model, inherit)
             for name, term in self._terms.items():

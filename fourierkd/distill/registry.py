@@ -2,15 +2,15 @@
 
 Child registries of MMEngine's, so ``default_scope = "fourierkd"`` finds our classes first and
 MMEngine's and MMCV's after them. MMDetection's and MMSegmentation's are reached by prefix
-(``mmseg.EncoderDecoder``) once ``register_all`` has imported the package. Hooks, wrappers and
-visualization backends live in layers above this one: MMEngine imports them by the locations named
-here when it first looks one up.
+(``mmseg.EncoderDecoder``) once ``register_scope`` has imported the package. Models, hooks, wrappers
+and visualization backends live above this module: MMEngine imports them by the locations named here
+when it first looks one up and nobody has (``register_all``).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mmengine import registry as root
@@ -51,21 +51,6 @@ TASK_UTILS = _child("task util", root.TASK_UTILS)
 TRANSFORMS = _child("transform", root.TRANSFORMS)
 VISUALIZERS = _child("visualizer", root.VISUALIZERS)
 WEIGHT_INITIALIZERS = _child("weight initializer", root.WEIGHT_INITIALIZERS)
-
-
-def register_all(scopes: Iterable[str] = ()) -> None:
-    """Register the distiller, the losses and the packages behind ``scopes``; repeating is free.
-
-    Args:
-        scopes: which of ``mmdet`` and ``mmseg`` a config uses (each costs one to two seconds to
-            import); other names are taken as packages that register themselves when imported.
-
-    Raises:
-        ConfigError: a package is not installed.
-    """
-    importlib.import_module("fourierkd.distill.distiller")
-    for scope in scopes:
-        register_scope(scope)
 
 
 def register_scope(scope: str) -> None:

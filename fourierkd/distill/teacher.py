@@ -109,6 +109,35 @@ class FrozenTeacher:
         self.model._apply(function)
 
 
+def ready_teacher(
+    teacher: FrozenTeacher | Mapping[str, Any], taps: Sequence[str], heads: Sequence[str]
+) -> FrozenTeacher:
+    """The teacher of a config, or one that is ready and gives these taps and heads.
+
+    Raises:
+        ConfigError: it does not give all of them; as ``FrozenTeacher``.
+    """
+    if not isinstance(teacher, FrozenTeacher):
+        return FrozenTeacher(
+            teacher["model"],
+            teacher.get("checkpoint"),
+            taps,
+            heads=heads,
+            compile=teacher.get("compile", False),
+            nuisance=teacher.get("nuisance"),
+        )
+    given = {"taps": teacher.taps.paths, "heads": teacher.taps.heads}
+    for kind, wanted in (("taps", taps), ("heads", heads)):
+        missing = [path for path in wanted if path not in given[kind]]
+        if missing:
+            raise ConfigError(
+                f"a ready teacher gives the {kind} that it was made with",
+                value=missing,
+                fix=f"make it with them; it has {list(given[kind])}",
+            )
+    return teacher
+
+
 def load_strictly(model: nn.Module, checkpoint: str) -> None:
     """Load weights that fit ``model`` exactly; a Distiller's checkpoint gives its student.
 

@@ -69,33 +69,47 @@ def _as_tuple(taps: str | Sequence[str]) -> tuple[str, ...]:
     return (taps,) if isinstance(taps, str) else tuple(taps)
 
 
-def check_keys(teacher: Any, losses: Any) -> None:
-    """Refuse what is wrong with ``model.teacher`` and ``model.losses`` before any model is built.
+def check_teacher(teacher: Any) -> None:
+    """Refuse what is wrong with ``model.teacher`` before any model is built.
 
     Raises:
         ConfigError: a key is missing or unknown, or a value is out of its range.
     """
-    if teacher is not None and not isinstance(teacher, Mapping):
+    if teacher is None:
+        return
+    if not isinstance(teacher, Mapping):
         raise ConfigError(
             "model.teacher is a dict with model and checkpoint, or None", value=teacher
         )
-    if not isinstance(losses, Mapping):
-        raise ConfigError("model.losses is a dict of name -> loss", value=losses)
-    if (teacher is None) != (not losses):
-        raise ConfigError(
-            "teacher and losses come together",
-            value={"teacher": bool(teacher), "losses": list(losses)},
-            fix="for the student alone set teacher=None and losses={}",
-        )
-    for key in set(teacher or ()) - set(TEACHER_KEYS):
+    for key in set(teacher) - set(TEACHER_KEYS):
         raise ConfigError("unknown key of model.teacher", value=key, fix=near(key, TEACHER_KEYS))
-    if teacher is not None and not isinstance(teacher.get("compile", False), bool):
+    if not isinstance(teacher.get("compile", False), bool):
         raise ConfigError("model.teacher.compile is True or False", value=teacher["compile"])
-    checkpoint = (teacher or {}).get("checkpoint")
+    checkpoint = teacher.get("checkpoint")
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError("model.teacher.checkpoint is a file", value=checkpoint)
-    if teacher is not None and "model" not in teacher:
+    if "model" not in teacher:
         raise ConfigError("model.teacher needs a model", fix="add model.teacher.model")
+
+
+def check_losses(losses: Any, *, teacher: bool) -> None:
+    """Refuse what is wrong with ``model.losses`` before any model is built.
+
+    Args:
+        losses: of the config.
+        teacher: whether there is one.
+
+    Raises:
+        ConfigError: a key is missing or unknown, or a value is out of its range.
+    """
+    if not isinstance(losses, Mapping):
+        raise ConfigError("model.losses is a dict of name -> loss", value=losses)
+    if teacher != bool(losses):
+        raise ConfigError(
+            "teacher and losses come together",
+            value={"teacher": teacher, "losses": list(losses)},
+            fix="for the student alone set teacher=None and losses={}",
+        )
     for name, entry in losses.items():
         where = f"model.losses.{name}"
         if not str(name).isidentifier() or hasattr(nn.ModuleDict, name):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fourierkd.distill.registry import register_all
+from fourierkd.distill.register import register_all
 from fourierkd.doctor.config_checks import check_data, check_schedule
 from fourierkd.doctor.deploy import check_cost, check_export
 from fourierkd.doctor.labels import check_teacher_loss

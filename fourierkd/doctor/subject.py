@@ -28,7 +28,7 @@ from fourierkd.distill.checkpoint import load_state_dict
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import to_plain
 from fourierkd.distill.refusals import refusals
-from fourierkd.distill.registry import register_all
+from fourierkd.distill.register import register_all
 from fourierkd.doctor.report import FAIL, Check
 from fourierkd.engine.bench import find_device
 from fourierkd.engine.config import RunConfig, load_config, require_distiller

@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.refusals import told_in_one_line
-from fourierkd.distill.registry import MODELS, SCOPE, register_all
+from fourierkd.distill.register import register_all
+from fourierkd.distill.registry import MODELS, SCOPE
 from fourierkd.engine.batches import Batch, make_batch
 from fourierkd.engine.config import load_config, require_distiller
 from fourierkd.engine.environment import environment

@@ -18,7 +18,7 @@ from mmengine.registry import LOOPS, METRICS, PARAM_SCHEDULERS, DefaultScope
 
 from fourierkd.distill.fetch import is_address
 from fourierkd.distill.refusals import check_keys, refusals
-from fourierkd.distill.registry import register_all
+from fourierkd.distill.register import register_all
 from fourierkd.distill.teacher import RANDOM
 from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.prepare import complete_config

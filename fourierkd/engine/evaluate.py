@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.distill.refusals import told_in_one_line
-from fourierkd.distill.registry import register_all
+from fourierkd.distill.register import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.config import load_config
 from fourierkd.engine.data_at_start import check_at_start

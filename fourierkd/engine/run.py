@@ -24,7 +24,7 @@ from torch import nn
 
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.refusals import refusals, told
-from fourierkd.distill.registry import register_all
+from fourierkd.distill.register import register_all
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.engine.class_counts import check_class_counts
 from fourierkd.engine.clock import Clock

@@ -16,7 +16,8 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 
 from fourierkd.distill.refusals import told_in_one_line
-from fourierkd.distill.registry import OPTIMIZERS, TASK_SCOPES, register_all
+from fourierkd.distill.register import register_all
+from fourierkd.distill.registry import OPTIMIZERS, TASK_SCOPES
 from fourierkd.errors import ConfigError
 
 ONE_CYCLE = ("OneCycleLR", "OneCycleParamScheduler")

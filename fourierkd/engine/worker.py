@@ -118,7 +118,7 @@ def load() -> None:
     torch.set_num_threads(1)  # OpenMP's pool of threads would not survive the fork
     for package in PACKAGES:
         importlib.import_module(package)
-    from fourierkd.distill.registry import register_all
+    from fourierkd.distill.register import register_all
     from fourierkd.engine.environment import code
     from fourierkd.tracking.login import preload
 

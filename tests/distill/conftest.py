@@ -11,7 +11,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from fourierkd.distill.registry import MODELS, SCOPE, register_all
+from fourierkd.distill.register import register_all
+from fourierkd.distill.registry import MODELS, SCOPE
 
 PIXELS = {"mean": [120.0] * 3, "std": [60.0] * 3, "bgr_to_rgb": True}
 

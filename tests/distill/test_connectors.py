@@ -40,10 +40,10 @@ def test_building_leaves_running_statistics_alone():
     [
         (None, r"l2, level 1: .*equal channels, got \(4, 6\)"),
         ({"type": "conv1x1", "bais": 1}, "unknown key of conv1x1.*'bias'"),
-        ({"type": "ConvModul"}, "cannot be built or run.*ConvModul "),
+        ({"type": "ConvModul"}, "registered module, got 'ConvModul'; did you mean 'ConvModule'"),
         ({"type": "ConvModule", "out_channels": 5}, "must give the teacher's 6 channels, got 5"),
         ({"type": "ConvModule", "in_channels": 5}, "cannot be built or run"),
-        ("linear", "cannot be built or run.*linear is not in"),
+        ("linear", "conv1x1 or a registered module, got 'linear'"),
         (5, "a connector is 'auto', None or dict"),
     ],
 )

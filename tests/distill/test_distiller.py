@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import build_model
 from fourierkd.distill.registry import MODELS
+from fourierkd.distill.teacher import FrozenTeacher
 from fourierkd.errors import ConfigError
 
 L2 = {"type": "FeatureL2", "loss_weight": 2.0}
@@ -79,6 +80,23 @@ def test_a_step_sums_the_students_losses_and_the_named_ones(pair, seg_batch):
     assert model.student.backbone.layer4[0].conv1.weight.grad.abs().sum() > 0
     assert model.connectors["fourier"][0].weight.grad.abs().sum() > 0
     assert model.losses["fourier"][0].predictor.weight.grad.abs().sum() > 0
+
+
+def test_students_share_a_teacher_that_is_ready(psp, seg_batch):
+    ready = FrozenTeacher(psp(16), "random", ["backbone.layer4", "backbone.layer3"])
+    losses = {"l2": {**TAPS, "loss": L2}}
+    models = []
+    for teacher in (ready, ready, random_teacher(psp(16))):
+        torch.manual_seed(3)
+        models.append(Distiller(psp(8), teacher, losses).eval())
+    assert models[0].teacher is models[1].teacher is ready
+    models[2].teacher.model.load_state_dict(ready.model.state_dict())
+    values = [step(model, seg_batch())[0]["distill.l2.loss"] for model in models]
+    assert values[0] == values[1] == values[2] > 0
+    with pytest.raises(ConfigError, match=r"gives the taps that it was made with.*layer2"):
+        Distiller(psp(8), ready, {"l2": {**losses["l2"], "teacher_tap": "backbone.layer2"}})
+    with pytest.raises(ConfigError, match="teacher and losses come together"):
+        Distiller(psp(8), ready, {})
 
 
 def test_gradient_of_a_loss_alone_reaches_the_students_tap(pair, seg_batch):
@@ -379,7 +397,7 @@ def test_drop_path_of_the_teacher_is_off(psp, seg_batch):
         ({"student_tap": 3}, "student_tap is a module path"),
         ({"taps": "neck"}, "unknown key of model.losses.l2.*'taps'.*student_tap"),
         ({"warmup_iters": -1}, "warmup_iters is a whole number from 0 on.*-1"),
-        ({"connector": "linear"}, "a connector is 'auto', None or dict"),
+        ({"connector": "linear"}, "a connector is 'auto', None, conv1x1 or a registered module"),
         ({"loss": {"type": "FeatureL3"}}, "unknown class.*did you mean 'FeatureL2'"),
         ({"loss": {"type": "BaseDataPreprocessor"}}, "is a subclass of fourierkd.losses.base.MapL"),
         ({"loss": {"type": "FeatureL2", "loss_wieght": 1}}, "unknown key.*'loss_weight'"),

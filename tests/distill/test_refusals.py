@@ -6,7 +6,8 @@ import pytest
 from mmengine.registry import Registry
 
 from fourierkd.distill.refusals import refusals, unknown_type
-from fourierkd.distill.registry import DATA_SAMPLERS, DATASETS, register_all
+from fourierkd.distill.register import register_all
+from fourierkd.distill.registry import DATA_SAMPLERS, DATASETS
 from fourierkd.errors import ConfigError
 
 THINGS = Registry("thing")

@@ -9,12 +9,13 @@ import pytest
 from mmengine import registry as root
 
 from fourierkd.distill import registry
+from fourierkd.distill.register import register_all
 from fourierkd.errors import ConfigError
 
 
 def test_names_resolve_through_the_scope():
-    registry.register_all(["mmseg", "mmdet"])
-    registry.register_all(["mmseg"])
+    register_all(["mmseg", "mmdet"])
+    register_all(["mmseg"])
     ours = ("Distiller", "FourierLoss", "FeatureL2", "SpectralL2", "IoUAwareLoss")
     for name in (*ours, "ConvModule", "mmseg.EncoderDecoder"):
         assert registry.MODELS.get(name).__name__ == name.rpartition(".")[2]
@@ -24,12 +25,12 @@ def test_names_resolve_through_the_scope():
 
 def test_an_unknown_package_is_named():
     with pytest.raises(ConfigError, match="package of scope 'nothing_here' must be importable"):
-        registry.register_all(["nothing_here"])
+        register_all(["nothing_here"])
 
 
 def test_importing_the_scope_imports_no_task_package():
     code = (
-        "import sys; from fourierkd.distill import registry; registry.register_all(); "
+        "import sys; from fourierkd.distill.register import register_all; register_all(); "
         "print([m for m in ('mmdet', 'mmseg') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

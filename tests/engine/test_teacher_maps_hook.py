@@ -23,7 +23,7 @@ def shapes_run(make_run, tmp_path, monkeypatch):
     """Make the folder of a short distilled run on a few Spectral Shapes with flips."""
     from pathlib import Path
 
-    from fourierkd.distill.registry import register_all
+    from fourierkd.distill.register import register_all
     from fourierkd.engine.config import load_config
 
     monkeypatch.setenv("FOURIERKD_CACHE", str(tmp_path / "cache"))
