@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,19 @@ def data_fingerprint(folder: str | os.PathLike[str]) -> str:
                 content = file_sha256(path) if path.suffix.lower() in CONTENT else None
                 files.append((str(path.relative_to(root)), path.stat().st_size, content))
     return digest(files)
+
+
+def different_keys(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Dotted keys in which two nested values differ; paths do not count, as folders move."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {*old, *new}:
+            inner = f"{key}.{name}" if key else str(name)
+            if name in old and name in new:
+                yield from different_keys(old[name], new[name], inner)
+            else:
+                yield inner
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for index, (one, other) in enumerate(zip(old, new, strict=True)):
+            yield from different_keys(one, other, f"{key}.{index}")
+    elif repr(old) != repr(new) and not (is_path(old) and is_path(new)):  # nan is nan
+        yield key

@@ -45,7 +45,14 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
     for path, sha256 in weights.items():
         check_weights(Path(path), sha256, "the weights of a teacher")
     asked = requests(config)
-    tried = digest([{n: r.to_json() for n, r in asked.items()}, config.files(), versions()])
+    tried = digest(
+        [
+            {n: r.to_json() for n, r in asked.items()},
+            config.files(),
+            config.method_files(),
+            versions(),
+        ]
+    )
     if recorded.get("tried") == tried:
         return
     with driver.account.part("start-up"):

@@ -139,7 +139,7 @@ class Coordinator:
         yield from self._meanwhile(independent, lambda: not any(map(to_do, rung)))
         with state.account.part("choice"):
             tuned, why_none = tuned_method(config, state.table(), self.search.trials())
-        if why_none:
+        if why_none and config.trials:
             self.search.notes.append(why_none)
         methods = [] if tuned is None else [tuned]
         finals = self.plan.repeats(Phase.FINAL, methods, config.seeds_of_finals())

@@ -1,5 +1,5 @@
-"""The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... report WORK_DIR``,
-``... dashboard --wandb``.
+"""The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
+``... report WORK_DIR``, ``... dashboard --wandb``.
 
 In flow arguments, out flows an exit code: 0, 2 for bad input (one line on stderr), 130 after
     Ctrl-C.
@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
-from sweeps.study import load_study  # noqa: E402
+from sweeps.study import StudyConfig, load_study  # noqa: E402
 
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
 
@@ -40,9 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     # Optuna's hints for authors of samplers; from Python 3.12 on they name the caller's module.
     warnings.filterwarnings("ignore", module=r"optuna|sweeps|fourierkd\.analysis")
-    if args.command == "report":
-        return _report(args)
-    return _study(args, arguments) if args.command == "study" else _dashboard(args)
+    commands = {"report": _report, "dashboard": _dashboard, "study": _study, "compare": _compare}
+    return commands[args.command](args, f"python sweeps/run.py {shlex.join(arguments)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,29 +57,35 @@ def _parser() -> argparse.ArgumentParser:
         "study; of a finished one it rewrites the report.",
     )
     _add_config(study)
+    _add_running(study)
     study.add_argument(
         "--trials", type=int, metavar="N", help="runs of the search in all, arms included"
     )
     study.add_argument(
-        "--work-dir", type=Path, metavar="D", help="default: work_dirs/<name of the study>"
-    )
-    study.add_argument(
         "--seed", type=int, metavar="S", help="of the sampler and of the trials' training"
     )
-    study.add_argument(
-        "--jobs", type=int, metavar="J", help="runs at once (default: as the study says)"
+    compare = commands.add_parser(
+        "compare",
+        help="train methods with the same seeds and compare them, or compare runs made by hand",
+        description="Train methods on one pair with the same seeds, scored on the test split, and "
+        "say which is better. The same command goes on with an interrupted comparison; with more "
+        "methods or seeds it adds to an earlier one. Or compare run folders that are there.",
     )
-    study.add_argument(
-        "--retry-failed",
-        action="store_true",
-        help="try failed runs again, from their last checkpoint",
+    compare.add_argument(
+        "what",
+        nargs="+",
+        type=Path,
+        metavar="CONFIG | RUN",
+        help="one study config (for its teacher and metric) or run config; or run folders",
     )
-    add_options(
-        study,
-        "--set",
-        dest="overrides",
-        help="study keys, such as final_seeds=2, or options.train_cfg.max_iters=50 of every run",
+    compare.add_argument(
+        "--methods", metavar="A,B,...", help="`fourierkd methods` lists them; or files of your own"
     )
+    compare.add_argument("--seeds", type=int, default=5, metavar="N", help="of each; default 5")
+    compare.add_argument(
+        "--reference", metavar="M", help="what the others are compared with; default student_alone"
+    )
+    _add_running(compare)
     report = commands.add_parser(
         "report",
         help="write a study's table and report from its files, also while it runs",
@@ -101,6 +106,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    """What a study and a comparison share."""
+    parser.add_argument(
+        "--work-dir", type=Path, metavar="D", help="default: work_dirs/<name of the study>"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="J", help="runs at once (default: as the study says)"
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try failed runs again, from their last checkpoint",
+    )
+    add_options(
+        parser,
+        "--set",
+        dest="overrides",
+        help="study keys, such as final_seeds=2, or options.train_cfg.max_iters=50 of every run",
+    )
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config",
@@ -112,19 +138,49 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _study(args: argparse.Namespace, arguments: list[str]) -> int:
-    overrides: dict[str, Any] = parse_options(args.overrides)
+def _study(args: argparse.Namespace, command: str) -> int:
+    overrides = _overrides(args)
     for key, value in (("trials", args.trials), ("seed", args.seed)):
         if value is not None:
             overrides[key] = value
-    if args.jobs is not None:
-        overrides |= {"jobs": args.jobs, "trial_jobs": args.jobs}
-    config = load_study(args.config, overrides)
-    work_dir = args.work_dir or Path("work_dirs") / config.name
-    command = f"python sweeps/run.py {shlex.join(arguments)}"
+    return _run(load_study(args.config, overrides), args, command)
+
+
+def _compare(args: argparse.Namespace, command: str) -> int:
+    from sweeps.compare import comparison, runs_by_hand, show
+
+    if all(path.is_dir() for path in args.what):
+        show(runs_by_hand(args.what), reference=args.reference)
+        return 0
+    if len(args.what) > 1:
+        raise ConfigError(
+            "compare takes one config, or run folders", value=[str(path) for path in args.what]
+        )
+    names = [name for name in (args.methods or "").split(",") if name]
+    study = comparison(
+        args.what[0],
+        names,
+        seeds=args.seeds,
+        reference=args.reference,
+        overrides=_overrides(args),
+    )
+    return _run(study, args, command)
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    overrides: dict[str, Any] = parse_options(args.overrides)
+    return (
+        overrides
+        if args.jobs is None
+        else {**overrides, "jobs": args.jobs, "trial_jobs": args.jobs}
+    )
+
+
+def _run(config: StudyConfig, args: argparse.Namespace, command: str) -> int:
     from sweeps.coordinator import run_study
     from sweeps.driver import Interrupted
 
+    work_dir = args.work_dir or Path("work_dirs") / config.name
     try:
         run_study(config, work_dir, command=command, retry_failed=args.retry_failed)
     except (Interrupted, KeyboardInterrupt):
@@ -133,14 +189,14 @@ def _study(args: argparse.Namespace, arguments: list[str]) -> int:
     return 0
 
 
-def _report(args: argparse.Namespace) -> int:
+def _report(args: argparse.Namespace, command: str) -> int:
     from sweeps.tables import report
 
     print(*report(args.work_dir), sep="\n")
     return 0
 
 
-def _dashboard(args: argparse.Namespace) -> int:
+def _dashboard(args: argparse.Namespace, command: str) -> int:
     if not args.wandb:
         raise ConfigError("dashboard needs to know which one", fix="add --wandb")
     config = load_study(args.config)

@@ -78,6 +78,8 @@ class Search:
         """Runs of trials until the budget is spent; the next one is asked for when it is wanted."""
         import optuna
 
+        if not self.config.trials:
+            return
         with self.account.part("optuna"):
             self._enqueue_points()
             settle(self.study)

@@ -93,13 +93,18 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
         moved = None
         known = recorded["identity"] if recorded is not None else identity
         known.setdefault("data", identity["data"])  # studies of older versions do not say
-        if recorded is not None and known != identity:
+        known_methods = (recorded or {}).get("methods") or {}
+        methods = config.method_files()  # more of them may come, each stays what it was
+        other = [name for name, sha in methods.items() if known_methods.get(name, sha) != sha]
+        if recorded is not None and (known != identity or other):
             if _has_trial(work_dir):
                 changed = sorted(
                     key for key in {*identity, *known} if identity.get(key) != known.get(key)
                 )
+                changed += ["methods"] if other else []
                 before = recorded.get("files", {})
                 files = [n for n, sha in config.files().items() if before.get(n, sha) != sha]
+                files += other
                 of = f" (in {', '.join(files)})" if files else ""
                 raise StudyError(
                     f"this work dir holds the study {known.get('name')!r}, and "
@@ -108,7 +113,7 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
                     fix="choose another --work-dir or name, or undo the change",
                 )
             moved = _move_aside(work_dir)
-            recorded = None
+            recorded, known_methods = None, {}
         if recorded is None:
             facts = {
                 "identity": identity,
@@ -119,6 +124,7 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
                 ),
             }
             write_atomic(path, json.dumps(facts, indent=1) + "\n")
+        record(work_dir, methods={**known_methods, **methods})
         return moved
     except OSError as error:
         raise not_writable(path, error) from error
@@ -247,12 +253,12 @@ def read_study(work_dir: Path) -> dict[str, Any] | None:
 
 def _is_study(recorded: dict[str, Any]) -> bool:
     """Whether everything that is read from it beside the identity has its type."""
-    names = ("files", "weights", "teacher", "report")
-    files, weights, teacher, report = parts = [recorded.get(name) or {} for name in names]
+    names = ("files", "methods", "weights", "teacher", "report")
+    files, methods, weights, teacher, report = parts = [recorded.get(name) or {} for name in names]
     if not all(isinstance(part, dict) for part in parts):
         return False
     known = ("title", "config", "command", "baseline", "metric", "direction", "teacher")
-    texts = [v for part in (files, weights, teacher) for v in part.values()]
+    texts = [v for part in (files, methods, weights, teacher) for v in part.values()]
     texts += [report[name] for name in known if report.get(name) is not None]
     notes = report.get("notes") or []
     return (

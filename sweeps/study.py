@@ -49,7 +49,8 @@ class StudyConfig:
         config: run config of every run, relative to the study's file.
         space: dotted option -> value or ``suggest`` node.
         metric: what is maximised or minimised on the validation split, such as ``mIoU``.
-        trials: how many runs the search has in all, the arms included.
+        trials: how many runs the search has in all, the arms included; 0, with an empty space:
+            there is no search, and ``reference_arms`` alone are trained.
         seed: of the sampler and of every trial's training.
         rung_trials: how many of the best trials are run again with fresh seeds before one of them
             is chosen by its mean there; 0: the best trial is chosen by its one value.
@@ -122,7 +123,7 @@ class StudyConfig:
         data = data_identity(self.config, self.options)
         identity = {
             "name": self.name,
-            "config": digest([*config_sources(self.config), *self._methods()]),
+            "config": digest(config_sources(self.config)),
             "space": describe(self.space),
             "metric": self.metric,
             "direction": self.direction,
@@ -141,8 +142,12 @@ class StudyConfig:
     def files(self) -> dict[str, str]:
         """Digest of each config file that a run or the teacher is made of, by its name."""
         configs = [self.config, *([self.teacher["config"]] if self.teacher else [])]
-        sources = [source for path in configs for source in config_sources(path)]
-        return {name: digest(text) for name, text in [*sources, *self._methods()]}
+        return {name: digest(text) for path in configs for name, text in config_sources(path)}
+
+    def method_files(self) -> dict[str, str]:
+        """Digest of the file of each method that a run may have, by its name."""
+        files = {methods.method_file(name) for name in self.all_methods()}
+        return {name: digest(text) for file in sorted(files) for name, text in config_sources(file)}
 
     def all_methods(self) -> list[str]:
         """The methods that a run may have."""
@@ -163,11 +168,6 @@ class StudyConfig:
         options = [self.space, *self.arms.values(), *self.reference_arms.values()]
         keys = [key.split(".") for some in options for key in some if key.startswith(LOSSES)]
         return list(dict.fromkeys([*own, *(key[2] for key in keys)]))
-
-    def _methods(self) -> list[tuple[str, str]]:
-        """File name and content of every method, as ``config_sources`` has them of configs."""
-        files = {methods.method_file(name) for name in self.all_methods()}
-        return [source for file in sorted(files) for source in config_sources(file)]
 
     def seeds_of_finals(self) -> list[int]:
         """Seeds of the final runs; nothing else is trained with them."""
@@ -199,7 +199,18 @@ def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
     Raises:
         ConfigError: the file cannot be run, or a key or value breaks a rule.
     """
-    values = _run_file(path)
+    return make_study(_run_file(path), path, overrides)
+
+
+def make_study(
+    values: Mapping[str, Any], path: Path, overrides: Mapping[str, Any] | None = None
+) -> StudyConfig:
+    """A study of the values that its config assigns; files are relative to ``path``.
+
+    Raises:
+        ConfigError: as ``load_study``.
+    """
+    values = dict(values)
     _check_keys(values, KEYS, "study")
     _name_arms(path, values)
     for key, value in (overrides or {}).items():
@@ -348,7 +359,13 @@ def _check(study: StudyConfig) -> None:
     checked_direction(study.direction)
     if study.final_split not in ("val", "test", None):
         raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)
-    for key, low in (("trials", 1), ("sampler_startup", 1), ("jobs", 1), ("trial_jobs", 1)):
+    searched = bool(study.space or study.trials)
+    for key, low in (
+        ("trials", int(searched)),
+        ("sampler_startup", 1),
+        ("jobs", 1),
+        ("trial_jobs", 1),
+    ):
         _check_number(key, getattr(study, key), low)
     for key in ("seed", "rung_trials", "rung_seeds", "final_seeds"):
         _check_number(key, getattr(study, key), 0)
@@ -377,7 +394,8 @@ def _check(study: StudyConfig) -> None:
         not isinstance(patience, int | float) or isinstance(patience, bool) or not patience > 0
     ):
         raise ConfigError("patience is None or seconds above 0", value=patience)
-    check_space(study.space)
+    if searched:
+        check_space(study.space)
     for key in _METHODS:
         arms = getattr(study, key)
         if not isinstance(arms, dict):
@@ -391,9 +409,10 @@ def _check(study: StudyConfig) -> None:
     if study.teacher is not None:
         _check_options("teacher.options", study.teacher["options"])
     _check_name("baseline", study.baseline)
-    if study.baseline not in study.arms:
+    arms = study.arms if study.trials else study.reference_arms
+    if study.baseline not in arms:
         raise ConfigError(
-            "baseline must be an arm", value=study.baseline, fix=near(study.baseline, study.arms)
+            "baseline must be an arm", value=study.baseline, fix=near(study.baseline, arms)
         )
     if study.trials < len(study.arms):
         raise ConfigError(

@@ -6,13 +6,13 @@ resolved config (``config.py``), the models that it names by file or package, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fourierkd.distill.model_config import resolve_model
 from fourierkd.engine.config import RunConfig
 from fourierkd.errors import CheckpointError, ConfigError
-from fourierkd.fingerprint import data_fingerprint, digest, is_path
+from fourierkd.fingerprint import data_fingerprint, different_keys, digest, is_path
 from fourierkd.literals import read_literals
 from fourierkd.run_dir import RunDir, read_json
 
@@ -84,22 +84,7 @@ def changed_keys(run_dir: RunDir, config: RunConfig) -> list[str]:
         old = read_literals(run_dir.config)
     except ConfigError:  # a module's objects are in it
         return ["(one that config.py cannot say)"]
-    return sorted(_differences(old, _plain(config.to_dict()), ""))
-
-
-def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in {*old, *new}:
-            inner = f"{key}.{name}" if key else str(name)
-            if name in old and name in new:
-                yield from _differences(old[name], new[name], inner)
-            else:
-                yield inner
-    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
-        for index, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(one, other, f"{key}.{index}")
-    elif repr(old) != repr(new) and not (is_path(old) and is_path(new)):  # nan is nan
-        yield key
+    return sorted(different_keys(old, _plain(config.to_dict())))
 
 
 def _placeless(value: Any) -> Any:

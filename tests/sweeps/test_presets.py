@@ -47,7 +47,7 @@ def test_losses_and_spectra_carry_their_methods_name(name):
         losses = load_config(study.config, study.arms[method]).model.losses
         assert list(losses) == [method]
     assert not load_config(study.config, study.arms["student_alone"]).model.losses
-    assert set(study.files()) >= {f"{method}.py" for method in study.all_methods()}
+    assert set(study.method_files()) == {f"{method}.py" for method in study.all_methods()}
 
 
 @pytest.mark.parametrize(

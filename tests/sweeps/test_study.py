@@ -90,14 +90,12 @@ def test_methods_are_tuned_by_what_the_pair_has(study_file):
     assert "method=None is outside" in match(study.space, {"lr": 0.5})[1]
     with_logits = load_study(study_file, {**changes, "options.taps.logits": "b"})
     assert "model.losses.other.loss.loss_weight" in with_logits.space["method"].tunable["mine"]
-    identity, files = study.identity(), study.files()
+    identity, files = study.identity(), study.method_files()
     assert identity == load_study(study_file, changes).identity()
     assert str(folder) not in json.dumps(identity)  # which may move
-    # a method is a part of what is compared, as the run config is
     (folder / "mine.py").write_text(OWN_METHOD.replace("2.0", "2.5"))
     other = load_study(study_file, changes)
-    assert other.identity()["config"] != identity["config"]
-    assert other.files()["mine.py"] != files["mine.py"]
+    assert other.method_files()["mine.py"] != files["mine.py"]
     (folder / "run_config.py").write_text("metric = 'score'\n")
     with pytest.raises(ConfigError, match="the method pkd compares .*the pair's taps name none"):
         load_study(study_file, changes)

@@ -1,0 +1,179 @@
+"""Methods on one pair with the same seeds, or runs made by hand: in flows what to compare, out flow
+the runs, a table and verdicts.
+
+A comparison is a study without a search: the same teacher, queue, folders, report and W&B. So it
+can be killed and continued, and a later call adds methods and seeds to an earlier one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fourierkd.errors import ConfigError, DataError, near
+from fourierkd.fingerprint import different_keys
+from fourierkd.literals import read_literals
+from fourierkd.methods import STUDENT_ALONE, method_names
+from fourierkd.run_dir import RunDir
+from sweeps.fingerprint import literal
+from sweeps.study import StudyConfig, load_study, make_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Of a resolved run config: what a method is; all else is the same in runs that are compared.
+_OF_A_METHOD = re.compile(r"model\.(losses|teacher|inherit)(\.|$)")
+_CONDITIONS = {"teacher_sha256": "teachers", "data": "data", "split": "splits", "metric": "metrics"}
+
+
+def comparison(
+    config: Path,
+    names: Sequence[str],
+    *,
+    seeds: int,
+    reference: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> StudyConfig:
+    """The study that trains every method with every seed.
+
+    Args:
+        config: a study's config, of which teacher, metric and options are taken, or a run config.
+        names: of methods, or files of methods relative to ``config``; ``student_alone`` is one.
+        seeds: how many each method is trained with.
+        reference: the method that differences are taken against; None: the student alone, or the
+            first method.
+        overrides: study keys.
+
+    Raises:
+        ConfigError: no method, one that does not exist, a reference that is none of them, or what
+            is wrong with the config.
+    """
+    if not names:
+        raise ConfigError(
+            "a comparison names its methods", fix=f"--methods {','.join(method_names()[:3])}"
+        )
+    known = [Path(name).stem for name in names]
+    reference = reference or (STUDENT_ALONE if STUDENT_ALONE in known else known[0])
+    if reference not in known:
+        raise ConfigError(
+            "the reference is one of the methods", value=reference, fix=near(reference, known)
+        )
+    keys = {
+        "trials": 0,
+        "space": {},
+        "arms": {},
+        "start_points": {},
+        "reference_arms": list(names),
+        "baseline": reference,
+        "final_seeds": seeds,
+        **(overrides or {}),
+    }
+    if _is_study(config):
+        study = load_study(config, {"name": f"{config.stem}_compare", **keys})
+    else:
+        study = make_study(_of_a_run_config(config), config, keys)
+    return study
+
+
+def _is_study(config: Path) -> bool:
+    """Whether a file assigns ``study``."""
+    if not config.is_file():
+        raise ConfigError("a config must be a file", value=str(config), fix="check the path")
+    try:
+        body = ast.parse(config.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError):
+        return False  # its reader says what is wrong
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    return any(isinstance(target, ast.Name) and target.id == "study" for target in targets)
+
+
+def _of_a_run_config(config: Path) -> dict[str, Any]:
+    metric = literal(config, "metric")
+    if not isinstance(metric, str):
+        raise ConfigError(
+            f"{config} names no metric to compare by", fix='add metric = "mIoU", or "bbox_mAP"'
+        )
+    direction = literal(config, "direction") or "maximize"
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{config.parent.name}_{config.stem}_compare")
+    return {
+        "name": name.lstrip("_-"),
+        "config": str(config.absolute()),
+        "metric": metric,
+        "direction": direction,
+    }
+
+
+def runs_by_hand(folders: Sequence[Path]) -> pd.DataFrame:
+    """The results table of run folders that were made one by one.
+
+    A run's method is that of ``train --method``, else its folder's name without what follows
+    ``seed``.
+
+    Raises:
+        ConfigError: a folder holds no run.
+        DataError: the runs differ in more than their method and seed.
+    """
+    from fourierkd.analysis import results_table
+
+    runs = [RunDir(folder) for folder in folders]
+    for run in runs:
+        if not run.request.exists():
+            raise ConfigError("a run folder holds a run", value=str(run.path), fix="check the path")
+    table = results_table(runs)
+    named = [re.sub(r"[-_]?seed[-_]?\d+$", "", run.path.name) or run.path.name for run in runs]
+    table["method"] = [
+        name if method == "run" else method
+        for name, method in zip(named, table["method"], strict=True)
+    ]
+    table["phase"] = "final"
+    _check_comparable(runs, table)
+    return table
+
+
+def show(table: pd.DataFrame, *, reference: str | None) -> None:
+    """Print the comparison of a table of final runs.
+
+    Raises:
+        ConfigError: the reference is no method of the table.
+        DataError, StudyError: see ``fourierkd.analysis.compare``.
+    """
+    from rich.console import Console
+
+    from fourierkd.analysis.headline import headline
+    from fourierkd.analysis.terminal import summary
+
+    known = sorted(table["method"].unique())
+    reference = reference or (STUDENT_ALONE if STUDENT_ALONE in known else known[0])
+    if reference not in known:
+        raise ConfigError(
+            "the reference is one of the methods", value=reference, fix=near(reference, known)
+        )
+    metric = str(table["metric"].dropna().iloc[0])
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(headline(table, metric=metric, baseline=reference), markup=False)
+    console.print(summary(table, metric=metric, baseline=reference))
+
+
+def _check_comparable(runs: Sequence[RunDir], table: pd.DataFrame) -> None:
+    for column, words in _CONDITIONS.items():
+        values = table[column].dropna().unique()
+        if len(values) > 1:
+            first = [table.loc[table[column] == value, "run_dir"].iloc[0] for value in values]
+            raise DataError(
+                f"runs that are compared have equal {words}",
+                value={str(run): str(value)[:16] for run, value in zip(first, values, strict=True)},
+                fix="train them alike, or compare those that are",
+            )
+    configs = [read_literals(run.config) for run in runs]
+    for run, config in zip(runs[1:], configs[1:], strict=True):
+        keys = [k for k in different_keys(configs[0], config) if not _OF_A_METHOD.match(k)]
+        if keys:
+            raise DataError(
+                "runs that are compared differ in their method alone, and "
+                f"{run.path.name} differs from {runs[0].path.name} in",
+                value=sorted(keys)[:5],
+                fix="train them alike, or compare those that are",
+            )
