@@ -325,6 +325,8 @@ def single_request(
     test_split: str | None = None,
     wandb_mode: str | None = None,
     method: str = "run",
+    name: str | None = None,
+    group: str | None = None,
 ) -> Request:
     """What is asked of a run that belongs to no study.
 
@@ -335,12 +337,13 @@ def single_request(
         test_split: where the best checkpoint is scored at the end; None: nowhere.
         wandb_mode: of W&B; None: as its login and its variables say.
         method: what the run is called beside others.
+        name, group: of the run in W&B; None: its folder's name, and no group.
     """
     return Request(
         config=str(config) if "::" in str(config) else str(Path(config).absolute()),
         options=dict(options),
         seed=seed,
         test_split=test_split,
-        wandb=Tracking(mode=wandb_mode),
+        wandb=Tracking(mode=wandb_mode, name=name, group=group),
         method=method,
     )

@@ -458,6 +458,28 @@ def test_checkpoint_of_another_architecture_is_refused(capsys):
     assert "other.pth" in line
 
 
+def test_a_pair_is_distilled_by_a_method_that_is_named(capsys):
+    teacher = 'model.teacher={"model": {"type": "ToyModel", "width": 6}, "checkpoint": "random"}'
+    options = ("--cfg-options", 'taps={"feature": "features"}', teacher)
+    named = ("--method", "pkd", "--name", "first", "--group", "mine")
+    code, _, err = train(capsys, "--work-dir", "run", *named, *options)
+    assert code == 0, err
+    request = RunDir(Path("run")).read_request()
+    assert (request.method, request.wandb.name, request.wandb.group) == ("pkd", "first", "mine")
+    assert any("train/distill.pkd.loss" in row for row in RunDir(Path("run")).rows())
+    line = refused(train(capsys, "--work-dir", "other", "--method", "pdk", *options))
+    assert "unknown method, got 'pdk'; did you mean 'pkd'" in line
+    assert not Path("other").exists()
+
+
+def test_methods_are_listed(capsys):
+    from fourierkd.methods import method_names
+
+    code, out, _ = call(capsys, "methods")
+    assert code == 0
+    assert all(name in out for name in method_names())
+
+
 def test_work_dir_must_be_writable(capsys, monkeypatch):
     def denied(self, *args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))

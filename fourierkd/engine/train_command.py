@@ -36,6 +36,8 @@ def add_train_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--method", metavar="M", help="distil CONFIG's pair by it; `fourierkd methods` lists them"
     )
+    parser.add_argument("--name", metavar="N", help="the run's name in W&B; default its folder's")
+    parser.add_argument("--group", metavar="G", help="W&B's group of runs that are compared")
     parser.add_argument(
         "--seed", type=seed, help="of weights, data order and augmentation; default 0"
     )
@@ -176,6 +178,8 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
         seed=args.seed or 0,
         test_split=args.test_split,
         wandb_mode=args.wandb,
+        name=args.name,
+        group=args.group,
         method=Path(args.method or "run").stem,
     )
     if args.resume:
