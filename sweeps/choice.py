@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-class Method(NamedTuple):
+class Contender(NamedTuple):
     """What is trained again with fresh seeds.
 
     Attributes:
@@ -35,9 +35,9 @@ class Method(NamedTuple):
     trial: int | None = None
 
 
-def rung_methods(
+def rung_contenders(
     config: StudyConfig, table: pd.DataFrame, trials: list[FrozenTrial]
-) -> list[Method]:
+) -> list[Contender]:
     """The trials that are run again before one of them is chosen; none where nothing is to choose.
 
     Args:
@@ -55,21 +55,21 @@ def rung_methods(
     methods = []
     for number in numbers:
         options, parameters = _resolved(config, trials[number])
-        methods.append(Method("rung", f"t{number:03d}", options, parameters, number))
+        methods.append(Contender("rung", f"t{number:03d}", options, parameters, number))
     return methods
 
 
-def arm_methods(config: StudyConfig) -> list[Method]:
+def arm_contenders(config: StudyConfig) -> list[Contender]:
     """The methods of the final runs that do not wait for the search: arms and reference arms."""
     return [
-        Method(name, name, options, match(config.space, options)[0] or {})
+        Contender(name, name, options, match(config.space, options)[0] or {})
         for name, options in (config.arms | config.reference_arms).items()
     ]
 
 
-def tuned_method(
+def tuned_contender(
     config: StudyConfig, table: pd.DataFrame, trials: list[FrozenTrial]
-) -> tuple[Method | None, str]:
+) -> tuple[Contender | None, str]:
     """The method of the final runs that the search chose, else why there is none of its own.
 
     A chosen trial that equals an arm shares that arm's runs.
@@ -85,12 +85,12 @@ def tuned_method(
     if number is None:
         return None, "No trial has a value, so there is no tuned configuration."
     options, parameters = _resolved(config, trials[number])
-    for arm in arm_methods(config):
+    for arm in arm_contenders(config):
         if arm.parameters == parameters:
             same = f"The chosen trial {number} is the arm {arm.name}"
             return None, f"{same}: its final runs stand for both."
     # The number is part of the folder's name: more trials may change the choice.
-    return Method(TUNED, f"{TUNED}_t{number:03d}", options, parameters), ""
+    return Contender(TUNED, f"{TUNED}_t{number:03d}", options, parameters), ""
 
 
 def _resolved(config: StudyConfig, trial: FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:

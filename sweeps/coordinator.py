@@ -18,7 +18,7 @@ from fourierkd.records import Phase
 from sweeps import finish, tables
 from sweeps.account import Account
 from sweeps.ahead import try_ahead
-from sweeps.choice import arm_methods, rung_methods, tuned_method
+from sweeps.choice import arm_contenders, rung_contenders, tuned_contender
 from sweeps.driver import Driver, Interrupted, stop_on_signals
 from sweeps.executors.base import Executor
 from sweeps.executors.local import LocalExecutor
@@ -109,7 +109,7 @@ class Coordinator:
             tables.note(state.work_dir, teacher=str(state.teacher.path))
             self.plan.common[config.teacher["option"]] = str(checkpoint)
         state.arms = [self.plan.arm(name) for name in self.search.outside]
-        finals = self.plan.repeats(Phase.FINAL, arm_methods(config), config.seeds_of_finals())
+        finals = self.plan.repeats(Phase.FINAL, arm_contenders(config), config.seeds_of_finals())
         state.repeats[Phase.FINAL] = finals
         self._begin([*state.arms, *finals])
         independent = left_of(finals)
@@ -131,14 +131,14 @@ class Coordinator:
         config, state = self.config, self.state
         self.search.note_repeats()
         with state.account.part("choice"):
-            methods = rung_methods(config, state.table(), self.search.trials())
+            methods = rung_contenders(config, state.table(), self.search.trials())
         rung = self.plan.repeats(Phase.RUNG, methods, config.seeds_of_rung())
         state.repeats[Phase.RUNG] = rung
         self._begin(rung)
         yield from left_of(rung)
         yield from self._meanwhile(independent, lambda: not any(map(to_do, rung)))
         with state.account.part("choice"):
-            tuned, why_none = tuned_method(config, state.table(), self.search.trials())
+            tuned, why_none = tuned_contender(config, state.table(), self.search.trials())
         if why_none and config.trials:
             self.search.notes.append(why_none)
         methods = [] if tuned is None else [tuned]

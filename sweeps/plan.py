@@ -13,7 +13,7 @@ from typing import Any
 
 from fourierkd.records import Phase, Request, Result, Tracking
 from fourierkd.run_dir import Row, RunDir
-from sweeps.choice import Method
+from sweeps.choice import Contender
 from sweeps.runs import Run
 from sweeps.storage import RUNS_NAME
 from sweeps.study import StudyConfig
@@ -47,7 +47,9 @@ class Plan:
             options=self.config.arms[name],
         )
 
-    def repeats(self, phase: Phase, methods: Iterable[Method], seeds: Iterable[int]) -> list[Run]:
+    def repeats(
+        self, phase: Phase, methods: Iterable[Contender], seeds: Iterable[int]
+    ) -> list[Run]:
         """Every method with every seed; seed by seed, so that a cut study has pairs."""
         methods = list(methods)
         return [

@@ -205,10 +205,10 @@ def _dashboard(args: argparse.Namespace, command: str) -> int:
 
     project = args.project or config.wandb.get("project") or default_project()
     entity = args.entity or config.wandb.get("entity")
-    from sweeps.space import shared_parameters
+    from sweeps.space import common_parameters
 
     shown: dict[str, Any] = {
-        "parameters": shared_parameters(config.space),
+        "parameters": common_parameters(config.space),
         "losses": config.losses(),
     }
     if args.dry_run:

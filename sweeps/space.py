@@ -252,7 +252,7 @@ def parameter_name(option: str) -> str:
     return option if found is None else ".".join(part for part in found.groups() if part)
 
 
-def shared_parameters(space: Space) -> list[str]:
+def common_parameters(space: Space) -> list[str]:
     """Names of the parameters that every trial has, whatever it chooses."""
 
     def outer(value: Any, name: str) -> list[str]:

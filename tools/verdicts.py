@@ -35,7 +35,7 @@ from fourierkd.engine.config import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
 from fourierkd.run_dir import RunDir  # noqa: E402
-from fourierkd.spectral.masks import Mask, build_mask, describe  # noqa: E402
+from fourierkd.spectral.masks import Mask, build_mask, mask_config  # noqa: E402
 from sweeps.coordinator import run_study  # noqa: E402
 from sweeps.space import METHOD, suggest  # noqa: E402
 from sweeps.study import StudyConfig, load_study  # noqa: E402
@@ -114,7 +114,7 @@ def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, A
     losses = load_config(request.config, request.options).model.losses
     loss = next(iter(losses.values())).loss  # of the maps; that of heads stands behind it
     mask = build_mask(loss.get("mask"))
-    kind, *numbers = describe(mask).values()
+    kind, *numbers = mask_config(mask).values()
     facts = {"tuned": loss["type"], "mask": " ".join([kind, *(f"{n:.2g}" for n in numbers)])}
     nuisance = load_config(study.config, study.options).model.teacher.get("nuisance")
     if nuisance is None:

@@ -7,7 +7,7 @@ stay as they are. ``Header`` has both sizes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -116,12 +116,3 @@ def _opened(path: StrPath) -> Iterator[Image.Image]:
             value=str(path),
             fix="restore or remove the file",
         ) from error
-
-
-def check_images(paths: Iterable[StrPath]) -> int:
-    """Decode all images and return how many; DataError names the first unreadable one."""
-    count = 0
-    for path in paths:
-        read_image(path)
-        count += 1
-    return count

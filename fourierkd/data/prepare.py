@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from fourierkd.data.shapes import ShapesSpec
-from fourierkd.data.shapes_folder import MANIFEST, reading_shapes
-from fourierkd.errors import ConfigError, DataError, near
+from fourierkd.data.shapes_folder import reading_shapes
+from fourierkd.errors import ConfigError, near
 
 KINDS = ("shapes",)
 
@@ -39,20 +37,3 @@ def prepared(
         raise ConfigError("prepare_data needs a known kind", value=kind, fix=near(str(kind), KINDS))
     with reading_shapes(data_root, ShapesSpec.from_dict(parameters), reader=reader):
         yield
-
-
-def data_fingerprint(data_root: str | os.PathLike[str]) -> str:
-    """sha256 of the manifest at ``data_root``, which holds the checksum of every file.
-
-    Raises:
-        DataError: the folder has no manifest.
-    """
-    manifest = Path(data_root) / MANIFEST
-    try:
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(
-            "a prepared data folder has a manifest",
-            value=str(manifest),
-            fix="prepare the data first",
-        ) from error

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.connectors import composes, in_words
-from fourierkd.distill.heads import Call, head_samples, observe, pair_heads
-from fourierkd.distill.inherit import Inherited, copy_modules, describe, match_modules
+from fourierkd.distill.heads import Call, head_calls, head_samples, pair_heads
+from fourierkd.distill.inherit import Inherited, copy_modules, inherited_lines, match_modules
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.registry import MODELS
@@ -178,7 +178,7 @@ class Distiller(BaseModel):
             self.student.init_weights()
         if self.teacher is not None:
             self.inherited = copy_modules(self.student, self.teacher.model, self._matches)
-            for line in describe(self.inherited):
+            for line in inherited_lines(self.inherited):
                 print_log(line, "current")
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
@@ -202,7 +202,7 @@ class Distiller(BaseModel):
         with (
             time_part("student"),
             self._taps.capture(self.student) as features,
-            observe(self.student, self._heads) as calls,
+            head_calls(self.student, self._heads) as calls,
         ):
             losses = dict(self.student(inputs, data_samples, mode="loss"))
         with time_part("losses"):

@@ -34,7 +34,7 @@ class HeadPairing(NamedTuple):
 
 
 @contextmanager
-def observe(model: nn.Module, paths: Iterable[str]) -> Iterator[dict[str, list[Call]]]:
+def head_calls(model: nn.Module, paths: Iterable[str]) -> Iterator[dict[str, list[Call]]]:
     """Yield a dict path -> the arguments of the loss of each level, filled while the body runs.
 
     Args:
@@ -123,7 +123,7 @@ def head_samples(
     Args:
         student: its head.
         teacher: its head.
-        calls: what ``observe`` saw of the student's head in this step, level by level.
+        calls: what ``head_calls`` saw of the student's head in this step, level by level.
         maps: what the teacher's head gave: class scores of its L levels, then their boxes.
         indices: of ``pair_heads``.
 

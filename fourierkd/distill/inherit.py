@@ -90,7 +90,7 @@ def copy_modules(
     return report
 
 
-def describe(report: dict[str, dict[str, Any]]) -> list[str]:
+def inherited_lines(report: dict[str, dict[str, Any]]) -> list[str]:
     """One line a module, for the log."""
     lines = []
     for path, part in report.items():

@@ -30,7 +30,6 @@ from torch.distributed import ProcessGroup
 
 from fourierkd.errors import EXIT_BAD_INPUT, ConfigError, FourierKDError, RunError
 
-LAUNCHERS = ("none", "pytorch", "slurm")
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = datetime.timedelta(minutes=30)  # of a collective of the training
 CONTROL_TIMEOUT = datetime.timedelta(hours=24)  # ranks wait while rank 0 makes the data

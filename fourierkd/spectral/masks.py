@@ -259,17 +259,17 @@ def build_mask(cfg: Mask | MaskConfig | None) -> Mask:
     return cast(Mask, MASKS[name](**arguments))
 
 
-def describe(mask: Mask) -> dict[str, Any]:
+def mask_config(mask: Mask) -> dict[str, Any]:
     """The config that builds the mask again, of JSON types only.
 
-    >>> describe(LowPass(0.5))
+    >>> mask_config(LowPass(0.5))
     {'type': 'LowPass', 'cutoff': 0.5, 'soft': 0.0}
     """
     description: dict[str, Any] = {"type": type(mask).__name__}
     for field in dataclasses.fields(cast(Any, mask)):
         value = getattr(mask, field.name)
         if isinstance(value, tuple):
-            value = [x if isinstance(x, float) else describe(x) for x in value]
+            value = [x if isinstance(x, float) else mask_config(x) for x in value]
         description[field.name] = value
     return description
 
@@ -318,7 +318,7 @@ def _cached_weights(
         if mean <= 0:
             raise ConfigError(
                 f"the mask lets no frequency of a {height} x {width} map pass",
-                value=describe(mask),
+                value=mask_config(mask),
                 fix="widen it or give it a soft edge",
             )
         return (raw / mean).to(device=device, dtype=dtype)

@@ -1,8 +1,6 @@
-"""Pictures of spectra for W&B, reports and papers.
+"""Pictures of spectra for W&B and reports: in flow centred log amplitudes, out flow RGB arrays.
 
-In flow centred log amplitudes, out flow RGB arrays.
-``spectra_picture`` uses numpy, cv2 and PIL only, so that a hook can draw one in a few milliseconds;
-``profiles_picture`` is for paper figures and imports matplotlib when called.
+By numpy, cv2 and PIL alone, so that a hook can draw one in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -140,49 +138,6 @@ def _page(
         _text(page, middle, y, unit, 11, PALE, "middle")
         _text(page, right, y, _number(high), 11, INK, "right")
     return page
-
-
-def profiles_picture(
-    radius: np.ndarray, student: np.ndarray, teacher: np.ndarray, title: str
-) -> np.ndarray:
-    """Draw the radial profiles of teacher and student, and their ratio below.
-
-    Args:
-        radius: (B,), ring centres in fractions of Nyquist, 0 to 1.
-        student: (B,), mean power per bin, positive.
-        teacher: (B,), the same.
-        title: One line above.
-
-    Returns:
-        (h, w, 3), uint8, RGB, 900 px wide.
-
-    Raises:
-        ConfigError: the lengths differ.
-    """
-    if not len(radius) == len(student) == len(teacher):
-        raise ConfigError(
-            "a profile has one value per frequency",
-            value=(len(radius), len(student), len(teacher)),
-        )
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.0, 4.4), dpi=150, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    tiny = np.finfo(float).tiny
-    student, teacher = np.maximum(student, tiny), np.maximum(teacher, tiny)
-    upper.semilogy(radius, teacher, color="#262626", label="teacher")
-    upper.semilogy(radius, student, color="#b2182b", label="student")
-    upper.set(ylabel="mean power", title=title)
-    upper.legend(frameon=False)
-    lower.axhline(0.0, color="#999999", linewidth=0.8)
-    lower.plot(radius, np.log10(student) - np.log10(teacher), color="#b2182b")
-    lower.set(xlabel="frequency (fraction of Nyquist)", ylabel="log10 ratio", xlim=(0, 1))
-    for axes in (upper, lower):
-        axes.spines[["top", "right"]].set_visible(False)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.heads import head_samples, observe, pair_heads
+from fourierkd.distill.heads import head_calls, head_samples, pair_heads
 from fourierkd.distill.registry import MODELS
 from fourierkd.errors import ConfigError
 from fourierkd.losses.iou_aware import IoUAwareLoss
@@ -109,7 +109,7 @@ def metas(n, size):
 def iou_loss(student, teacher, outputs, maps, instances, size):
     """The loss of two heads: the student's from its outputs, the teacher's from its maps."""
     pairing = pair_heads("iou", student, teacher, ("bbox_head", "bbox_head"))
-    with observe(student, ["bbox_head"]) as calls:
+    with head_calls(student, ["bbox_head"]) as calls:
         student.bbox_head.loss_by_feat(*outputs, instances, metas(len(instances), size))
     samples = head_samples(
         student.bbox_head, teacher.bbox_head, calls["bbox_head"], maps, pairing.indices
@@ -361,14 +361,14 @@ def test_what_cannot_be_compared_is_refused_with_a_remedy(student, teacher, mess
 def test_methods_are_the_classes_own_again_even_after_an_error():
     student = retina_head()
     before = dict(vars(student.bbox_head))
-    with observe(student, ["bbox_head"]):
+    with head_calls(student, ["bbox_head"]):
         assert "loss_by_feat_single" in vars(student.bbox_head)
         with pytest.raises(TypeError):
             student.bbox_head.loss_by_feat_single()
     assert vars(student.bbox_head) == before
 
     def failing():
-        with observe(student, ["bbox_head"]):
+        with head_calls(student, ["bbox_head"]):
             student.bbox_head.loss_by_feat_single()
 
     with pytest.raises(TypeError):

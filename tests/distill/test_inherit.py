@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.inherit import copy_modules, describe, match_modules
+from fourierkd.distill.inherit import copy_modules, inherited_lines, match_modules
 from fourierkd.distill.model_config import build_model
 from fourierkd.errors import ConfigError
 
@@ -42,7 +42,7 @@ def test_equal_names_and_shapes_are_copied_and_the_rest_is_reported(detectors):
     head = list(student.bbox_head.state_dict().values())
     assert report["bbox_head"]["tensors"] == len(head)
     assert report["bbox_head"]["values"] == sum(v.numel() for v in head)
-    lines = describe(report)
+    lines = inherited_lines(report)
     assert lines[0].startswith("inherited neck: ")
     assert "lateral_convs.0.conv.weight: (16, 16, 1, 1) in the student" in lines[0]
     assert "not:" not in lines[1]
@@ -85,7 +85,7 @@ def test_the_distiller_inherits_after_its_own_initialisation_only_if_asked(toy, 
     model.init_weights()  # the toy's own sets head.weight to 0.25
     assert torch.equal(model.student.head.weight, model.teacher.model.head.weight)
     assert list(model.inherited) == ["head", "neck"]
-    assert said == describe(model.inherited)
+    assert said == inherited_lines(model.inherited)
 
     alone = make(toy)
     alone.init_weights()

@@ -19,7 +19,7 @@ from fourierkd.spectral.masks import (
     Product,
     RadialKnots,
     build_mask,
-    describe,
+    mask_config,
     mask_weights,
 )
 
@@ -182,7 +182,7 @@ def test_product():
 
 @pytest.mark.parametrize("mask", EXAMPLES, ids=repr)
 def test_description_is_json_and_builds_the_mask_again(mask):
-    assert build_mask(json.loads(json.dumps(describe(mask)))) == mask
+    assert build_mask(json.loads(json.dumps(mask_config(mask)))) == mask
     assert build_mask(mask) is mask
 
 

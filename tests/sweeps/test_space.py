@@ -10,11 +10,11 @@ from sweeps.space import (
     branches,
     check_space,
     choices,
+    common_parameters,
     describe,
     match,
     parameter_name,
     resolve,
-    shared_parameters,
     size,
     suggest,
 )
@@ -92,11 +92,11 @@ def test_a_parameter_is_named_by_its_option_alone(option, name):
     assert parameter_name(option) == name
     for more in ({}, {"model.losses.other.loss.loss_weight": suggest.float(0, 1)}):
         space = {option: suggest.float(0, 1), **more}
-        assert shared_parameters(space)[0] == name
+        assert common_parameters(space)[0] == name
 
 
 def test_shared_parameters_leave_out_what_a_choice_brings():
-    assert shared_parameters(SPACE) == ["fourier.loss_weight", "fourier.noise", "fourier.mask"]
+    assert common_parameters(SPACE) == ["fourier.loss_weight", "fourier.noise", "fourier.mask"]
 
 
 def test_a_study_samples_the_described_ranges():
@@ -294,7 +294,7 @@ def test_a_method_brings_its_own_parameters():
         "method": "plain",
         **lr,
     }
-    assert shared_parameters(METHODS) == ["method", *lr]
+    assert common_parameters(METHODS) == ["method", *lr]
     assert json.loads(json.dumps(describe(METHODS)))["method"]["suggest"] == "method"
 
 
