@@ -1,10 +1,14 @@
-"""Distillation losses: in flow student and teacher maps, out flows one scalar. No MMEngine here."""
+"""Distillation losses: in flow student and teacher maps, out flows one scalar. No MMEngine here.
+
+Each stands as a function in the module of its family; that of ``SpectralL2`` has the module's name,
+so functions are imported from there.
+"""
 
 from fourierkd.losses.base import DistillationLoss, MapLoss
-from fourierkd.losses.fourier import FourierLoss, fourier_loss
+from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
-from fourierkd.losses.spatial import FeatureL2, feature_l2
-from fourierkd.losses.spectral_l2 import SpectralL2, spectral_l2
+from fourierkd.losses.spatial import FeatureL2
+from fourierkd.losses.spectral_l2 import SpectralL2
 
 __all__ = [
     "DistillationLoss",
@@ -13,7 +17,4 @@ __all__ = [
     "IoUAwareLoss",
     "MapLoss",
     "SpectralL2",
-    "feature_l2",
-    "fourier_loss",
-    "spectral_l2",
 ]
