@@ -75,12 +75,15 @@ class StudyState:
     def count(self) -> tuple[int, int]:
         """Runs in all, as far as they are known, and those that are done."""
         config = self.config
-        rung = len(self.repeats.get(Phase.RUNG, [])) or config.rung_trials * config.rung_seeds
-        finals = len(self.repeats.get(Phase.FINAL, []))
-        finals += 0 if self.tuned_known else config.final_seeds
+        rung, finals = (self.repeats.get(phase) for phase in (Phase.RUNG, Phase.FINAL))
+        total = config.trials + len(rung or []) + len(finals or [])
+        if config.trials and rung is None:
+            total += config.rung_trials * config.rung_seeds
+        if config.trials and not self.tuned_known:
+            total += config.final_seeds
         known = [*self.arms, *(run for runs in self.repeats.values() for run in runs)]
         ended = {tables.trial_number(t) for t in self.search.own_trials() if t.state.is_finished()}
-        return config.trials + rung + finals, len(ended) + sum(not to_do(run) for run in known)
+        return total, len(ended) + sum(not to_do(run) for run in known)
 
     def drop_checkpoints(self) -> None:
         """Of arms and trials that nobody goes on with; at the study's end."""

@@ -25,9 +25,14 @@ def sent(executor: InProcess) -> list[str]:
     return [name for did, name, _ in executor.log if did == "sent"]
 
 
-def test_every_method_is_trained_with_the_same_seeds_and_nothing_is_searched(study_file, tmp_path):
+def test_every_method_is_trained_with_the_same_seeds_and_nothing_is_searched(
+    study_file, tmp_path, capsys
+):
     executor = InProcess()
     run_study(comparison(study_file, NAMES, seeds=3), tmp_path / "work", executor=executor)
+    out = capsys.readouterr().out
+    assert "[1/9] final_student_alone_seed1000" in out
+    assert "[9/9] final_feature_l2_seed1002" in out
     assert sorted(sent(executor)) == sorted(
         f"final_{name}_seed{seed}" for name in NAMES for seed in (1000, 1001, 1002)
     )
