@@ -197,6 +197,22 @@ def test_only_the_distillation_differs_from_the_student_alone(name):
     assert fourier == alone
 
 
+@pytest.mark.parametrize("name", ["shapes/pspnet_fourier", "shapes/retinanet_fourier"])
+def test_methods_begin_with_equal_weights_batches_and_augmentation(tiny, tmp_path, name):
+    """Bit by bit: whatever is distilled, the student's own losses of the first step are equal."""
+    first = []
+    for method in ("student_alone", "pkd", "published"):
+        options = {**tiny.options("shapes"), "model.teacher.checkpoint": "random", "method": method}
+        run_dir = train(CONFIGS / f"{name}.py", options, tmp_path / method, seed=5)
+        row = next(row for row in run_dir.rows() if "train/loss" in row)
+        known = ("train/loss", "train/grad_norm", "train/lr")
+        own = {k: v for k, v in row.items() if k.startswith("train/") and k not in known}
+        first.append({k: v for k, v in own.items() if "distill" not in k})
+        assert (len(own) > len(first[-1])) == (method != "student_alone")
+    assert first[0] == first[1] == first[2]
+    assert any("loss" in key for key in first[0])
+
+
 @pytest.mark.parametrize(
     ("name", "package", "function"),
     [
