@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import FourierKDError
 from fourierkd.records import Phase, State
@@ -45,10 +45,11 @@ def finish(state: StudyState) -> None:
     account = state.account
     with account.part("report"):
         table, report = _write(state, finished=True)
-        measure = {"metric": config.metric, "direction": config.direction}
+        measure: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
         if (table["phase"] == Phase.FINAL).any():
-            display.say(headline(table, baseline=config.baseline, **measure))
-            display.console.print(summary(table, baseline=config.baseline, **measure))
+            compared = {"baseline": config.baseline, "margin": config.margin, **measure}
+            display.say(headline(table, **compared))
+            display.console.print(summary(table, **compared))
         chosen = choice(table, **measure)
         if chosen is not None:
             display.console.print(chosen)
@@ -91,10 +92,14 @@ def _track(state: StudyState, table: pd.DataFrame) -> None:
     mend(state.run_dirs())
     sent = {"results": table}
     try:
-        from fourierkd.analysis.stats import compare
+        from fourierkd.analysis.comparison import compare
 
         sent["comparison"] = compare(
-            table, baseline=config.baseline, metric=config.metric, direction=config.direction
+            table,
+            baseline=config.baseline,
+            metric=config.metric,
+            direction=config.direction,
+            margin=config.margin,
         )
     except FourierKDError:
         pass  # no final runs to compare

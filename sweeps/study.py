@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import runpy
 import traceback
@@ -75,6 +76,9 @@ class StudyConfig:
         start_points: name -> dotted options: the first trials that are not arms. One that lies
             outside of the space is left out, and the report says so.
         baseline: the arm that differences are taken against.
+        margin: the smallest difference that matters, in the metric's unit: two methods are
+            equivalent where their interval lies within it. None: 1 for percentages, 0.01 for
+            fractions.
         jobs: runs at once on the rung and among final runs; ``trial_jobs``: among arms and trials
             (more than one: the trials depend on which run ends first).
         patience: seconds without a sign of life, once its process was started, after which a run is
@@ -108,6 +112,7 @@ class StudyConfig:
     reference_arms: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     start_points: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     baseline: str = "student_alone"
+    margin: float | None = None
     jobs: int = 1
     trial_jobs: int = 1
     patience: float | None = None
@@ -387,6 +392,11 @@ def _check(study: StudyConfig) -> None:
             value=share,
             fix=f"the default is {PRUNE_FROM}; pruner=None prunes nothing",
         )
+    margin = study.margin
+    if margin is not None and (
+        not isinstance(margin, int | float) or isinstance(margin, bool) or not 0 < margin < math.inf
+    ):
+        raise ConfigError("margin is None or above 0, in the metric's unit", value=margin)
     if not isinstance(study.keep_checkpoints, bool):
         raise ConfigError("keep_checkpoints is True or False", value=study.keep_checkpoints)
     patience = study.patience

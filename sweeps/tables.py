@@ -60,6 +60,7 @@ def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
         baseline=config.baseline,
         metric=config.metric,
         direction=config.direction,
+        margin=config.margin,
         rung_trials=config.rung_trials,
     )
 
@@ -133,7 +134,7 @@ def write_report(
     notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
     if facts.get("teacher"):
         notes.append(_teacher_note(RunDir(facts["teacher"])))
-    names = ("title", "config", "command", "baseline", "metric", "direction")
+    names = ("title", "config", "command", "baseline", "metric", "direction", "margin")
     info = {name: facts.get(name) for name in names} | {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "unfinished": not facts.get("finished"),

@@ -159,7 +159,8 @@ def found_verdicts(study: StudyConfig, table: pd.DataFrame) -> Iterator[tuple[st
     tuned = tuned_method(table, **common)
     methods = list(table.loc[table["phase"] == "final", "method"].unique())
     for baseline in methods:
-        for row in compare(table, baseline=baseline, **common).to_dict("records"):
+        compared = compare(table, baseline=baseline, margin=study.margin, **common)
+        for row in compared.to_dict("records"):
             name = "tuned" if row["method"] == tuned else row["method"]
             if row["method"] != baseline and (baseline == study.baseline or name == "tuned"):
                 yield name, row["verdict"], baseline

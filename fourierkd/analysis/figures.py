@@ -37,7 +37,7 @@ def result_figure(
 
     Args:
         scores: columns ``method, seed, value``.
-        comparison: what ``stats.compare`` returns; its order is the order on the axis.
+        comparison: what ``comparison.compare`` returns; its order is the order on the axis.
         label: of the value axis.
         palette: method -> colour.
     """

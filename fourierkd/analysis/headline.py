@@ -7,11 +7,14 @@ verdicts.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
+from fourierkd.analysis.comparison import TOO_FEW, compare
 from fourierkd.analysis.results import metric_direction
 from fourierkd.analysis.selection import TUNED, trials, tuned_method
-from fourierkd.analysis.stats import TOO_FEW, claim, compare, decimals, gain_cells
+from fourierkd.analysis.words import claim, decimals, gain_cells, margin_words
 from fourierkd.records import MINIMIZE, Phase
 
 PUBLISHED = "published"  # also what names of its other forms begin with
@@ -23,6 +26,7 @@ def headline(
     metric: str,
     direction: str | None = None,
     baseline: str = "student_alone",
+    margin: float | None = None,
 ) -> str:
     """Best method of the final runs, and the tuned one against the others, paired by seed.
 
@@ -34,6 +38,7 @@ def headline(
         metric: what the final runs are compared by.
         direction: ``maximize`` or ``minimize``; None: the table's own.
         baseline: the student alone.
+        margin: the smallest difference that matters (see ``compare``).
 
     Returns:
         One sentence; an empty text where there is no final run.
@@ -46,7 +51,8 @@ def headline(
         return ""
     direction = metric_direction(table, direction)
     first = str(finals["method"].iloc[0])
-    found = compare(table, baseline=first, metric=metric, direction=direction).set_index("method")
+    measure: dict[str, Any] = {"metric": metric, "direction": direction, "margin": margin}
+    found = compare(table, baseline=first, **measure).set_index("method")
     means = found["mean"].dropna().sort_values(ascending=direction == MINIMIZE)
     if means.empty:
         return "No method is best: no final run has a value."
@@ -60,12 +66,12 @@ def headline(
     if tuned is None:
         return text + ("; nothing is tuned: no trial was chosen." if len(trials(table)) else ".")
     if tuned != TUNED:
-        text += f"; the search chose {tuned} itself, so {TUNED} is not better than {tuned}"
+        text += f"; the search chose {tuned} itself, so {TUNED} is {tuned}"
     if tuned not in means:
         return f"{text}; no final run of {tuned} has a value."
     claims, pairs = [], set()
     for other, name in _others(list(means.index), best, tuned, baseline).items():
-        row = compare(table, baseline=other, metric=metric, direction=direction)
+        row = compare(table, baseline=other, **measure)
         (own,) = row[row["method"] == tuned].to_dict("records")
         claims.append(f"{claim(own['verdict'])} {name}{_gain(own, digits)}")
         pairs.add(int(own["pairs"]))
@@ -74,7 +80,8 @@ def headline(
     subject = "it" if tuned == best else tuned
     fewest = "" if len(pairs) == 1 else f"{min(pairs)} to "
     paired = f"{fewest}{_count(max(pairs), 'paired seed')}"
-    return f"{text}; {subject} {_listed(claims)} (95 % intervals, {paired})."
+    limits = f"95 % intervals, {paired}; {margin_words(found, metric)}"
+    return f"{text}; {subject} {_listed(claims)} ({limits})."
 
 
 def _others(means: list[str], best: str, tuned: str, baseline: str) -> dict[str, str]:

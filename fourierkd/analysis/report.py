@@ -12,13 +12,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from fourierkd.analysis import figures, report_tables, tuning
+from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.report_tables import most_common
 from fourierkd.analysis.results import metric_direction, metric_values
 from fourierkd.analysis.selection import candidates, chosen_row, sentence, tuned_method
 from fourierkd.analysis.spectra import Spectrum, last_spectra
-from fourierkd.analysis.stats import compare, sentences
+from fourierkd.analysis.words import margin_words, sentences
 from fourierkd.errors import DataError
 from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir, write_atomic
@@ -59,15 +60,16 @@ def write_report(
         study: Optuna's study, or None: then it is rebuilt from the table's trials.
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
-            and ``direction`` (both default to the table's), ``notes``
-            (sentences for the head), ``unfinished`` (marks the page), ``time`` (part -> seconds;
-            parts before ``total`` are shown as shares of it, those after it apart).
+            and ``direction`` (both default to the table's), ``margin`` (of equivalence, see
+            ``comparison.compare``), ``notes`` (sentences for the head), ``unfinished`` (marks the
+            page), ``time`` (part -> seconds; parts before ``total`` are shown as shares of it,
+            those after it apart).
 
     Returns:
         The path of the report.
 
     Raises:
-        FourierKDError: the table cannot be compared (see ``stats.compare``).
+        FourierKDError: the table cannot be compared (see ``comparison.compare``).
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -78,20 +80,22 @@ def write_report(
     metric = facts.get("metric") or most_common(table["metric"]) or "value"
     direction = metric_direction(table, facts.get("direction"))
     baseline = facts.get("baseline") or BASELINE
+    measure: dict[str, Any] = {"metric": metric, "direction": direction}
+    measure["margin"] = facts.get("margin")
     finals = table[table["phase"] == Phase.FINAL]
     chosen = chosen_row(table, metric=metric, direction=direction)
     shown = _shown_runs(table, chosen)
     comparison = pd.DataFrame()
     order = list(dict.fromkeys(shown["method"]))
     if baseline in set(finals["method"]):
-        comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
+        comparison = compare(table, baseline=baseline, **measure)
         order = list(comparison["method"])
     palette = figures.colours(order, baseline)
     split = most_common(finals["split"]) or most_common(shown["split"]) or "val"
     found = candidates(table, metric=metric, direction=direction)
     tuned = tuned_method(table, metric=metric, direction=direction)
     page = {
-        "headline": headline(table, metric=metric, direction=direction, baseline=baseline),
+        "headline": headline(table, baseline=baseline, **measure),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
         "unfinished": bool(facts.get("unfinished")),
         "subtitle": report_tables.subtitle(table, metric),
@@ -105,7 +109,8 @@ def write_report(
         "baseline": baseline,
         "no_comparison": report_tables.no_comparison(finals, baseline),
         "comparison": report_tables.comparison_rows(comparison, palette, tuned),
-        "matrix": report_tables.pair_rows(table, comparison, metric, direction),
+        "margin": margin_words(comparison, metric) if len(comparison) else "",
+        "matrix": report_tables.pair_rows(table, comparison, measure),
         "plots": _plots(shown, comparison, work_dir, metric, palette),
         "curves_note": _shown_note(
             shown, "Mean on val over the seeds, with the 95 % t interval as band"

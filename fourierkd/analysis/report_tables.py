@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from fourierkd.analysis.comparison import compare_pairs
 from fourierkd.analysis.results import parameters
 from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
-from fourierkd.analysis.stats import cells_of, compare_pairs, decimals, gain_cells
 from fourierkd.analysis.tuning import short
+from fourierkd.analysis.words import cells_of, decimals, gain_cells
 from fourierkd.records import Phase
 
 MAX_PAIRED_METHODS = 6
@@ -74,7 +75,7 @@ def no_comparison(finals: pd.DataFrame, baseline: str) -> str:
 def comparison_rows(
     comparison: pd.DataFrame, palette: Mapping[str, str], tuned: str | None
 ) -> list[dict[str, object]]:
-    """One row per method of ``stats.compare``; ``tuned``: the method that the search chose."""
+    """One row per method of ``comparison.compare``; ``tuned``: the method that the search chose."""
     rows = comparison.to_dict("records")
     digits = decimals(comparison["mean"]) if rows else 0
     return [
@@ -91,14 +92,17 @@ def comparison_rows(
 
 
 def pair_rows(
-    table: pd.DataFrame, comparison: pd.DataFrame, metric: str, direction: str
+    table: pd.DataFrame, comparison: pd.DataFrame, measure: Mapping[str, Any]
 ) -> list[dict[str, object]]:
-    """Differences between all methods, row minus column; empty for two methods or too many."""
+    """Differences between all methods, row minus column; empty for two methods or too many.
+
+    ``measure``: metric, direction and margin, as ``compare_pairs`` takes them.
+    """
     names = list(comparison["method"]) if len(comparison) else []
     if not 2 < len(names) <= MAX_PAIRED_METHODS:
         return []
     digits = decimals(comparison["mean"])
-    pairs = compare_pairs(table, metric=metric, direction=direction)
+    pairs = compare_pairs(table, **measure)
     found = pairs.set_index(["method", "against"]).to_dict("index")
     rows = []
     for method in names:

@@ -46,8 +46,8 @@ table.runs td.folder { overflow-wrap: anywhere; min-width: 265px; }
   background: #eef2f7; white-space: nowrap; }
 .better, .complete { background: #dcf5e7; color: #0b5c34; }
 .worse, .failed { background: #fde3e0; color: #8f1d12; }
-.not-better, .pruned { background: #fdf1cf; color: #6f4d00; }
-.running, .stopped { background: #e0edfb; color: #12487f; }
+.undecided, .pruned { background: #fdf1cf; color: #6f4d00; }
+.equivalent, .running, .stopped { background: #e0edfb; color: #12487f; }
 .chosen td { background: #f0f7fc; }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 20px; align-items: start; }
 .two.uneven { grid-template-columns: 2fr 3fr; }
@@ -102,20 +102,22 @@ figcaption { font-size: 12.5px; margin-bottom: 4px; }
 {{- row.method }}{% if row.chosen %} <span class="tag">= tuned</span>{% endif %}
 {%- if row.missing %}<br><span class="note">missing seeds: {{ row.missing }}</span>
 {% endif %}</td>{% for cell in row.cells %}<td class="n">{{ cell }}</td>{% endfor %}
-<td><span class="tag {{ row.verdict|replace(' ', '-') }}">{{ row.verdict }}</span></td></tr>
+<td><span class="tag {{ row.verdict }}">{{ row.verdict }}</span></td></tr>
 {% endfor %}</tbody></table>
 <div class="plot">{{ plots.result }}</div>
 <p class="note">Diamonds: mean with Student's t interval. White dots: one seed each, joined across
 methods because a seed means the same data order and initial weights in all of them; differences are
-paired by seed, and their intervals widened by Holm's method, so that at most 5 % of tables whose
-methods are all equal call any of them better or worse.</p>
+paired by seed, and their intervals widened over the methods: at most 5 % of tables call any method
+better or worse that is equal to {{ baseline }} (Holm), and at most 2.5 % call one equivalent whose
+true difference is as large as the margin ({{ margin }}, the smallest difference that matters).
+Undecided: the interval includes 0 and leaves the margin, so there are too few seeds to tell.</p>
 {% if matrix %}
 <h3>Every pair: mean paired difference in {{ metric }}, row minus column; Holm over all pairs</h3>
 <div class="wrap"><table>
 <thead><tr><th></th>{% for name in matrix[0].names %}<th class="n">{{ name }}</th>{% endfor %}</tr>
 </thead><tbody>
 {% for row in matrix %}<tr><td>{{ row.method }}</td>{% for cell in row.cells %}<td class="n">
-{%- if cell %}<span class="tag {{ cell.verdict|replace(' ', '-') }}">{{ cell.mean }}</span>
+{%- if cell %}<span class="tag {{ cell.verdict }}">{{ cell.mean }}</span>
 <span class="soft">{{ cell.limits }}</span>{% else %}<span class="soft">–</span>{% endif %}</td>
 {%- endfor %}</tr>
 {% endfor %}</tbody></table></div>

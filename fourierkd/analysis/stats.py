@@ -1,8 +1,7 @@
-"""Statistics of a comparison over seeds: a results table flows in, intervals and verdicts flow out.
+"""Intervals over seeds and families of them: scores flow in, intervals flow out.
 
-All intervals are Student's t, which is exact for normal scores at any n >= 2. The verdicts of one
-table share their error: with k methods that all equal the baseline, any of them is called better or
-worse in at most 5 % of tables (each alone: in 5 % for every one of the k).
+All intervals are Student's t, which is exact for normal scores at any n >= 2. What the intervals of
+one family promise together stands in ``family``.
 
 References:
     Student, "The Probable Error of a Mean", Biometrika 6 (1908) 1-25 (also its paired comparison).
@@ -14,18 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from fourierkd.analysis.results import metric_direction, metric_values
-from fourierkd.errors import ConfigError, DataError, StudyError, near
-from fourierkd.records import MAXIMIZE, Phase, State
+from fourierkd.errors import ConfigError
 
 LEVEL = 0.95
-NOT_BETTER, TOO_FEW = "not better", "n<2"
 
 
 class Interval(NamedTuple):
@@ -95,14 +90,22 @@ def paired_difference(
         >>> paired_difference({0: 2.0, 1: 4.0, 2: 9.0}, {0: 1.0, 1: 3.0, 5: 0.0})
         Interval(mean=1.0, low=1.0, high=1.0, n=2)
     """
-    return interval(_differences(a, b), level)
+    return interval(differences(a, b), level)
+
+
+def differences(
+    a: Mapping[int, float] | pd.Series, b: Mapping[int, float] | pd.Series
+) -> list[float]:
+    """``a[seed] - b[seed]`` of the seeds that both have, by seed."""
+    return [float(a[seed]) - float(b[seed]) for seed in sorted(set(a.keys()) & set(b.keys()))]
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[float]:
     """Levels of k intervals that exclude 0 exactly where Holm's procedure rejects.
 
     The smallest p-value is held against ``(1 - level) / k``, the next against ``(1 - level) /
-    (k - 1)``, up to the first that is larger; the others keep the bound that stopped it.
+    (k - 1)``, up to the first that is larger. Each that was rejected keeps the bound it was held
+    against; all others get the first one, ``(1 - level) / k``.
 
     Args:
         p_values: two-sided, of one family of comparisons.
@@ -116,246 +119,60 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[float]:
 
     Example:
         >>> [round(x, 4) for x in holm([0.001, 0.9, 0.02])]
-        [0.9833, 0.95, 0.975]
+        [0.9833, 0.9833, 0.975]
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    rejected = 0
-    for index in order:
-        if p_values[index] > (1 - level) / (len(order) - rejected):
-            break
-        rejected += 1
-    levels = [level] * len(order)
+    levels = [bonferroni(len(order), level)] * len(order)
     for rank, index in enumerate(order):
-        levels[index] = 1 - (1 - level) / (len(order) - min(rank, rejected))
+        bound = (1 - level) / (len(order) - rank)
+        if p_values[index] > bound:
+            break
+        levels[index] = 1 - bound
     return levels
 
 
-def compare(
-    table: pd.DataFrame,
-    *,
-    baseline: str,
-    metric: str | None = None,
-    phase: str | None = Phase.FINAL,
-    direction: str | None = None,
+def family(
+    scores: Mapping[str, Mapping[int, float] | pd.Series],
+    pairs: Iterable[tuple[str, str]],
     level: float = LEVEL,
-) -> pd.DataFrame:
-    """Compare every method with ``baseline`` over equal seeds.
-
-    Args:
-        table: a results table; only complete runs of ``phase`` count (None: of every phase).
-        baseline: the method that differences are taken against.
-        metric: None: the table's own; else a metric's name (see ``metric_values``).
-        direction: ``maximize`` or ``minimize``: which way is better; None: the table's own.
-        level: coverage of the intervals of means; the differences' intervals are wider, so that
-            together they err as rarely (see ``holm``).
-
-    Returns:
-        One row per method, the baseline first, the others by their mean, best first: ``method, n,
-        mean, low, high, difference, diff_low, diff_high, pairs, verdict, missing``. Verdicts:
-        ``better`` or ``worse`` where the paired interval, by Holm over the methods, excludes 0,
-        else ``not better``, which is no claim that the two are equal; ``n<2`` with fewer than two
-        shared seeds; ``baseline``. ``missing`` names the seeds that other methods have and this one
-        lacks.
-
-    Raises:
-        StudyError: the baseline is not among the methods, or a method has two complete runs of a
-            seed.
-        DataError: the runs were scored on different splits, or lack the metric.
-    """
-    direction = metric_direction(table, direction)
-    sign = -1 if direction == MAXIMIZE else 1
-    runs, scores = _scores(table, metric, phase)
-    if baseline not in scores:
-        raise StudyError(
-            f"the baseline must be a method of phase {phase}",
-            value=baseline,
-            fix=near(baseline, scores),
-        )
-    gains = differences(scores, [(m, baseline) for m in scores if m != baseline], level)
-    rows = []
-    for method, values in scores.items():
-        own = interval(values, level)
-        is_baseline = method == baseline
-        none = Interval(math.nan, math.nan, math.nan, own.n)
-        gain = none if is_baseline else gains[method, baseline]
-        rows.append(
-            {
-                "method": method,
-                "n": own.n,
-                "mean": own.mean,
-                "low": own.low,
-                "high": own.high,
-                **_columns(gain, "baseline" if is_baseline else _verdict(gain, direction)),
-                "missing": _missing(runs, method, values),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    rank = pd.DataFrame({"other": frame["method"] != baseline, "mean": sign * frame["mean"]})
-    order = rank.sort_values(["other", "mean"], kind="stable").index
-    return frame.loc[order].reset_index(drop=True)
-
-
-def compare_pairs(
-    table: pd.DataFrame,
-    *,
-    metric: str | None = None,
-    phase: str | None = Phase.FINAL,
-    direction: str | None = None,
-    level: float = LEVEL,
-) -> pd.DataFrame:
-    """Compare every method with every other: one family of k (k - 1) / 2 comparisons.
-
-    Args and errors are those of ``compare``.
-
-    Returns:
-        Two rows a pair, of opposite signs: ``method, against, difference, diff_low, diff_high,
-        pairs, verdict``.
-    """
-    direction = metric_direction(table, direction)
-    scores = _scores(table, metric, phase)[1]
-    rows = []
-    for (a, b), gain in differences(scores, combinations(scores, 2), level).items():
-        other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
-        for method, against, found in ((a, b, gain), (b, a, other)):
-            columns = _columns(found, _verdict(found, direction))
-            rows.append({"method": method, "against": against, **columns})
-    return pd.DataFrame(rows)
-
-
-def sentences(comparison: pd.DataFrame, metric: str) -> list[str]:
-    """The verdicts in plain words: ``tuned is better than published: +5.1 mIoU [...] (...)``."""
-    baseline = str(comparison.loc[comparison["verdict"] == "baseline", "method"].iloc[0])
-    digits = decimals(comparison["mean"])
-    lines = []
-    for row in comparison[comparison["verdict"] != "baseline"].to_dict("records"):
-        pairs = row["pairs"]
-        known, limits = gain_cells(row, digits)
-        gain = f": {known} {metric}" if pairs else ""
-        gain += f" {limits}" if row["verdict"] != TOO_FEW else ""
-        tail = f"({pairs} paired seed{'' if pairs == 1 else 's'})"
-        lines.append(f"{row['method']} {claim(row['verdict'])} {baseline}{gain} {tail}")
-    return lines
-
-
-def claim(verdict: str) -> str:
-    """A verdict of ``compare`` as the words between two methods."""
-    return "has no verdict against" if verdict == TOO_FEW else f"is {verdict} than"
-
-
-def cells_of(row: Mapping[str, object], digits: int) -> list[str]:
-    """One row as text: n, mean, interval, difference, interval, pairs; a dash where none."""
-    return [
-        str(row["n"]),
-        *_number_and_limits(row, ("mean", "low", "high"), digits),
-        *gain_cells(row, digits),
-        "–" if row["verdict"] == "baseline" else str(row["pairs"]),
-    ]
-
-
-def gain_cells(row: Mapping[str, object], digits: int) -> tuple[str, str]:
-    """A row's difference and its interval as signed text; a dash where none."""
-    return _number_and_limits(row, ("difference", "diff_low", "diff_high"), digits, "+")
-
-
-def _number_and_limits(
-    row: Mapping[str, object], names: tuple[str, str, str], digits: int, sign: str = ""
-) -> tuple[str, str]:
-    values = [float(row[name]) for name in names]  # type: ignore[arg-type]  # a table's floats
-    mean, low, high = (f"{v:{sign}.{digits}f}" if math.isfinite(v) else "–" for v in values)
-    return mean, "–" if "–" in (low, high) else f"[{low}, {high}]"
-
-
-def decimals(values: pd.Series) -> int:
-    """Digits after the point: 3 for fractions (AP in [0, 1]), 2 for percentages (mIoU)."""
-    largest = values.abs().max()
-    return 3 if pd.isna(largest) or largest <= 1 else 2
-
-
-def _differences(
-    a: Mapping[int, float] | pd.Series, b: Mapping[int, float] | pd.Series
-) -> list[float]:
-    return [float(a[seed]) - float(b[seed]) for seed in sorted(set(a.keys()) & set(b.keys()))]
-
-
-def differences(
-    scores: Mapping[str, pd.Series], family: Iterable[tuple[str, str]], level: float = LEVEL
 ) -> dict[tuple[str, str], Interval]:
-    """Paired differences, the first method minus the second, their intervals by Holm over all.
+    """Paired differences, the first method minus the second, with intervals that share their error.
+
+    An interval that excludes 0 has the level at which Holm's procedure rejects; one that includes
+    it has Bonferroni's, ``1 - (1 - level) / k`` for k pairs. For normal differences, whatever the
+    true ones are and however the pairs depend on each other:
+
+    - at most 5 % of families have an interval that excludes a true difference of 0 (Holm);
+    - at most 5 % have an interval that includes 0 and misses its true difference (Bonferroni), so
+      whatever is read off these, such as equivalence, is false in no more;
+    - each interval alone covers in at least 95 %.
+
+    Not promised: that all intervals of a family cover at once. No intervals can do that, bound an
+    effect away from 0 on both sides and reject where Holm does: he spends on the next pair what the
+    ones before have left. ``bonferroni`` has those that cover at once, and are wider.
 
     Args:
         scores: method -> seed -> score.
-        family: pairs of methods; one with fewer than two shared seeds is not counted.
-        level: see ``holm``.
+        pairs: of methods; one with fewer than two shared seeds is not counted.
+        level: 0.95 gives the 5 % above.
     """
-    paired = {(a, b): _differences(scores[a], scores[b]) for a, b in family}
-    tested = [pair for pair, gains in paired.items() if len(gains) > 1]
-    levels = dict(zip(tested, holm([_p_value(paired[p]) for p in tested], level), strict=True))
-    return {pair: interval(gains, levels.get(pair, level)) for pair, gains in paired.items()}
+    gains = {(a, b): differences(scores[a], scores[b]) for a, b in pairs}
+    tested = [pair for pair, values in gains.items() if len(values) > 1]
+    levels = dict(zip(tested, holm([p_value(gains[p]) for p in tested], level), strict=True))
+    return {pair: interval(values, levels.get(pair, level)) for pair, values in gains.items()}
 
 
-def _scores(
-    table: pd.DataFrame, metric: str | None, phase: str | None
-) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """The runs of a phase, and their scores by method and seed."""
-    runs = table if phase is None else table[table["phase"] == phase]
-    runs = runs.assign(score=metric_values(runs, metric)).dropna(subset=["method"])
-    whole = runs[(runs["state"] == State.COMPLETE) & runs["score"].notna()]
-    if whole["split"].nunique() > 1:
-        raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
-    return runs, {str(method): _by_seed(whole, method) for method in runs["method"].unique()}
+def bonferroni(count: int, level: float = LEVEL) -> float:
+    """Level of each of ``count`` intervals that shall cover at once with ``level``."""
+    return 1 - (1 - level) / max(count, 1)
 
 
-def _p_value(differences: Sequence[float]) -> float:
-    """Two-sided, of Student's t for a mean of 0."""
+def p_value(values: Sequence[float]) -> float:
+    """Two-sided, of Student's t for a mean of 0: the interval of level 1 - p ends at 0."""
     from scipy.special import stdtr
 
-    data = np.asarray(differences, dtype=float)
+    data = np.asarray(values, dtype=float)
     error = data.std(ddof=1) / math.sqrt(data.size)
     if error == 0:
         return 1.0 if data.mean() == 0 else 0.0
     return float(2 * stdtr(data.size - 1, -abs(data.mean()) / error))
-
-
-def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:
-    own = whole[whole["method"] == method]
-    twice = own[own["seed"].duplicated(keep=False)]
-    if len(twice):
-        raise StudyError(
-            f"{method} has one run per seed, found several of seed {twice['seed'].iloc[0]}",
-            value=sorted(twice["run_dir"]),
-            fix="keep one of the run folders",
-        )
-    return own.set_index("seed")["score"]
-
-
-def _columns(gain: Interval, verdict: str) -> dict[str, Any]:
-    """What a table says of a difference."""
-    return {
-        "difference": gain.mean,
-        "diff_low": gain.low,
-        "diff_high": gain.high,
-        "pairs": gain.n,
-        "verdict": verdict,
-    }
-
-
-def _verdict(gain: Interval, direction: str) -> str:
-    if gain.n < 2:
-        return TOO_FEW
-    if gain.low <= 0 <= gain.high:
-        return NOT_BETTER
-    return "better" if (gain.mean > 0) == (direction == MAXIMIZE) else "worse"
-
-
-def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:
-    own = runs[runs["method"] == method].set_index("seed")
-    names = []
-    for seed in sorted(set(runs["seed"].dropna()) - set(values.index)):
-        if seed not in own.index:
-            names.append(f"{seed} (no run)")
-            continue
-        row = own.loc[[seed]].iloc[-1]
-        why = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""
-        state = row["state"] if row["state"] != State.COMPLETE else "complete without this metric"
-        names.append(f"{seed} ({state}{': ' + why if why else ''})")
-    return ", ".join(names)

@@ -6,24 +6,38 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from fourierkd.analysis.comparison import BETTER, EQUIVALENT, UNDECIDED, WORSE, compare
 from fourierkd.analysis.report_tables import candidate_rows
 from fourierkd.analysis.selection import TUNED, candidates, tuned_method
-from fourierkd.analysis.stats import NOT_BETTER, cells_of, compare, decimals
+from fourierkd.analysis.words import cells_of, decimals, margin_words
 from fourierkd.records import Phase
 
 if TYPE_CHECKING:
     import rich.table
 
-_STYLE = {"better": "bold green", "worse": "bold red", NOT_BETTER: "yellow", "baseline": "dim"}
+_STYLE = {
+    BETTER: "bold green",
+    WORSE: "bold red",
+    EQUIVALENT: "bold cyan",
+    UNDECIDED: "yellow",
+    "baseline": "dim",
+}
 
 
 def summary(
-    table: pd.DataFrame, *, baseline: str, metric: str, direction: str | None = None
+    table: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str,
+    direction: str | None = None,
+    margin: float | None = None,
 ) -> rich.table.Table:
-    """The comparison of the final runs (see ``stats.compare`` for what it raises)."""
+    """The comparison of the final runs (see ``comparison.compare`` for args and errors)."""
     from rich.text import Text
 
-    comparison = compare(table, baseline=baseline, metric=metric, direction=direction)
+    comparison = compare(
+        table, baseline=baseline, metric=metric, direction=direction, margin=margin
+    )
     tuned = tuned_method(table, metric=metric, direction=direction)
     split = table.loc[table["phase"] == Phase.FINAL, "split"].iloc[0]
     view = _table(f"{metric} on {split}, 95 % intervals, paired by seed, differences by Holm")
@@ -42,9 +56,8 @@ def summary(
         chosen = f" (= {TUNED})" if method == tuned != TUNED else ""
         view.add_row(f"{method}{chosen}", n, f"{mean} {limits}", difference, verdict)
     lacking = comparison[comparison["missing"] != ""]
-    view.caption = (
-        "\n".join(f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()) or None
-    )
+    notes = [f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()]
+    view.caption = "\n".join([margin_words(comparison, metric), *notes])
     return view
 
 

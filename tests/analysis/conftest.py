@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 from fourierkd.records import Best, Metric, Phase, Request, Result, State
@@ -198,3 +199,19 @@ def study_runs(study_dir: Path) -> list[RunDir]:
 def draw_spectra() -> Callable[..., None]:
     """``draw_spectra(run, iteration, tilt=...)``: a picture and its arrays."""
     return add_spectra
+
+
+@pytest.fixture
+def table_of() -> Callable[..., pd.DataFrame]:
+    """``table_of({method: {seed: score}}, **columns)``: a results table of final runs."""
+
+    def build(scores: dict[str, dict[int, float]], **columns: object) -> pd.DataFrame:
+        rows = [
+            {"method": method, "seed": seed, "value": value}
+            for method, by_seed in scores.items()
+            for seed, value in by_seed.items()
+        ]
+        known = {"phase": "final", "state": "complete", "split": "test", "metric": "mIoU"}
+        return pd.DataFrame(rows).assign(reason=None, run_dir="runs/x", **(known | columns))
+
+    return build

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fourierkd.analysis import figures
-from fourierkd.analysis.stats import compare
+from fourierkd.analysis.comparison import compare
 from fourierkd.run_dir import RunDir
 
 PALETTE = {"a": "#0072b2", "b": "#6b7280"}

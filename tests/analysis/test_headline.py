@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.headline import headline
-from fourierkd.analysis.stats import compare
+from fourierkd.analysis.words import claim
 
 TRIAL = {
     "phase": "trial",
@@ -50,15 +51,15 @@ def test_tuned_is_the_best() -> None:
         "Best method by mean: tuned with 71.10 mIoU on test (3 seeds); it is better than published "
         "(+20.33 [+16.36, +24.31]), better than the best simple baseline pkd "
         "(+10.10 [+5.89, +14.31]) and better than student_alone (+35.10 [+34.59, +35.61]) "
-        "(95 % intervals, 3 paired seeds)."
+        "(95 % intervals, 3 paired seeds; equivalent: within ±1 mIoU)."
     )
 
 
-def test_an_interval_around_zero_is_not_better() -> None:
+def test_an_interval_around_zero_is_undecided() -> None:
     text = say(table_of({"student_alone": ALONE, "published": LOW, "pkd": CLOSE, "tuned": HIGH}))
     assert text.startswith("Best method by mean: tuned with 71.10 mIoU on test (3 seeds); ")
     assert "it is better than published (" in text
-    assert "), not better than the best simple baseline pkd (+0.10 [-3.24, +3.44]) and" in text
+    assert "), undecided against the best simple baseline pkd (+0.10 [-5.84, +6.04]) and" in text
 
 
 def test_a_simple_baseline_is_the_best() -> None:
@@ -77,7 +78,17 @@ def test_the_words_are_those_of_the_table(better: dict[int, float]) -> None:
         ("published", "published"),
     ):
         row = compare(table, baseline=other).set_index("method").loc["tuned"]
-        assert f" {row['verdict']} than {name} ({row['difference']:+.2f} [" in say(table)
+        words = f"{claim(row['verdict']).removeprefix('is ')} {name}"
+        assert f" {words} ({row['difference']:+.2f} [" in say(table)
+
+
+def test_a_small_interval_is_equivalent() -> None:
+    like = {0: 70.1, 1: 71.2, 2: 71.9}
+    table = table_of({"student_alone": ALONE, "pkd": like, "tuned": HIGH})
+    assert "it is equivalent to the best simple baseline pkd (+0.03 [" in say(table)
+    strict = headline(table, metric="mIoU", direction="maximize", margin=0.1)
+    assert "it is undecided against the best simple baseline pkd (+0.03 [" in strict
+    assert strict.endswith("equivalent: within ±0.1 mIoU).")
 
 
 def test_the_best_of_several_simple_baselines_is_named() -> None:
@@ -101,11 +112,11 @@ def test_the_search_chose_an_arm() -> None:
     text = say(table_of(scores, chosen={"pkd": 4.0, "published": 41.0}))
     assert text.startswith(
         "Best method by mean: pkd with 71.10 mIoU on test (3 seeds); the search chose pkd itself, "
-        "so tuned is not better than pkd; it is better than published (+20.33 ["
+        "so tuned is pkd; it is better than published (+20.33 ["
     )
     assert "the best simple baseline feature_l2 (" in text
     text = say(table_of(scores, chosen={"published": 4.0}))
-    assert "the search chose published itself, so tuned is not better than published;" in text
+    assert "the search chose published itself, so tuned is published;" in text
     assert "; published is worse than the best simple baseline pkd (" in text
 
 
@@ -126,7 +137,7 @@ def test_few_seeds_give_no_verdict() -> None:
     assert say(table_of(scores)) == (
         "Best method by mean: tuned with 70.00 mIoU on test (1 seed); it has no verdict against "
         "published and has no verdict against student_alone (+35.00) (95 % intervals, 0 to 1 "
-        "paired seed)."
+        "paired seed; equivalent: within ±1 mIoU)."
     )
 
 

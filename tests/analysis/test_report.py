@@ -49,9 +49,12 @@ def test_head_and_verdicts(page: str) -> None:
     first = "fake Best method by mean: tuned with 31.27 mIoU on test (3 seeds); it is better than "
     assert first in text  # right below the title
     assert "tuned is better than student_alone: +5.10 mIoU [+3.81, +6.39] (3 paired seeds)" in text
-    words = "published is not better than student_alone: +0.43 mIoU [-1.22, +2.09] (3 paired seeds)"
+    words = (
+        "published is undecided against student_alone: +0.43 mIoU [-2.51, +3.37] (3 paired seeds)"
+    )
     assert words in text
-    assert '<span class="tag not-better">not better</span>' in page
+    assert '<span class="tag undecided">undecided</span>' in page
+    assert "equivalent: within ±1 mIoU" in text
     assert "config configs/studies/shapes_seg.py" in text
     assert "versions torch 2.13.0, mmseg 1.4.2, optuna 5.0.0" in text
     assert "commit 0123456789abcdef0123456789abcdef01234567" in text
@@ -63,8 +66,8 @@ def test_tables(page: str) -> None:
     text = text_of(page)
     assert "tuned 3 31.27 [27.82, 34.71] +5.10 [+3.81, +6.39] 3 better" in text
     assert "missing seeds: 102 (failed: killed by signal 9)" in text
-    assert "published +0.43 [-2.51, +3.37] -4.67 [-6.42, -2.92]" in text  # every pair
-    assert "-5.10 [-6.94, -3.26] -3.50 [-3.50, -3.50] -0.43 [-3.37, +2.51]" in text  # its mirror
+    assert "published +0.43 [-3.75, +4.62] -4.67 [-6.42, -2.92]" in text  # every pair
+    assert "-5.10 [-6.94, -3.26] -3.50 [-3.50, -3.50] -0.43 [-4.62, +3.75]" in text  # its mirror
     assert "runs/trial_0005 loss is NaN at iteration 12" in text
     assert text.count("runs/") == 25
     assert "training 90.0 s 45.0 %" in text
@@ -97,7 +100,7 @@ def test_the_choice_and_where_its_trials_came_from(build_run: Build, tmp_path: P
     assert "1 start point by_hand w=62.5 62.50 50.50 (n=2) –" in text
     assert page.count('<span class="tag">set by hand</span>') == 1
     assert "pkd = tuned 2 50.50" in text
-    assert "the search chose pkd itself, so tuned is not better than pkd" in text
+    assert "the search chose pkd itself, so tuned is pkd" in text
     assert "3 trials (3 complete)" in text
     assert page.count('class="chosen"') == 2  # among the candidates and among the runs
 

@@ -29,7 +29,11 @@ def test_summary(study_runs: list[RunDir]) -> None:
     assert "+5.10 [+3.81, +6.39]" in text
     assert "31.27 [27.82, 34.71]" in text
     assert "feature_l2 lacks seed 102 (failed: killed by signal 9)" in text
-    assert all(word in text for word in ("better", "not better", "baseline", "mIoU on test"))
+    assert all(word in text for word in ("better", "undecided", "baseline", "mIoU on test"))
+    assert "equivalent: within ±1 mIoU" in text
+    given = printed(summary(table, baseline="student_alone", metric="mIoU", margin=4.5))
+    assert "equivalent: within ±4.5 mIoU" in given
+    assert "undecided" not in given
     assert "= tuned" not in text
 
 

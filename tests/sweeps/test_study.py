@@ -117,6 +117,11 @@ def test_overrides_leave_the_file_alone(study_file):
             "rung_trials must be a whole number of at least 0",
         ),
         ("trials=8", "trials=8, rung_seeds=101", "rung_seeds is at most 100, so that no two"),
+        (
+            "trials=8",
+            "trials=8, margin=0",
+            "margin is None or above 0, in the metric's unit, got 0",
+        ),
         ("trials=8", "trials=8, patience=0", "patience is None or seconds above 0, got 0"),
         ("trials=8", "trials=8, keep_checkpoints=1", "keep_checkpoints is True or False, got 1"),
         ("trials=8", "trials=8, prune_from=60", "prune_from is a share of the schedule in [0, 1]"),

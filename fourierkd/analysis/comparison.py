@@ -1,0 +1,215 @@
+"""Verdicts: a results table flows in, one row per method, or per pair of methods, flows out.
+
+A verdict is what its interval says, and nothing else: ``better`` or ``worse`` where the interval
+excludes 0; ``equivalent`` where it includes 0 and lies within the margin, which is the smallest
+difference that matters; ``undecided`` where it does neither, which says that there are too few
+seeds and nothing about the methods; ``n<2`` where there is no interval.
+
+An effect can be real and below the margin, its interval then excludes 0 and lies within the margin:
+``better`` (``worse``) is said, since its size stands beside it. This is the case "different from
+zero and equivalent" of Lakens (2017). The test of equivalence is two one-sided tests; they reject
+together where an interval lies within the margin, one of 90 % for tests at 5 %. Here it is the one
+interval that also bears the other verdicts, of 95 % and more by ``stats.family``: stricter, so that
+of tables at most 2.5 % have a false ``equivalent``.
+
+References:
+    Schuirmann, "A comparison of the two one-sided tests procedure and the power approach for
+    assessing the equivalence of average bioavailability", J. Pharmacokinetics and
+    Biopharmaceutics 15 (1987) 657-680.
+    Lakens, "Equivalence Tests", Social Psychological and Personality Science 8 (2017) 355-362.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fourierkd.analysis.results import metric_direction, metric_values
+from fourierkd.analysis.stats import LEVEL, Interval, family, interval
+from fourierkd.errors import ConfigError, DataError, StudyError, near
+from fourierkd.records import MAXIMIZE, Phase, State
+
+BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
+TOO_FEW = "n<2"
+BASELINE = "baseline"  # in place of a verdict, of the method that the others are compared with
+
+
+def compare(
+    table: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str | None = None,
+    phase: str | None = Phase.FINAL,
+    direction: str | None = None,
+    margin: float | None = None,
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """Compare every method with ``baseline`` over equal seeds.
+
+    Args:
+        table: a results table; only complete runs of ``phase`` count (None: of every phase).
+        baseline: the method that differences are taken against.
+        metric: None: the table's own; else a metric's name (see ``metric_values``).
+        direction: ``maximize`` or ``minimize``: which way is better; None: the table's own.
+        margin: the smallest difference that matters, in the metric's unit; None: 0.01 where no
+            score is above 1 (fractions, such as AP), else 1 (percentages, such as mIoU).
+        level: coverage of the intervals of means; the differences' intervals are wider, so that
+            their verdicts together err as rarely (see ``stats.family``).
+
+    Returns:
+        One row per method, the baseline first, the others by their mean, best first: ``method, n,
+        mean, low, high, difference, diff_low, diff_high, pairs, verdict, margin, missing``.
+        Verdicts: ``better, worse, equivalent, undecided`` (see the module), ``n<2`` with fewer
+        than two shared seeds, ``baseline``. ``missing`` names the seeds that other methods have
+        and this one lacks.
+
+    Raises:
+        StudyError: the baseline is not among the methods, or a method has two complete runs of a
+            seed.
+        DataError: the runs were scored on different splits, or lack the metric.
+        ConfigError: the margin is not above 0.
+    """
+    direction = metric_direction(table, direction)
+    sign = -1 if direction == MAXIMIZE else 1
+    runs, scores = _scores(table, metric, phase)
+    if baseline not in scores:
+        raise StudyError(
+            f"the baseline must be a method of phase {phase}",
+            value=baseline,
+            fix=near(baseline, scores),
+        )
+    margin = _margin(margin, scores)
+    gains = family(scores, [(m, baseline) for m in scores if m != baseline], level)
+    rows = []
+    for method, values in scores.items():
+        own = interval(values, level)
+        none = Interval(math.nan, math.nan, math.nan, own.n)
+        gain = gains.get((method, baseline), none)
+        found = BASELINE if method == baseline else verdict(gain, direction, margin)
+        rows.append(
+            {
+                "method": method,
+                "n": own.n,
+                "mean": own.mean,
+                "low": own.low,
+                "high": own.high,
+                **_columns(gain, found, margin),
+                "missing": _missing(runs, method, values),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    rank = pd.DataFrame({"other": frame["method"] != baseline, "mean": sign * frame["mean"]})
+    order = rank.sort_values(["other", "mean"], kind="stable").index
+    return frame.loc[order].reset_index(drop=True)
+
+
+def compare_pairs(
+    table: pd.DataFrame,
+    *,
+    metric: str | None = None,
+    phase: str | None = Phase.FINAL,
+    direction: str | None = None,
+    margin: float | None = None,
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """Compare every method with every other: one family of k (k - 1) / 2 comparisons.
+
+    Args and errors are those of ``compare``.
+
+    Returns:
+        Two rows a pair, of opposite signs: ``method, against, difference, diff_low, diff_high,
+        pairs, verdict, margin``.
+    """
+    direction = metric_direction(table, direction)
+    scores = _scores(table, metric, phase)[1]
+    margin = _margin(margin, scores)
+    rows = []
+    for (a, b), gain in family(scores, combinations(scores, 2), level).items():
+        other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
+        for method, against, found in ((a, b, gain), (b, a, other)):
+            columns = _columns(found, verdict(found, direction, margin), margin)
+            rows.append({"method": method, "against": against, **columns})
+    return pd.DataFrame(rows)
+
+
+def verdict(gain: Interval, direction: str, margin: float) -> str:
+    """What the interval of a difference says (see the module).
+
+    Args:
+        gain: a method's score minus another's.
+        direction: ``maximize`` or ``minimize``.
+        margin: above 0, in the unit of ``gain``.
+
+    Example:
+        >>> verdict(Interval(0.1, -0.3, 0.5, 5), "maximize", margin=1.0)
+        'equivalent'
+    """
+    if gain.n < 2:
+        return TOO_FEW
+    if not gain.low <= 0 <= gain.high:
+        return BETTER if (gain.mean > 0) == (direction == MAXIMIZE) else WORSE
+    return EQUIVALENT if -margin < gain.low and gain.high < margin else UNDECIDED
+
+
+def _margin(margin: float | None, scores: Mapping[str, pd.Series]) -> float:
+    if margin is None:
+        values = np.concatenate([np.zeros(0), *(own.to_numpy(float) for own in scores.values())])
+        return 1.0 if (np.abs(values) > 1).any() else 0.01
+    if not (math.isfinite(margin) and margin > 0):
+        raise ConfigError("margin is above 0, in the metric's unit", value=margin)
+    return float(margin)
+
+
+def _scores(
+    table: pd.DataFrame, metric: str | None, phase: str | None
+) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
+    """The runs of a phase, and their scores by method and seed."""
+    runs = table if phase is None else table[table["phase"] == phase]
+    runs = runs.assign(score=metric_values(runs, metric)).dropna(subset=["method"])
+    whole = runs[(runs["state"] == State.COMPLETE) & runs["score"].notna()]
+    if whole["split"].nunique() > 1:
+        raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
+    return runs, {str(method): _by_seed(whole, method) for method in runs["method"].unique()}
+
+
+def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:
+    own = whole[whole["method"] == method]
+    twice = own[own["seed"].duplicated(keep=False)]
+    if len(twice):
+        raise StudyError(
+            f"{method} has one run per seed, found several of seed {twice['seed'].iloc[0]}",
+            value=sorted(twice["run_dir"]),
+            fix="keep one of the run folders",
+        )
+    return own.set_index("seed")["score"]
+
+
+def _columns(gain: Interval, found: str, margin: float) -> dict[str, Any]:
+    """What a table says of a difference."""
+    return {
+        "difference": gain.mean,
+        "diff_low": gain.low,
+        "diff_high": gain.high,
+        "pairs": gain.n,
+        "verdict": found,
+        "margin": margin,
+    }
+
+
+def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:
+    own = runs[runs["method"] == method].set_index("seed")
+    names = []
+    for seed in sorted(set(runs["seed"].dropna()) - set(values.index)):
+        if seed not in own.index:
+            names.append(f"{seed} (no run)")
+            continue
+        row = own.loc[[seed]].iloc[-1]
+        why = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""
+        state = row["state"] if row["state"] != State.COMPLETE else "complete without this metric"
+        names.append(f"{seed} ({state}{': ' + why if why else ''})")
+    return ", ".join(names)
