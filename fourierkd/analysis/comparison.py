@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from fourierkd.analysis.results import metric_direction, metric_values
-from fourierkd.analysis.stats import LEVEL, Interval, family, interval
+from fourierkd.analysis.stats import LEVEL, Interval, family, interval, rounding_step
 from fourierkd.errors import ConfigError, DataError, StudyError, near
 from fourierkd.records import MAXIMIZE, Phase, State
 
@@ -59,7 +59,8 @@ def compare(
         margin: the smallest difference that matters, in the metric's unit; None: 0.01 where no
             score is above 1 (fractions, such as AP), else 1 (percentages, such as mIoU).
         level: coverage of the intervals of means; the differences' intervals are wider, so that
-            their verdicts together err as rarely (see ``stats.family``).
+            their verdicts together err as rarely (see ``stats.family``). Both allow for scores
+            that are rounded (see ``stats.rounding_step``).
 
     Returns:
         One row per method, the baseline first, the others by their mean, best first: ``method, n,
@@ -83,11 +84,11 @@ def compare(
             value=baseline,
             fix=near(baseline, scores),
         )
-    margin = _margin(margin, scores)
+    margin, step = _margin(margin, scores), rounding_step(_values(scores))
     gains = family(scores, [(m, baseline) for m in scores if m != baseline], level)
     rows = []
     for method, values in scores.items():
-        own = interval(values, level)
+        own = interval(values, level, error=step / 2)
         none = Interval(math.nan, math.nan, math.nan, own.n)
         gain = gains.get((method, baseline), none)
         found = BASELINE if method == baseline else verdict(gain, direction, margin)
@@ -158,11 +159,14 @@ def verdict(gain: Interval, direction: str, margin: float) -> str:
 
 def _margin(margin: float | None, scores: Mapping[str, pd.Series]) -> float:
     if margin is None:
-        values = np.concatenate([np.zeros(0), *(own.to_numpy(float) for own in scores.values())])
-        return 1.0 if (np.abs(values) > 1).any() else 0.01
+        return 1.0 if (np.abs(_values(scores)) > 1).any() else 0.01
     if not (math.isfinite(margin) and margin > 0):
         raise ConfigError("margin is above 0, in the metric's unit", value=margin)
     return float(margin)
+
+
+def _values(scores: Mapping[str, pd.Series]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(own.to_numpy(float) for own in scores.values())])
 
 
 def _scores(

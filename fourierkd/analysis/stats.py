@@ -1,7 +1,7 @@
 """Intervals over seeds and families of them: scores flow in, intervals flow out.
 
-All intervals are Student's t, which is exact for normal scores at any n >= 2. What the intervals of
-one family promise together stands in ``family``.
+All intervals are Student's t, which is exact for normal scores at any n >= 2, widened by what the
+rounding of scores can hide. What the intervals of one family promise together stands in ``family``.
 
 References:
     Student, "The Probable Error of a Mean", Biometrika 6 (1908) 1-25 (also its paired comparison).
@@ -32,12 +32,20 @@ class Interval(NamedTuple):
     n: int
 
 
-def interval(values: Sequence[float] | np.ndarray | pd.Series, level: float = LEVEL) -> Interval:
-    """Mean and its two-sided Student t interval: ``mean +- t(n-1) * s / sqrt(n)``.
+def interval(
+    values: Sequence[float] | np.ndarray | pd.Series, level: float = LEVEL, *, error: float = 0.0
+) -> Interval:
+    """Mean and its two-sided Student t interval: ``mean +- (t(n-1) * s / sqrt(n) + e)``.
+
+    ``e = error * sqrt(1 + t^2 / (n - 1))`` is 0 for exact values. For rounded ones the result holds
+    the interval of the exact values whatever these were: their deviations d, each at most
+    ``error``, move its end by ``mean(d) + t * s(d) / sqrt(n)``, which by Cauchy and Schwarz is at
+    most e. So equal rounded values, whose s is 0, are no certainty.
 
     Args:
         values: independent scores, for example one per seed, any unit.
         level: coverage in (0, 1).
+        error: the most by which rounding moved a value, at least 0.
 
     Returns:
         ``Interval``; NaN limits for n < 2, NaN mean for n = 0.
@@ -63,8 +71,35 @@ def interval(values: Sequence[float] | np.ndarray | pd.Series, level: float = LE
     mean = float(data.mean()) if n else math.nan
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
-    half = float(stdtrit(n - 1, 0.5 + level / 2) * data.std(ddof=1) / math.sqrt(n))
+    t = float(stdtrit(n - 1, 0.5 + level / 2))
+    half = half_width(t, float(data.std(ddof=1)), n, error)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def half_width(t: float, deviation: float, n: int, error: float) -> float:
+    """Of the interval of n >= 2 values at t standard errors (see ``interval``)."""
+    return t * deviation / math.sqrt(n) + error * math.sqrt(1 + t * t / (n - 1))
+
+
+def rounding_step(scores: Iterable[float]) -> float:
+    """The step that scores are rounded to: the largest power of ten of which all are multiples.
+
+    MMDetection rounds AP to 0.001, MMSegmentation percentages to 0.01. Looked for are 0.1 (0.001
+    where no score is above 1) to 1e-6: a coarser step would be one of round numbers by chance.
+
+    Returns:
+        The step in the unit of the scores; 0 where they have more digits.
+
+    Example:
+        >>> rounding_step([0.205, 0.21, 0.198]), rounding_step([2 / 3, 0.21])
+        (0.001, 0.0)
+    """
+    data = np.fromiter(scores, float)
+    for digits in range(1 if (np.abs(data) > 1).any() else 3, 7):
+        steps = data * 10**digits
+        if (np.abs(steps - np.rint(steps)) < 1e-6).all():
+            return float(10.0**-digits)
+    return 0.0
 
 
 def paired_difference(
@@ -81,16 +116,19 @@ def paired_difference(
         level: coverage in (0, 1).
 
     Returns:
-        ``Interval`` with n the number of shared seeds.
+        ``Interval`` with n the number of shared seeds. Scores that are all multiples of a step
+        are taken as rounded to it (see ``rounding_step``): a difference is then off by a step.
 
     References:
         Student (1908), Biometrika 6, section IX.
 
     Example:
-        >>> paired_difference({0: 2.0, 1: 4.0, 2: 9.0}, {0: 1.0, 1: 3.0, 5: 0.0})
-        Interval(mean=1.0, low=1.0, high=1.0, n=2)
+        >>> found = paired_difference({0: 2 / 3, 1: 5 / 3, 2: 9.0}, {0: 1 / 3, 1: 1.0, 5: 0.0})
+        >>> [round(x, 3) for x in found]
+        [0.5, -1.618, 2.618, 2]
     """
-    return interval(differences(a, b), level)
+    step = rounding_step(_all_scores(a, b))
+    return interval(differences(a, b), level, error=step)
 
 
 def differences(
@@ -157,9 +195,14 @@ def family(
         level: 0.95 gives the 5 % above.
     """
     gains = {(a, b): differences(scores[a], scores[b]) for a, b in pairs}
+    step = rounding_step(_all_scores(*scores.values()))
     tested = [pair for pair, values in gains.items() if len(values) > 1]
-    levels = dict(zip(tested, holm([p_value(gains[p]) for p in tested], level), strict=True))
-    return {pair: interval(values, levels.get(pair, level)) for pair, values in gains.items()}
+    p_values = [p_value(gains[pair], error=step) for pair in tested]
+    levels = dict(zip(tested, holm(p_values, level), strict=True))
+    return {
+        pair: interval(values, levels.get(pair, level), error=step)
+        for pair, values in gains.items()
+    }
 
 
 def bonferroni(count: int, level: float = LEVEL) -> float:
@@ -167,12 +210,21 @@ def bonferroni(count: int, level: float = LEVEL) -> float:
     return 1 - (1 - level) / max(count, 1)
 
 
-def p_value(values: Sequence[float]) -> float:
-    """Two-sided, of Student's t for a mean of 0: the interval of level 1 - p ends at 0."""
+def p_value(values: Sequence[float], *, error: float = 0.0) -> float:
+    """Two-sided, for a mean of 0: the ``interval`` of level 1 - p ends at 0.
+
+    Its t solves ``|mean| = t * s / sqrt(n) + error * sqrt(1 + t^2 / (n - 1))``.
+    """
     from scipy.special import stdtr
 
     data = np.asarray(values, dtype=float)
-    error = data.std(ddof=1) / math.sqrt(data.size)
-    if error == 0:
-        return 1.0 if data.mean() == 0 else 0.0
-    return float(2 * stdtr(data.size - 1, -abs(data.mean()) / error))
+    n, mean = data.size, abs(float(data.mean()))
+    if mean <= error:
+        return 1.0
+    beyond, standard = mean**2 - error**2, float(data.std(ddof=1)) / math.sqrt(n)
+    below = mean * standard + error * math.sqrt(standard**2 + beyond / (n - 1))
+    return float(2 * stdtr(n - 1, -beyond / below)) if below > 0 else 0.0
+
+
+def _all_scores(*methods: Mapping[int, float] | pd.Series) -> list[float]:
+    return [float(own[seed]) for own in methods for seed in list(own.keys())]

@@ -12,7 +12,9 @@ import scipy.stats
 from fourierkd.analysis.stats import (
     holm,
     interval,
+    p_value,
     paired_difference,
+    rounding_step,
 )
 from fourierkd.errors import ConfigError
 
@@ -71,6 +73,60 @@ def test_pairing_removes_what_the_seed_does() -> None:
     paired, alone = paired_difference(a, b), interval(list(a.values()))
     assert paired.low > 0.5
     assert alone.high - alone.low > 10 * (paired.high - paired.low)
+
+
+def test_rounding_is_seen() -> None:
+    assert rounding_step([0.205, 0.21]) == 0.001  # COCO's AP
+    assert rounding_step([76.58, 31.7]) == 0.01  # mIoU
+    assert rounding_step([76.5, 31.0]) == 0.1
+    assert rounding_step([10.0, 20.0]) == 0.1  # round numbers are no step of 10
+    assert rounding_step([0.2051, 0.21]) == pytest.approx(0.0001)
+    assert rounding_step([2 / 3, 0.21]) == 0.0
+
+
+def test_equal_rounded_values_are_no_certainty() -> None:
+    """AP that differs by one step at every seed: the exact values may not differ at all."""
+    alone = dict.fromkeys(range(3), 0.150)
+    for steps, unknown in ((0, True), (1, True), (3, True), (4, False)):
+        found = paired_difference(dict.fromkeys(range(3), 0.150 + steps / 1000), alone)
+        assert found.high - found.low > 0.006  # t(0.975, 2) = 4.3027: 0.001 * sqrt(1 + 18.51 / 2)
+        assert (found.low <= 0 <= found.high) == unknown
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_the_interval_of_rounded_values_holds_that_of_the_exact_ones(n: int) -> None:
+    generator = np.random.default_rng(n)
+    for spread in (1e-4, 1e-3, 1e-2):
+        for _ in range(200):
+            exact = generator.normal(0.2, spread, (2, n))
+            rounded = exact.round(3)
+            wide = interval(rounded[0] - rounded[1], error=0.001)
+            true = interval(exact[0] - exact[1])
+            assert wide.low <= true.low + 1e-12
+            assert true.high <= wide.high + 1e-12
+
+
+def test_the_bound_on_rounding_is_hardly_wider_than_needed() -> None:
+    """The worst of two values: one up, one down by as much as allowed."""
+    t = 12.7062
+    moved = [interval([a, b]).high for a in (-1, 1) for b in (-1, 1)]
+    assert max(moved) == pytest.approx(t, abs=1e-3)  # of (-1, 1): its mean 0, half width t
+    assert interval([0.0, 0.0], error=1.0).high == pytest.approx(math.sqrt(1 + t * t), abs=1e-3)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.01, 0.3])
+def test_the_interval_at_its_p_value_ends_at_zero(error: float) -> None:
+    generator = np.random.default_rng(5)
+    for n in (2, 3, 5, 10):
+        values = generator.normal(1.0, 1.0, n)
+        p = p_value(list(values), error=error)
+        if p == 1.0:
+            assert abs(values.mean()) <= error
+            continue
+        found = interval(values, 1 - p, error=error)
+        assert min(abs(found.low), abs(found.high)) == pytest.approx(0, abs=1e-6)
+    exact = list(generator.normal(1.0, 1.0, 5))
+    assert p_value(exact) == pytest.approx(scipy.stats.ttest_1samp(exact, 0).pvalue)
 
 
 def test_holm_by_hand() -> None:

@@ -16,16 +16,16 @@ def test_sentences_in_plain_words(table_of: Callable[..., pd.DataFrame]) -> None
         "base": {0: 10.0, 1: 12.0, 2: 14.0},
         "good": {0: 13.0, 1: 15.1, 2: 16.9},
         "bad": {0: 8.0, 1: 9.9, 2: 12.1},
-        "same": {0: 10.1, 1: 11.9, 2: 14.0},
+        "same": {0: 10.12, 1: 11.91, 2: 14.0},
         "open": {0: 10.9, 1: 11.0, 2: 13.8},
     }
     found = compare(table_of(scores), baseline="base")
     assert margin_words(found, "mIoU") == "equivalent: within ±1 mIoU"
     good, same, unknown, bad = sentences(found, "mIoU")
-    assert good == "good is better than base: +3.00 mIoU [+2.49, +3.51] (3 paired seeds)"
-    assert same == "same is equivalent to base: +0.00 mIoU [-0.51, +0.51] (3 paired seeds)"
-    assert unknown == "open is undecided against base: -0.10 mIoU [-4.98, +4.78] (3 paired seeds)"
-    assert bad == "bad is worse than base: -2.00 mIoU [-2.44, -1.56] (3 paired seeds)"
+    assert good == "good is better than base: +3.00 mIoU [+2.43, +3.57] (3 paired seeds)"
+    assert same == "same is equivalent to base: +0.01 mIoU [-0.59, +0.61] (3 paired seeds)"
+    assert unknown == "open is undecided against base: -0.10 mIoU [-5.04, +4.84] (3 paired seeds)"
+    assert bad == "bad is worse than base: -2.00 mIoU [-2.50, -1.50] (3 paired seeds)"
 
 
 def test_digits_follow_the_unit() -> None:
