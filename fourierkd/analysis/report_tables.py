@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from fourierkd.analysis.comparison import compare_pairs
+from fourierkd.analysis.comparison import BASELINE, compare_pairs
 from fourierkd.analysis.results import parameters
 from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
 from fourierkd.analysis.tuning import short
-from fourierkd.analysis.words import cells_of, decimals, gain_cells
+from fourierkd.analysis.words import beside_cells, cells_of, decimals, gain_cells
 from fourierkd.records import Phase
 
 MAX_PAIRED_METHODS = 6
@@ -84,7 +84,9 @@ def comparison_rows(
             "chosen": row["method"] == tuned != TUNED,
             "colour": palette[row["method"]],
             "cells": cells_of(row, digits),
+            "beside": beside_cells(row, digits) if row["verdict"] != BASELINE else [],
             "verdict": row["verdict"],
+            "groups": row["groups"],
             "missing": row["missing"],
         }
         for row in rows

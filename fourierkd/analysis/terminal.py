@@ -9,7 +9,7 @@ import pandas as pd
 from fourierkd.analysis.comparison import BETTER, EQUIVALENT, UNDECIDED, WORSE, compare
 from fourierkd.analysis.report_tables import candidate_rows
 from fourierkd.analysis.selection import TUNED, candidates, tuned_method
-from fourierkd.analysis.words import cells_of, decimals, margin_words
+from fourierkd.analysis.words import cells_of, decimals, group_lines, margin_words, needs
 from fourierkd.records import Phase
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def summary(
         view.add_row(f"{method}{chosen}", n, f"{mean} {limits}", difference, verdict)
     lacking = comparison[comparison["missing"] != ""]
     notes = [f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()]
+    notes = [*needs(comparison, metric), *group_lines(comparison), *notes]
     view.caption = "\n".join([margin_words(comparison, metric), *notes])
     return view
 

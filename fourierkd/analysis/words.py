@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from fourierkd.analysis.comparison import BASELINE, BETTER, EQUIVALENT, TOO_FEW, UNDECIDED, WORSE
 
+MANY = 1000  # seeds: beyond, the number says no more
 _CLAIMS = {
     BETTER: "is better than",
     WORSE: "is worse than",
@@ -29,8 +31,35 @@ def sentences(comparison: pd.DataFrame, metric: str) -> list[str]:
         gain = f": {known} {metric}" if pairs else ""
         gain += f" {limits}" if row["verdict"] != TOO_FEW else ""
         tail = f"({pairs} paired seed{'' if pairs == 1 else 's'})"
+        if row["verdict"] == UNDECIDED:
+            tail += f"; an effect of {row['margin']:g} {metric} would {_need(row)}"
         lines.append(f"{row['method']} {claim(row['verdict'])} {baseline}{gain} {tail}")
     return lines
+
+
+def needs(comparison: pd.DataFrame, metric: str) -> list[str]:
+    """One line on how many seeds the undecided pairs need, or none."""
+    rows = comparison[comparison["verdict"] == UNDECIDED].to_dict("records")
+    if not rows:
+        return []
+    counts = ", ".join(f"{row['method']} would {_need(row)}" for row in rows)
+    return [f"an effect of {rows[0]['margin']:g} {metric} of {counts}"]
+
+
+def group_lines(comparison: pd.DataFrame) -> list[str]:
+    """The methods whose scores lie in two groups."""
+    return [
+        f"the scores of {row['method']} lie in two groups: {row['groups']}"
+        for row in comparison.to_dict("records")
+        if row["groups"]
+    ]
+
+
+def _need(row: Mapping[str, Any]) -> str:
+    count = int(row["seeds_needed"])
+    if count <= row["pairs"]:
+        return "probably have been found"
+    return f"need about {count} seeds" if count <= MANY else f"need more than {MANY} seeds"
 
 
 def claim(verdict: str) -> str:
@@ -41,6 +70,14 @@ def claim(verdict: str) -> str:
 def margin_words(comparison: pd.DataFrame, metric: str) -> str:
     """What ``equivalent`` means in this comparison: ``equivalent: within ±1 mIoU``."""
     return f"equivalent: within ±{comparison['margin'].iloc[0]:g} {metric}"
+
+
+def beside_cells(row: Mapping[str, object], digits: int) -> list[str]:
+    """What gives no verdict as text: interval of all at once, median, interval, Wilcoxon's p."""
+    at_once = _number_and_limits(row, ("difference", "all_low", "all_high"), digits, "+")[1]
+    median, limits = _number_and_limits(row, ("median", "boot_low", "boot_high"), digits, "+")
+    p = float(row["wilcoxon"])  # type: ignore[arg-type]
+    return [at_once, median, limits, f"{p:.3f}" if math.isfinite(p) else "–"]
 
 
 def cells_of(row: Mapping[str, object], digits: int) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from fourierkd.analysis.comparison import compare, compare_pairs, verdict
 from fourierkd.analysis.results import results_table
-from fourierkd.analysis.stats import Interval, paired_difference
+from fourierkd.analysis.stats import Interval, bonferroni, interval, paired_difference
 from fourierkd.analysis.words import sentences
 from fourierkd.errors import ConfigError, DataError, StudyError
 from fourierkd.run_dir import RunDir
@@ -81,6 +81,25 @@ def test_the_margin_follows_the_unit_or_is_given(table_of: Table) -> None:
     assert given["verdict"].iloc[1] == "undecided"
     with pytest.raises(ConfigError, match="margin is above 0, in the metric's unit, got -1"):
         compare(table_of(percent), baseline="a", margin=-1)
+
+
+def test_what_stands_beside_the_verdicts(table_of: Table) -> None:
+    generator = np.random.default_rng(11)
+    scores = {m: dict(enumerate(generator.normal(30 + 5 * i, 1, 7))) for i, m in enumerate("abc")}
+    scores["a"][3] = -20.0  # its differences have an outlier, and its scores two groups
+    found = compare(table_of(scores), baseline="b").set_index("method")
+    gains = [scores["a"][s] - scores["b"][s] for s in range(7)]
+    at_once = interval(gains, bonferroni(2))
+    row = found.loc["a"]
+    assert (row["all_low"], row["all_high"]) == (at_once.low, at_once.high)
+    assert row["median"] == np.median(gains)
+    assert row["boot_low"] <= row["median"] <= row["boot_high"]
+    assert row["wilcoxon"] == pytest.approx(2 / 2**7)  # all seven below 0
+    assert row["groups"].startswith("1 seed near -20, 6 near ")
+    assert (row["verdict"], row["seeds_needed"] > 1000) == ("undecided", True)
+    assert found.loc["c", "groups"] == ""
+    assert math.isnan(found.loc["c", "seeds_needed"])  # decided
+    assert math.isnan(found.loc["b", "median"])
 
 
 def test_every_pair_is_one_family(table_of: Table) -> None:

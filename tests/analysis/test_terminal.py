@@ -34,6 +34,7 @@ def test_summary(study_runs: list[RunDir]) -> None:
     given = printed(summary(table, baseline="student_alone", metric="mIoU", margin=4.5))
     assert "equivalent: within ±4.5 mIoU" in given
     assert "undecided" not in given
+    assert "an effect of 1 mIoU of published would need about 10 seeds" in text
     assert "= tuned" not in text
 
 
