@@ -92,7 +92,7 @@ def compare(
     """
     direction = metric_direction(table, direction)
     sign = -1 if direction == MAXIMIZE else 1
-    runs, scores = _scores(table, metric, phase)
+    runs, scores = scored_runs(table, metric, phase)
     if baseline not in scores:
         raise StudyError(
             f"the baseline must be a method of phase {phase}",
@@ -148,7 +148,7 @@ def compare_pairs(
         pairs, verdict, margin``.
     """
     direction = metric_direction(table, direction)
-    scores = _scores(table, metric, phase)[1]
+    scores = scored_runs(table, metric, phase)[1]
     margin = _margin(margin, scores)
     rows = []
     for (a, b), gain in family(scores, combinations(scores, 2), level).items():
@@ -190,7 +190,7 @@ def _values(scores: Mapping[str, pd.Series]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *(own.to_numpy(float) for own in scores.values())])
 
 
-def _scores(
+def scored_runs(
     table: pd.DataFrame, metric: str | None, phase: str | None
 ) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
     """The runs of a phase, and their scores by method and seed."""

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from fourierkd.analysis import figures, report_tables, tuning
 from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
+from fourierkd.analysis.gap import gap_closed, teacher_score
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.report_tables import most_common
 from fourierkd.analysis.results import metric_direction, metric_values
@@ -109,6 +110,10 @@ def write_report(
         "baseline": baseline,
         "no_comparison": report_tables.no_comparison(finals, baseline),
         "comparison": report_tables.comparison_rows(comparison, palette, tuned),
+        "shares": report_tables.share_cells(
+            gap_closed(table, baseline=baseline, metric=metric, direction=direction)
+        ),
+        "teacher": report_tables.teacher_words(teacher_score(table, metric), metric),
         "margin": margin_words(comparison, metric) if len(comparison) else "",
         "matrix": report_tables.pair_rows(table, comparison, measure),
         "plots": _plots(shown, comparison, work_dir, metric, palette),

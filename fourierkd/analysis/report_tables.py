@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fourierkd.analysis.comparison import BASELINE, compare_pairs
+from fourierkd.analysis.gap import Share
 from fourierkd.analysis.results import parameters
 from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
 from fourierkd.analysis.tuning import short
@@ -91,6 +92,23 @@ def comparison_rows(
         }
         for row in rows
     ]
+
+
+def share_cells(shares: Mapping[str, Share]) -> dict[str, str]:
+    """Method -> its share of the teacher's gap in percent, with its interval where it has one."""
+    cells = {}
+    for method, own in shares.items():
+        share, low, high = (_number(100 * value, 0) for value in own[:3])
+        limits = "" if "–" in (low, high) else f" [{low}, {high}]"
+        cells[method] = "–" if share == "–" else f"{share} %{limits}"
+    return cells
+
+
+def teacher_words(score: float | None, metric: str) -> str:
+    """What the shares of the teacher's gap are taken from, or why there is none."""
+    if score is None:
+        return "there is none here, as no run of the teacher, or more than one, has a score on val"
+    return f"the teacher has {score:.4g} {metric}"
 
 
 def pair_rows(

@@ -117,16 +117,21 @@ once</h3>
 <table>
 <thead><tr><th>method</th><th class="n">95 % interval of the mean, all at once</th>
 <th class="n">median difference</th><th class="n">95 % bootstrap interval</th>
-<th class="n">Wilcoxon's p</th></tr></thead><tbody>
+<th class="n">Wilcoxon's p</th><th class="n">share of the teacher's gap closed (val)</th></tr>
+</thead><tbody>
 {% for row in comparison if row.beside %}<tr><td>{{ row.method }}</td>
-{%- for cell in row.beside %}<td class="n">{{ cell }}</td>{% endfor %}</tr>
+{%- for cell in row.beside %}<td class="n">{{ cell }}</td>{% endfor %}
+<td class="n">{{ shares.get(row.method, "–") }}</td></tr>
 {% endfor %}</tbody></table>
 <p class="note">No verdict follows from these. All at once: in 95 % of tables every one of these
 intervals covers its true difference (Bonferroni), which those above promise only for undecided and
 equivalent pairs. Bootstrap: of the median, each for itself; it covers in 75 % with 3 seeds and in
 94 % with 5. Wilcoxon's signed ranks: from 6 pairs on, two-sided, not corrected. Two groups of
 scores: tighter than those of 95 % of tables with normal scores; mean and interval then say little
-(late runs?).</p>
+(late runs?). Share of the teacher's gap: (method − {{ baseline }}) / (teacher − {{ baseline }}) on
+val, of the best checkpoint, with Fieller's 95 % interval over the students' seeds, each for itself;
+the teacher's score is one number and taken as known, so it is the share of this teacher:
+{{ teacher }}.</p>
 {% if matrix %}
 <h3>Every pair: mean paired difference in {{ metric }}, row minus column; Holm over all pairs</h3>
 <div class="wrap"><table>

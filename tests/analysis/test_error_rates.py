@@ -131,6 +131,24 @@ def test_a_difference_of_the_margin_is_not_called_equivalent(
 
 
 @TABLES
+@SEEDS
+@pytest.mark.parametrize("equal", [2, 4])
+def test_the_first_sentence_makes_a_false_claim_in_one_table_of_twenty(
+    seeds: int, equal: int, tables: int
+) -> None:
+    """Its claims are of a family each: "1" against all that equal it, beside two large effects."""
+    false = 0
+    for i in range(tables // 2):
+        scores = draw([0.0] * equal + [50.0, -50.0], seeds, i)
+        for other in ["0", *map(str, range(2, equal + 1))]:
+            found = family(scores, [(name, other) for name in scores if name != other])["1", other]
+            if verdict(found, "maximize", 1.0) in ("better", "worse"):
+                false += 1
+                break
+    assert at_most(0.05, false, tables // 2)
+
+
+@TABLES
 @pytest.mark.parametrize(("effect", "word"), [(4.0, "better"), (-4.0, "worse"), (0, "equivalent")])
 def test_what_is_so_is_found(effect: float, word: str, tables: int) -> None:
     """Four methods, five seeds, differences with a deviation of 0.42: the power is above 0.9."""

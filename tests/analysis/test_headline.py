@@ -50,7 +50,8 @@ def test_tuned_is_the_best() -> None:
     assert say(table_of({"tuned": HIGH, **scores})) == (
         "Best method by mean: tuned with 71.10 mIoU on test (3 seeds); it is better than published "
         "(+20.33 [+15.73, +24.94]), better than the best simple baseline pkd "
-        "(+10.10 [+5.34, +14.86]) and better than student_alone (+35.10 [+33.95, +36.25]) "
+        "(+10.10 [+5.34, +14.86]), better than plain L2 feature_l2 (+20.33 [+15.73, +24.94]) and "
+        "better than student_alone (+35.10 [+33.95, +36.25]) "
         "(95 % intervals, 3 paired seeds; equivalent: within ±1 mIoU)."
     )
 

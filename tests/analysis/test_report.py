@@ -70,7 +70,8 @@ def test_tables(page: str) -> None:
     assert "-5.10 [-7.87, -2.33] -3.50 [-11.14, +4.14] -0.43 [-5.39, +4.53]" in text  # its mirror
     head = "95 % interval of the mean, all at once median difference 95 % bootstrap interval"
     assert head in text
-    assert "tuned [+2.96, +7.24] +5.20 [+4.70, +5.40] –" in text
+    assert "tuned [+2.96, +7.24] +5.20 [+4.70, +5.40] – 14 % [11, 16]" in text
+    assert "this teacher: the teacher has 64.2 mIoU" in text
     assert "runs/trial_0005 loss is NaN at iteration 12" in text
     assert text.count("runs/") == 25
     assert "training 90.0 s 45.0 %" in text

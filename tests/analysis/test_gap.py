@@ -1,0 +1,82 @@
+"""Shares of the teacher's gap, by hand and by simulation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fourierkd.analysis.gap import gap_closed, share_of, teacher_score
+from fourierkd.analysis.results import results_table
+from fourierkd.analysis.stats import interval
+from fourierkd.run_dir import RunDir
+
+Build = Callable[..., RunDir]
+
+
+def test_with_a_gap_that_is_known_it_is_the_t_interval() -> None:
+    gains = [4.0, 6.0, 5.0]
+    plain, found = interval(gains), share_of(gains, [10.0] * 3)
+    assert found == pytest.approx((0.5, plain.low / 10, plain.high / 10, 3))
+
+
+def test_fieller_by_its_definition() -> None:
+    """At each end a t interval of gains - r * gaps ends at 0."""
+    gains, gaps = np.array([4.0, 7.5, 5.1, 6.2]), np.array([9.0, 12.0, 8.5, 11.0])
+    found = share_of(gains, gaps)
+    assert found.share == pytest.approx(gains.mean() / gaps.mean())
+    for end in (found.low, found.high):
+        limits = interval(gains - end * gaps)
+        assert min(abs(limits.low), abs(limits.high)) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_gap_that_may_be_none_bounds_nothing() -> None:
+    assert math.isnan(share_of([1.0, 2.0], [-5.0, -4.0]).share)  # the student alone is the better
+    wide = share_of([1.0, 2.0, 1.5], [0.1, 9.0, -1.0])
+    assert wide.share == pytest.approx(4.5 / 8.1)
+    assert math.isnan(wide.low)
+    assert math.isnan(share_of([1.0], [2.0]).low)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_the_interval_covers(seeds: int) -> None:
+    generator = np.random.default_rng(seeds)
+    covered = 0
+    for _ in range(2000):
+        alone = generator.normal(30, 1, seeds)
+        own = alone + generator.normal(12, 2, seeds)  # the teacher has 50: a share of 0.6
+        found = share_of(own - alone, 50 - alone)
+        covered += found.low <= 0.6 <= found.high
+    assert 0.93 < covered / 2000 < 0.97
+
+
+def test_of_a_study(study_runs: list[RunDir]) -> None:
+    table = results_table(study_runs)
+    assert teacher_score(table, "mIoU") == 64.2
+    found = gap_closed(table, baseline="student_alone", metric="mIoU")
+    assert list(found) == [m for m in found if m != "student_alone"]
+    # val is one above test: (31.27 - 26.17) / (64.2 - 27.17)
+    assert found["tuned"].share == pytest.approx(5.1 / (64.2 - 26.1667 - 1), abs=1e-4)
+    assert found["feature_l2"].n == 2  # its third run failed
+    assert found["tuned"].low < found["tuned"].share < found["tuned"].high
+
+
+def test_without_one_teacher_there_is_no_gap(build_run: Build, study_runs: list[RunDir]) -> None:
+    table = results_table(study_runs)
+    alone = table[table["phase"] != "teacher"]
+    assert gap_closed(alone, baseline="student_alone", metric="mIoU") == {}
+    other = results_table([build_run("t", phase="teacher", method="teacher", value=70.0)])
+    two = pd.concat([table, other], ignore_index=True)
+    assert gap_closed(two, baseline="student_alone", metric="mIoU") == {}
+    assert gap_closed(table, baseline="nobody", metric="mIoU") == {}
+    assert gap_closed(table, baseline="student_alone", metric="unknown") == {}
+
+
+def test_a_lower_metric_closes_the_gap_from_above(study_runs: list[RunDir]) -> None:
+    table = results_table(study_runs)
+    table["val_mIoU"] = 100 - table["val_mIoU"]
+    found = gap_closed(table, baseline="student_alone", metric="mIoU", direction="minimize")
+    assert found["tuned"].share == pytest.approx(5.1 / (64.2 - 26.1667 - 1), abs=1e-4)
