@@ -17,7 +17,7 @@ from fourierkd.analysis.tuning import short
 from fourierkd.analysis.words import beside_cells, cells_of, decimals, gain_cells
 from fourierkd.records import Phase
 
-MAX_PAIRED_METHODS = 6
+MAX_PAIRED_METHODS = 12  # of more the table is too wide to read
 _PHASES = (
     Phase.TEACHER,
     Phase.BASELINE,

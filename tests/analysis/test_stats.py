@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
 
 import numpy as np
@@ -151,3 +153,8 @@ def test_intervals_exclude_0_exactly_where_holm_rejects() -> None:
         adjusted[order] = np.maximum.accumulate(p_values[order] * (count - np.arange(count)))
         found = [interval(d, level) for d, level in zip(draws, holm(list(p_values)), strict=True)]
         assert [i.low > 0 or i.high < 0 for i in found] == list(adjusted <= 0.05)
+
+
+@pytest.mark.parametrize("name", ["stats", "comparison", "planning", "robust", "gap", "sequential"])
+def test_the_examples_run(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"fourierkd.analysis.{name}")).failed == 0
