@@ -7,6 +7,7 @@ simulation; the slow tests repeat the quick ones on ten times as many tables.
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_equal_methods_get_a_false_verdict_in_one_table_of_twenty(
         false += any(verdict(g, "maximize", 1.0) in ("better", "worse") for g in found)
     assert at_most(0.05, false, tables)
     assert false / tables > 0.005  # not by saying nothing
+
+
+@TABLES
+@SEEDS
+def test_so_do_they_where_every_pair_is_compared(seeds: int, tables: int) -> None:
+    false = 0
+    for i in range(tables):
+        scores = draw([0.0] * 3, seeds, i)
+        found = family(scores, combinations(scores, 2)).values()
+        false += any(verdict(g, "maximize", 1.0) in ("better", "worse") for g in found)
+    assert at_most(0.05, false, tables)
 
 
 @TABLES

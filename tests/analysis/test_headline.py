@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fourierkd.analysis.comparison import compare
+from fourierkd.analysis.comparison import compare, compare_pairs
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.words import claim
 
@@ -128,9 +128,26 @@ def test_nothing_was_chosen() -> None:
         "Best method by mean: pkd with 71.10 mIoU on test (3 seeds); nothing is tuned: no trial "
         "was chosen."
     )
-    assert say(table_of(scores, search=())) == (
-        "Best method by mean: pkd with 71.10 mIoU on test (3 seeds)."
+
+
+def test_where_nothing_was_searched_the_best_is_set_against_the_others() -> None:
+    scores = {"student_alone": ALONE, "pkd": HIGH, "cwd": CLOSE, "feature_l2": MIDDLE}
+    table = table_of({**scores, "published": LOW}, search=())
+    text = say(table)
+    assert text.startswith(
+        "Best method by mean: pkd with 71.10 mIoU on test (3 seeds); it is undecided against the "
+        "next best cwd (+0.10 ["
     )
+    assert ", better than published (+20.33 [" in text
+    assert ", better than plain L2 feature_l2 (+10.10 [" in text
+    assert text.endswith(
+        "(95 % intervals by Holm over every pair, 3 paired seeds; equivalent: within ±1 mIoU)."
+    )
+    pairs = compare_pairs(table).set_index(["method", "against"])
+    row = pairs.loc[("pkd", "student_alone")]
+    gain = f"(+35.10 [{row['diff_low']:+.2f}, {row['diff_high']:+.2f}])"
+    assert f"and better than student_alone {gain}" in text
+    assert say(table_of({"pkd": HIGH}, search=())).endswith("; it is compared with nothing.")
 
 
 def test_few_seeds_give_no_verdict() -> None:
