@@ -41,3 +41,15 @@ def test_variables_are_set_for_a_while(monkeypatch):
 def test_markdown():
     table = pd.DataFrame([{"a": 1, "b": "x"}, {"a": 2}])
     assert TOOL["markdown"](table) == "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 |  |"
+
+
+def test_deviations_are_pooled_within_studies():
+    one = pd.DataFrame({"method": ["a"] * 3 + ["b"], "score": [1.0, 2.0, 3.0, 5.0]})
+    other = pd.DataFrame({"method": ["a"] * 3, "score": [101.0, 103.0, 105.0]})
+    table = TOOL["steadiness"]([one, other])
+    assert table["method"].tolist() == ["a"]  # of one seed nothing is known
+    (row,) = table.to_dict("records")
+    assert row["studies"] == 2
+    # sums of squares 2 and 8 with 4 degrees of freedom; chi-square 11.14 and 0.4844
+    assert row["deviation"] == "1.6 [0.95, 4.5]"
+    assert row["of each study"] == "1, 2"

@@ -6,7 +6,8 @@
 Each study is run (or continued, or read where it is finished) in a folder of its own. The first
 table has one row a study: what was chosen, how much of the nuisance's band and of the rest it lets
 pass, and the scores on fresh seeds. The second has the verdicts of every method against the student
-alone and of the tuned one against every other, with the number of studies that say each.
+alone and of the tuned one against every other, with the number of studies that say each. The third
+has the standard deviation over seeds of each method, pooled over the studies.
 ``--all-pass`` also tunes PKD and plain L2 with as many trials: the tuned method has to beat the
 better of the two, paired by seed.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from scipy.stats import chi2
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # before what this checkout holds is imported (E402)
@@ -60,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/verdicts"))
     add_options(parser, "--set", dest="overrides", help="study keys, as of sweeps/run.py study")
     args = parser.parse_args(arguments)
-    rows, verdicts = [], Counter[tuple[str, str, str]]()
+    rows, verdicts, tables = [], Counter[tuple[str, str, str]](), []
     for condition in args.conditions:
         for seed in args.seeds:
             keys, environment = CONDITIONS[condition]
@@ -74,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
                 if args.all_pass:
                     row |= against_all_pass(study, table, args.config, overrides, folder)
             rows.append(row)
+            tables.append(finals(study, table))
             verdicts.update(found_verdicts(study, table))
             print(f"\n{len(rows)} studies\n\n{markdown(pd.DataFrame(rows))}\n")
     counted = pd.DataFrame(
@@ -81,6 +84,40 @@ def main(arguments: list[str] | None = None) -> None:
         columns=["method", "verdict", "against", "studies"],
     )
     print(markdown(counted))
+    print(f"\n{markdown(steadiness(tables))}")
+
+
+def finals(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
+    """Method and score of the final runs, the chosen method as ``tuned``."""
+    runs = table[table["phase"] == "final"]
+    tuned = tuned_method(table, metric=study.metric, direction=study.direction)
+    return pd.DataFrame(
+        {
+            "method": runs["method"].replace({tuned: "tuned"}),
+            "score": metric_values(runs, study.metric),
+        }
+    )
+
+
+def steadiness(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Standard deviation of each method over seeds, pooled over studies, with its 95 % interval.
+
+    Within a study alone: what differs between studies (seeds, teacher, threads) is not in it. The
+    interval is that of a variance of normal scores, by chi-square.
+    """
+    rows = []
+    for method in dict.fromkeys(name for table in tables for name in table["method"]):
+        scores = [table.loc[table["method"] == method, "score"].dropna() for table in tables]
+        scores = [own for own in scores if len(own) > 1]
+        freedom = sum(len(own) - 1 for own in scores)
+        if not freedom:
+            continue
+        squares = sum(float(((own - own.mean()) ** 2).sum()) for own in scores)
+        low, high = ((squares / chi2.ppf(p, freedom)) ** 0.5 for p in (0.975, 0.025))
+        each = ", ".join(f"{own.std():.2g}" for own in scores)
+        pooled = f"{(squares / freedom) ** 0.5:.2g} [{low:.2g}, {high:.2g}]"
+        rows.append((method, len(scores), pooled, each))
+    return pd.DataFrame(rows, columns=["method", "studies", "deviation", "of each study"])
 
 
 def finished(study: StudyConfig, folder: Path) -> pd.DataFrame:
