@@ -287,7 +287,8 @@ class Result(Record):
         value = super().to_json()
         metric, conditions = value.pop("metric") or {}, value.pop("conditions")
         measure = {"metric": metric.get("name"), "direction": metric.get("direction")}
-        return value | measure | conditions
+        result: dict[str, Any] = value | measure | conditions
+        return result
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], where: Path, fix: str) -> Result:

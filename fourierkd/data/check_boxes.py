@@ -77,7 +77,8 @@ def _read(data: Data, checked: Checked) -> dict[str, Any] | None:
         every = enumerate(content["annotations"])
         bare = [f"annotations[{i}]" for i, annotation in every if SCORED not in annotation]
         checked.add(f"an annotation that is scored must have {SCORED}", bare, "0, or 1 for a crowd")
-    return content
+    whole: dict[str, Any] = content
+    return whole
 
 
 def _check_ids(content: dict[str, Any], by_id: dict[Any, Entry], checked: Checked) -> None:

@@ -118,7 +118,8 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         )
     if all(key.startswith("module.") for key in state):  # saved from a data-parallel wrapper
         state = _stripped(state, "module.")
-    return state
+    tensors: dict[str, Tensor] = state
+    return tensors
 
 
 def dataset_meta(content: Mapping[str, Any]) -> dict[str, Any]:

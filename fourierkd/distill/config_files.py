@@ -149,7 +149,8 @@ def _package_bases(seen: list[Path]) -> Iterator[None]:
 
     def resolve(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if "::" not in cfg_path:
-            return original(cfg_path, filename)
+            result: tuple[str, str | None] = original(cfg_path, filename)
+            return result
         path = Path(package_config(cfg_path))
         seen.append(path)
         return str(path), cfg_path.partition("::")[0]

@@ -280,7 +280,8 @@ class Distiller(BaseModel):
                 f"losses.{name}.warmup_iters needs the iteration in MMEngine's MessageHub",
                 fix="train by MMEngine's Runner, or update_info('iter', i) in your own loop",
             )
-        return min(1.0, iteration / term.warmup_iters)
+        result: float = min(1.0, iteration / term.warmup_iters)
+        return result
 
     def _watch(self, name: str, feature: Tensor) -> Tensor:
         """A view of ``feature`` for one loss, with hooks that keep the gradients entering both."""

@@ -207,7 +207,8 @@ def _pick(maps: Tensor, rows: Tensor, channels: int) -> Tensor:
     anchors = apart.shape[1]
     cells = rows.div(anchors, rounding_mode="floor")
     image = cells.div(size, rounding_mode="floor")
-    return apart[image, rows % anchors, :, cells % size]  # (P, channels)
+    result: Tensor = apart[image, rows % anchors, :, cells % size]  # (P, channels)
+    return result
 
 
 _ROLES = ("student", "teacher")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fourierkd.distill.model_config import to_plain
+from fourierkd.distill.config_files import to_plain
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, number, worst
 from fourierkd.doctor.subject import Subject
 from fourierkd.engine.loaders import build_loader, in_process

@@ -21,7 +21,7 @@ class _FourierDtypes(TorchDispatchMode):
     """Notes the dtype that enters each Fourier transform."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.seen: list[torch.dtype] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fourierkd.distill.checkpoint import load_state_dict
+from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.model_config import to_plain
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.register import register_all
 from fourierkd.doctor.report import FAIL, Check
@@ -198,7 +198,7 @@ def build_subject(
         DefaultScope._instance_dict.update(scopes)
 
 
-def _batches(loader: DataLoader, preprocessor: Any) -> Iterator[Batch]:
+def _batches(loader: DataLoader[Any], preprocessor: Any) -> Iterator[Batch]:
     """Training batches as a step sees them, over and over."""
     while True:
         for batch in loader:

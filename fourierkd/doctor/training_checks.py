@@ -14,7 +14,8 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from fourierkd.distill.model_config import build_model, resolve_model, to_plain
+from fourierkd.distill.config_files import to_plain
+from fourierkd.distill.model_config import build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.report import FAIL, OK, WARN, Check, listed, number, worst

@@ -206,7 +206,8 @@ def median_ratio(above: list[float], *below: list[float]) -> float:
     Within a round the parts follow each other, so a clock that changes over the run cancels out.
     """
     rounds = zip(above, zip(*below, strict=True), strict=True)
-    return statistics.median(part / sum(others) for part, others in rounds)
+    result: float = statistics.median(part / sum(others) for part, others in rounds)
+    return result
 
 
 def flops(part: Part) -> int:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from fourierkd.errors import DataError, FourierKDError
 
 
-def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
+def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
     """As ``Runner.build_dataloader``, for people who mistype a folder or own a damaged image.
 
     Raises:
@@ -54,7 +54,8 @@ def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader:
         _check_masks(dataset)
     if loader.worker_init_fn is not None and "worker_init_fn" not in config:  # MMEngine's
         loader.worker_init_fn = partial(_seed_worker, loader.worker_init_fn, sampler)
-    return loader
+    result: DataLoader[Any] = loader
+    return result
 
 
 def in_process(loader: Mapping[str, Any]) -> dict[str, Any]:

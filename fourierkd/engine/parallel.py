@@ -40,7 +40,8 @@ class KDDistributedDataParallel(MMDistributedDataParallel):
         """One iteration; the first one is watched."""
         if self._checked or self.find_unused_parameters:
             try:
-                return super().train_step(data, optim_wrapper)
+                values: dict[str, Tensor] = super().train_step(data, optim_wrapper)
+                return values
             except RuntimeError as error:
                 if "finished reduction in the prior iteration" not in str(error):
                     raise
@@ -65,8 +66,7 @@ class KDDistributedDataParallel(MMDistributedDataParallel):
                 fix="freeze or remove them, or set find_unused_parameters=True in the config "
                 "(slower)",
             )
-        result: dict[str, Tensor] = values
-        return result
+        return values
 
 
 @contextmanager

@@ -27,6 +27,8 @@ import torch
 from mmengine.dist import get_rank, get_world_size, init_dist, is_distributed
 from torch import distributed
 from torch.distributed import ProcessGroup
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from fourierkd.errors import EXIT_BAD_INPUT, ConfigError, FourierKDError, RunError
 
@@ -88,7 +90,8 @@ def launched(launcher: str) -> Iterator[None]:
 
 def leads() -> bool:
     """Whether this process writes: rank 0, or the only one."""
-    return get_rank() == 0
+    result: bool = get_rank() == 0
+    return result
 
 
 def wait() -> None:
@@ -123,7 +126,8 @@ def first_wish(wish: WishT | None) -> WishT | None:
     distributed.all_reduce(wished, distributed.ReduceOp.MAX, group=_groups["control"])
     if not wished.item():
         return None
-    return next(w for w in gather(wish) if w is not None)
+    result: WishT | None = next(w for w in gather(wish) if w is not None)
+    return result
 
 
 def mean(values: Mapping[str, float]) -> dict[str, float]:
@@ -225,7 +229,7 @@ def _start(launcher: str) -> None:
         )
     # else every rank would take all cores
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", 1)))
-    store, rank, size = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     arguments = {"store": store, "rank": rank, "world_size": size}
     if torch.cuda.is_available():
         if launcher == "slurm" and torch.cuda.device_count() == 1:
@@ -242,7 +246,7 @@ def _start(launcher: str) -> None:
     else:  # MMEngine's init_dist would set a CUDA device
         distributed.init_process_group("gloo", timeout=TIMEOUT, **arguments)
     control: ProcessGroup = distributed.new_group(timeout=CONTROL_TIMEOUT, backend="gloo")
-    _groups.update(control=control, store=distributed.PrefixStore("fourierkd", store))
+    _groups.update(control=control, store=PrefixStore("fourierkd", store))
 
 
 def slurm_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -98,7 +98,8 @@ def run(run_dir: RunDir, *, resume: bool) -> Result:
             with refusals():
                 job.train(signals, resume=resume)
         except StopRun as stop:
-            return from_leader(job.finish(stop.state, stop.reason) if leads() else None)
+            result: Result = from_leader(job.finish(stop.state, stop.reason) if leads() else None)
+            return result
         except BaseException as error:
             traceback.print_exc()
             cause = root_cause(job.in_words(error))
@@ -107,7 +108,8 @@ def run(run_dir: RunDir, *, resume: bool) -> Result:
             if cause is error:
                 raise
             raise cause from error
-        return from_leader(job.finish(State.COMPLETE, None) if leads() else None)
+        result = from_leader(job.finish(State.COMPLETE, None) if leads() else None)
+        return result
 
 
 class _Job:

@@ -123,7 +123,7 @@ class KDRunner(Runner):
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """Build from the seed, then recompute activations where the config asks for it."""
         set_random_seed(self.seed)
-        built = super().build_model(model)
+        built: nn.Module = super().build_model(model)
         check_student_norm(built, self.cfg)
         # popped: MMEngine's own way to do it loses the gradients of taps
         recompute_activations(built, self.cfg.pop("activation_checkpointing", None))
@@ -133,7 +133,8 @@ class KDRunner(Runner):
         """DDP under a launcher, on the CPU too."""
         if self.distributed:
             model_wrapper_cfg = ddp_config(model_wrapper_cfg, self.cfg, model)
-        return super().wrap_model(model_wrapper_cfg, model)
+        result: nn.Module = super().wrap_model(model_wrapper_cfg, model)
+        return result
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """A constructor of a task package sees the student."""
@@ -169,7 +170,8 @@ class KDRunner(Runner):
     @property
     def bare_model(self) -> nn.Module:
         """The model without a DDP wrapper."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        result: nn.Module = self.model.module if is_model_wrapper(self.model) else self.model
+        return result
 
     @property
     def by_epoch(self) -> bool:

@@ -177,7 +177,8 @@ def _draw(student: Tensor, *, published: bool) -> Tensor:
     n, c, height, width = student.shape
     if published:
         drawn = torch.rand(student.shape, dtype=student.dtype, device=student.device)
-        return torch.fft.ifftshift(drawn)
+        result: Tensor = torch.fft.ifftshift(drawn)
+        return result
     return half_noise(student.new_empty(n, c, height, width // 2 + 1), width)
 
 
@@ -197,7 +198,8 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(s, dim=2) * torch.linalg.vector_norm(t, dim=2)
     zero = norm == 0
     cosine = torch.linalg.vecdot(s, t) / norm.masked_fill(zero, 1.0)
-    return 1 - cosine.masked_fill(zero, 0.0)
+    result: Tensor = 1 - cosine.masked_fill(zero, 0.0)
+    return result
 
 
 class ATFM(nn.Module):

@@ -125,14 +125,15 @@ def varifocal_loss(
     """
     target = target.detach()
     rest = weights.index_fill(0, positives, 0.0)
-    negative = _NegativeSum.apply(logits, rest, gamma)
+    negative = _NegativeSum.apply(logits, rest, gamma)  # type: ignore[no-untyped-call]  # torch's
     scores = logits[positives]  # (P, C)
     entropy = F.binary_cross_entropy_with_logits(scores, target, reduction="none")
     factor = target if iou_weighted else torch.ones_like(target)
     own = torch.where(
         target > 0, factor * entropy, alpha * scores.sigmoid().pow(gamma) * F.softplus(scores)
     )
-    return alpha * negative + (own * weights[positives, None]).sum()
+    result: Tensor = alpha * negative + (own * weights[positives, None]).sum()
+    return result
 
 
 class _NegativeSum(torch.autograd.Function):

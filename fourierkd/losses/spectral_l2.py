@@ -72,7 +72,10 @@ def spectral_l2(
     if mask is None or isinstance(mask, AllPass):
         return feature_l2(student, teacher, normalize=normalize)
     weights = mask_weights(mask, *student.shape[2:], device=student.device, dtype=student.dtype)
-    return _BandDistance.apply(student, teacher.detach(), weights, normalize)
+    result: Tensor = _BandDistance.apply(  # type: ignore[no-untyped-call]  # torch's
+        student, teacher.detach(), weights, normalize
+    )
+    return result
 
 
 class SpectralL2(FeatureL2):
@@ -192,4 +195,5 @@ def _for_parts(weights: Tensor) -> Tensor:
 
 def _energy(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     """Sum of weights * a * b over frequencies, (N, C, H, 2K) twice -> (N, C)."""
-    return torch.linalg.vecdot((a * weights).flatten(2), b.flatten(2))
+    result: Tensor = torch.linalg.vecdot((a * weights).flatten(2), b.flatten(2))
+    return result

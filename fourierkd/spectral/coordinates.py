@@ -190,4 +190,5 @@ def _full_sum(x: Tensor, rules: Rules) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sum over frequencies of a * b: (N, c, H, K), (N, c, H, K) -> (N, c)."""
-    return torch.linalg.vecdot(a.flatten(2), b.flatten(2))
+    result: Tensor = torch.linalg.vecdot(a.flatten(2), b.flatten(2))
+    return result

@@ -84,7 +84,10 @@ def spectral_distance(
     """
     weight, bias = (None, None) if fusion is None else fusion
     options = (noise, mask, radius, normalize, sync_stats)
-    return _SpectralDistance.apply(predicted, weight, bias, tokens, teacher, *options)
+    result: Tensor = _SpectralDistance.apply(  # type: ignore[no-untyped-call]  # torch's
+        predicted, weight, bias, tokens, teacher, *options
+    )
+    return result
 
 
 class _SpectralDistance(torch.autograd.Function):

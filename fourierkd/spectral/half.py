@@ -20,12 +20,14 @@ def half_spectrum(feature: Tensor) -> Tensor:
     Returns:
         (..., H, W//2 + 1), complex; DC at [..., 0, 0].
     """
-    return torch.fft.rfft2(feature, norm="ortho")
+    result: Tensor = torch.fft.rfft2(feature, norm="ortho")
+    return result
 
 
 def map_of_half_spectrum(spectrum: Tensor, width: int) -> Tensor:
     """Inverse of ``half_spectrum``: (..., H, width//2 + 1), complex -> (..., H, width), real."""
-    return torch.fft.irfft2(spectrum, s=(spectrum.shape[-2], width), norm="ortho")
+    result: Tensor = torch.fft.irfft2(spectrum, s=(spectrum.shape[-2], width), norm="ortho")
+    return result
 
 
 def hermitian_weights(

@@ -231,7 +231,10 @@ def _glyphs(text: str, size: int) -> tuple[np.ndarray, int]:
 def _sequential() -> np.ndarray:
     """(256, 3), uint8, RGB: viridis."""
     ramp = np.arange(256, dtype=np.uint8)[None]
-    return cv2.cvtColor(cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)[0]
+    result: np.ndarray = cv2.cvtColor(
+        cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB
+    )[0]
+    return result
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ def run_config(run_dir: RunDir, request: Request, config: dict[str, Any]) -> dic
     top = {key: asked[key] for key in ("method", "phase", "study", "seed", "trial")}
     parameters = {parameter_key(k): v for k, v in asked["parameters"].items()}
     environment = read_json(run_dir.environment) or {}
-    return _plain(
+    plain: dict[str, Any] = _plain(
         {
             **top,
             "parameters": parameters,
@@ -28,6 +28,7 @@ def run_config(run_dir: RunDir, request: Request, config: dict[str, Any]) -> dic
             "run": config,
         }
     )
+    return plain
 
 
 def tags(request: Request) -> list[str]:

@@ -209,4 +209,5 @@ def _number_ids(view: dict[str, Any]) -> dict[str, Any]:
     ids = dict.fromkeys(re.findall(r'"(?:__id__|id)": "([^"]+)"', text))
     for number, identity in enumerate(ids, start=1):
         text = text.replace(f'"{identity}"', f'"id-{number}"')
-    return json.loads(text)
+    result: dict[str, Any] = json.loads(text)
+    return result

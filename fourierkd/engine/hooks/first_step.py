@@ -82,7 +82,7 @@ class FirstStepHook(Hook):
             )
 
 
-def last_batch(loader: DataLoader) -> int:
+def last_batch(loader: DataLoader[Any]) -> int:
     """How many images the last batch of an epoch has; 0 where it is as the others."""
     if not isinstance(loader.sampler, DefaultSampler):  # endless, or of a custom batch sampler
         return 0

@@ -184,4 +184,5 @@ def log_amplitude(feature: Tensor) -> Tensor:
 
 def centred(half: Tensor, width: int) -> Tensor:
     """Half of a spectrum that is equal at k and -k -> the full (H, W), DC in the middle."""
-    return torch.fft.fftshift(full_plane(half, width))
+    result: Tensor = torch.fft.fftshift(full_plane(half, width))
+    return result
