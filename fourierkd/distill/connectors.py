@@ -14,7 +14,12 @@ from fourierkd.losses.base import DistillationLoss
 
 
 def build_connector(
-    spec: str | Mapping[str, Any] | None, student: int, teacher: int, *, where: str
+    spec: str | Mapping[str, Any] | None,
+    student: int,
+    teacher: int,
+    *,
+    where: str,
+    any_width: bool = False,
 ) -> nn.Module:
     """The module between a student's tap and the loss.
 
@@ -26,18 +31,20 @@ def build_connector(
         student: channels of the student's map.
         teacher: channels of the teacher's map.
         where: loss and level, for messages.
+        any_width: the loss takes unequal widths, so "auto" and None are nothing whatever they are.
 
     Raises:
         ConfigError: the widths differ with ``spec=None``, or the module does not give the
             teacher's width.
     """
-    if spec is None and student != teacher:
+    as_they_are = any_width or student == teacher
+    if spec is None and not as_they_are:
         raise ConfigError(
             f"{where}: without a connector student and teacher need equal channels",
             value=(student, teacher),
             fix="use connector='auto'",
         )
-    if spec is None or (spec == "auto" and student == teacher):
+    if as_they_are and spec in (None, "auto"):
         return nn.Identity()
     if spec == "auto":
         return nn.Conv2d(student, teacher, 1)

@@ -60,8 +60,9 @@ class Distiller(BaseModel):
             Taps are module paths, or equal-length lists of them. ``loss`` names a class and its
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as
             ``loss_weight`` holds one weight a level. ``warmup_iters``: the weight grows linearly
-            from 0 over so many iterations (MMEngine's ``iter``). For a loss that compares heads
-            their paths, ``student_head`` and ``teacher_head``, stand in place of taps.
+            from 0 over so many iterations (MMEngine's ``iter``). A loss that compares class scores
+            has no ``connector``. For one that compares heads their paths, ``student_head`` and
+            ``teacher_head``, stand in place of taps.
         inherit: module paths, such as ``("neck", "bbox_head")``, of which the student starts from
             the teacher's weights where names and shapes match.
         pretrained: False takes the student's pretrained weights out of its config; a file takes

@@ -16,7 +16,7 @@ from fourierkd.distill.connectors import build_connector
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Level
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.base import HEADS, DistillationLoss
+from fourierkd.losses.base import HEADS, LOGITS, DistillationLoss
 from fourierkd.losses.table import LOSSES
 
 TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance")
@@ -46,19 +46,19 @@ def read_terms(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Term]:
     """The taps and the warm-up of every checked entry of ``losses``."""
     return {
         name: Term((), (), warmup, (entry["student_head"], entry["teacher_head"]))
-        if compares_heads(entry)
+        if compares(entry) == HEADS
         else Term(_as_tuple(entry["student_tap"]), _as_tuple(entry["teacher_tap"]), warmup)
         for name, entry in losses.items()
         for warmup in [entry.get("warmup_iters", 0)]
     }
 
 
-def compares_heads(entry: Mapping[str, Any]) -> bool:
-    """If the loss of an entry compares detection heads, not taps."""
+def compares(entry: Mapping[str, Any]) -> str | None:
+    """What the loss of an entry compares; None where the entry names no loss."""
     config = entry.get("loss")
     kind = config.get("type") if isinstance(config, Mapping) else None
     known = MODELS.get(kind) if isinstance(kind, str) else None
-    return _is_loss(known) and known.compares == HEADS
+    return known.compares if _is_loss(known) else None
 
 
 def _is_loss(kind: Any) -> TypeGuard[type[DistillationLoss]]:
@@ -118,7 +118,14 @@ def check_losses(losses: Any, *, teacher: bool) -> None:
             raise ConfigError(
                 f"{where} is a dict with student_tap, teacher_tap and loss", value=entry
             )
-        heads = compares_heads(entry)
+        what = compares(entry)
+        if what == LOGITS and "connector" in entry:
+            raise ConfigError(
+                f"{where} compares class scores, and no connector may stand between",
+                value=entry["connector"],
+                fix="leave connector out",
+            )
+        heads = what == HEADS
         keys = HEAD_LOSS_KEYS if heads else LOSS_KEYS
         for key in set(entry) - set(keys):
             raise ConfigError(f"unknown key of {where}", value=key, fix=near(key, keys))
@@ -129,8 +136,8 @@ def check_losses(losses: Any, *, teacher: bool) -> None:
             several = isinstance(entry[key], (list, tuple)) and not heads
             taps = _as_tuple(entry[key]) if several or isinstance(entry[key], str) else ()
             if not taps or not all(isinstance(tap, str) and tap for tap in taps):
-                what = "a module path" if heads else "a module path or a list of them"
-                raise ConfigError(f"{where}.{key} is {what}", value=entry[key])
+                path = "a module path" if heads else "a module path or a list of them"
+                raise ConfigError(f"{where}.{key} is {path}", value=entry[key])
         counts = [len(_as_tuple(entry[key])) for key in keys[:2]]
         if counts[0] != counts[1]:
             raise ConfigError(f"{where} needs as many student taps as teacher taps", value=counts)
@@ -248,7 +255,8 @@ def build_loss(
     """Connectors and loss modules, one each a level.
 
     Raises:
-        ConfigError: the connector or the loss cannot be built for these channels.
+        ConfigError: the connector or the loss cannot be built for these channels, or the class
+            scores are those of different numbers of classes.
     """
     config = dict(entry["loss"])
     weights = config.get("loss_weight")
@@ -263,9 +271,16 @@ def build_loss(
     connectors, losses = nn.ModuleList(), nn.ModuleList()
     for level, (student, teacher) in enumerate(pairs):
         where = f"model.losses.{name}, level {level}"
+        widths = student.channels, teacher.channels
+        if kind.compares == LOGITS and student.channels != teacher.channels:
+            raise ConfigError(
+                f"{where}: student and teacher need class scores of the same classes",
+                value=widths,
+                fix="take a teacher of the student's classes, or a method that compares features",
+            )
         connector = entry.get("connector", "auto")
         connectors.append(
-            build_connector(connector, student.channels, teacher.channels, where=where)
+            build_connector(connector, *widths, where=where, any_width=kind.any_width)
         )
         arguments = dict(config)
         if isinstance(weights, (list, tuple)):

@@ -31,7 +31,8 @@ class LevelRecord(NamedTuple):
 
     ``own``, ``rest`` and ``task`` are gradient norms at the student's map: of this loss, of all
     others together, of the student's own losses. ``prediction``: that of the sum of squares of the
-    student's raw answer; None where it could not be run.
+    student's raw answer; None where it could not be run. ``any_width``: the loss takes maps of
+    unequal channels.
     """
 
     loss: str
@@ -47,6 +48,7 @@ class LevelRecord(NamedTuple):
     rest: float
     task: float
     prediction: float | None
+    any_width: bool = False
 
     @property
     def name(self) -> str:
@@ -146,6 +148,7 @@ def _observe(subject: Subject) -> Step:
                 rest=_norm(_others(whole.get((name, level)), own_at)),
                 task=_norm(tasks.get((name, level))),
                 prediction=None if predictions is None else predictions.get((name, level), 0.0),
+                any_width=model.losses[name][level].any_width,  # type: ignore[index]
             )
             for (name, level), feature in raw.items()
             if (name, level) in connected

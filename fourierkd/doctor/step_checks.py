@@ -109,14 +109,15 @@ def _stride(image: tuple[int, int], shape: Sequence[int]) -> float:
 
 
 def check_connectors(levels: Sequence[LevelRecord]) -> Check:
-    """After its connector the student's map has the teacher's batch and channels."""
+    """After its connector the student's map has the teacher's batch and, if need be, channels."""
     if not levels:
         return Check("connectors", SKIP, "no loss compares maps")
     lines, wrong = [], False
     for r in levels:
         by = "" if r.connector == "none" else f" by {r.connector}"
         line = f"{r.name}: {r.student[1]} -> {r.connected[1]}{by}, {_size(r.connected)}"
-        if r.connected[:2] != r.teacher[:2]:
+        compared = 1 if r.any_width else 2
+        if r.connected[:compared] != r.teacher[:compared]:
             wrong = True
             line += f"; the teacher has {r.teacher[1]} channels of {r.teacher[0]} images"
         elif r.connected[2:] != r.teacher[2:]:

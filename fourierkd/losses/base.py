@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from fourierkd.errors import ConfigError
 from fourierkd.spectral.masks import Mask
 
-MAPS, HEADS = "maps", "heads"
+MAPS, LOGITS, HEADS = "maps", "logits", "heads"
 
 
 class DistillationLoss(nn.Module):
@@ -24,7 +24,10 @@ class DistillationLoss(nn.Module):
 
     Attributes:
         compares: ``"maps"``: called with the maps of two taps, one module for every level.
+            ``"logits"``: called as with maps, but what they mean is fixed, a channel a class, so
+            that no connector may stand between and both sides have the same classes.
             ``"heads"``: called with the samples of two detection heads, one module for all levels.
+        any_width: it takes maps of different numbers of channels, and needs no connector.
         mask: weights of the loss per frequency, drawn with its spectra; None passes all.
         linear_in_mask: the loss is a sum over frequencies of what ``mask`` weighs, so that it can
             be divided into bands.
@@ -41,6 +44,7 @@ class DistillationLoss(nn.Module):
     """
 
     compares: ClassVar[str]
+    any_width: ClassVar[bool] = False
     mask: Mask | None = None
     linear_in_mask: bool = False
     balanced_by: str | None = None
@@ -71,17 +75,22 @@ class MapLoss(DistillationLoss):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Weighted loss of maps (N, C, H, W) and (N, C, H', W'), matched by ``match_maps``."""
-        student, teacher = match_maps(student, teacher, resize_stu=self.resize_stu)
+        student, teacher = match_maps(
+            student, teacher, resize_stu=self.resize_stu, any_width=self.any_width
+        )
         with full_precision(student):
             return self.distance(student, teacher) * self.loss_weight
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss before its weight: real maps (N, C, H, W) of one size and dtype -> scalar."""
+        """The loss before its weight: real maps (N, C, H, W) of one size and dtype -> scalar.
+
+        C is that of both but where ``any_width`` is set.
+        """
         raise NotImplementedError
 
 
 def match_maps(
-    student: Tensor, teacher: Tensor, *, resize_stu: bool = True
+    student: Tensor, teacher: Tensor, *, resize_stu: bool = True, any_width: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Detach the teacher's map, and bring both to one size and precision.
 
@@ -93,20 +102,26 @@ def match_maps(
         student: (N, C, H, W).
         teacher: (N, C, H', W').
         resize_stu: which of two maps of different size is resized.
+        any_width: C may differ.
 
     Returns:
-        (student, teacher), of equal shape and dtype.
+        (student, teacher), of equal shape (but for C with ``any_width``) and dtype.
 
     Raises:
         ConfigError: dimensions, dtypes, batch sizes or channels do not fit.
     """
     _check_map(student, "student")
     _check_map(teacher, "teacher")
-    if student.shape[:2] != teacher.shape[:2]:
+    if student.shape[0] != teacher.shape[0]:
         raise ConfigError(
-            "student and teacher must agree in (N, C)",
+            "student and teacher must agree in N",
             value=(tuple(student.shape), tuple(teacher.shape)),
-            fix="add a connector where channels differ",
+        )
+    if student.shape[1] != teacher.shape[1] and not any_width:
+        raise ConfigError(
+            "student and teacher must agree in C",
+            value=(tuple(student.shape), tuple(teacher.shape)),
+            fix="add a connector; class scores need the same classes",
         )
     half = student.dtype in (torch.float16, torch.bfloat16)
     student = student.float() if half else student

@@ -29,6 +29,13 @@ def test_the_output_has_the_teachers_channels(spec, student, kind):
     assert connector(torch.randn(2, student, 5, 3)).shape == (2, 6, 5, 3)
 
 
+@pytest.mark.parametrize("spec", ["auto", None])
+def test_a_loss_of_unequal_widths_has_one_only_where_it_is_asked_for(spec):
+    assert isinstance(build_connector(spec, 4, 6, where="at", any_width=True), nn.Identity)
+    asked = build_connector("conv1x1", 4, 6, where="at", any_width=True)
+    assert asked.out_channels == 6
+
+
 def test_building_leaves_running_statistics_alone():
     spec = {"type": "ConvModule", "norm_cfg": {"type": "BN"}}
     connector = build_connector(spec, 4, 6, where="l2")

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from fourierkd.distill.distiller import Distiller
+from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import PROBE_SIZE, Level
 from fourierkd.distill.terms import Term, pair_levels
 from fourierkd.errors import ConfigError
+from fourierkd.losses.base import LOGITS, MapLoss
 
 TERM = Term(("neck",), ("fpn",), 0)
 
@@ -78,3 +80,57 @@ def test_a_distiller_compares_the_levels_of_equal_stride(toy, monkeypatch):
     losses["distill.l2.loss"].backward()
     assert model.student.neck.convs[1].weight.grad is not None
     assert model.student.neck.convs[2].weight.grad is None
+
+
+@MODELS.register_module(force=True)
+class ScoreLoss(MapLoss):
+    """Compares class scores."""
+
+    compares = LOGITS
+
+    def distance(self, student, teacher):
+        return (student - teacher).square().mean()
+
+
+@MODELS.register_module(force=True)
+class EnergyLoss(MapLoss):
+    """Takes maps of unequal channels."""
+
+    any_width = True
+
+    def distance(self, student, teacher):
+        return (student.square().mean() - teacher.square().mean()).abs()
+
+
+@pytest.fixture
+def unequal(toy):
+    """A pair of unequal widths and equal classes, with one loss at one tap."""
+
+    def make(tap, kind, **more):
+        loss = {"type": kind, "loss_weight": 1.0}
+        entry = {"student_tap": tap, "teacher_tap": tap, "loss": loss, **more}
+        teacher = {"model": toy(width=6), "checkpoint": "random"}
+        return Distiller(toy(), teacher, {"own": entry}).eval()
+
+    return make
+
+
+@pytest.mark.parametrize(("tap", "kind"), [("head", "ScoreLoss"), ("neck", "EnergyLoss")])
+def test_class_scores_and_losses_of_any_width_have_no_connector(unequal, tap, kind):
+    model = unequal(tap, kind)
+    assert [type(c).__name__ for c in model.connectors["own"]] == ["Identity"] * 2
+    assert not any(key.startswith("connectors") for key in model.state_dict())
+    assert model.compared["own"][1] == f"student {tap}, stride 2, teacher {tap}, stride 2"
+    model(torch.rand(1, 3, 8, 8), mode="loss")["distill.own.loss"].backward()
+    assert model.student.neck.convs[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("connector", ["auto", "conv1x1", None])
+def test_a_connector_at_class_scores_is_refused(unequal, connector):
+    with pytest.raises(ConfigError, match=r"losses.own compares class scores.*leave connector out"):
+        unequal("head", "ScoreLoss", connector=connector)
+
+
+def test_class_scores_of_other_classes_are_refused(unequal):
+    with pytest.raises(ConfigError, match=r"level 0: .*of the same classes, got \(4, 6\); take"):
+        unequal("neck", "ScoreLoss")

@@ -96,6 +96,8 @@ def test_connectors_give_the_teachers_channels():
     check = check_connectors([record(connected=(2, 5, 8, 8))])
     assert check.status == "fail"
     assert "the teacher has 6 channels of 2 images" in check.value
+    unequal = {"connected": (2, 4, 8, 8), "connector": "none", "any_width": True}
+    assert check_connectors([record(**unequal)]).value == "fourier.0: 4 -> 4, 8x8"
     resized = check_connectors([record(connected=(2, 6, 4, 4))])
     assert (resized.status, resized.value[-15:]) == ("ok", "resized for 8x8")
 

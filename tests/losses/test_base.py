@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourierkd.errors import ConfigError
-from fourierkd.losses.base import HEADS, MAPS, MapLoss, match_maps
+from fourierkd.losses.base import HEADS, LOGITS, MAPS, MapLoss, match_maps
 from fourierkd.losses.table import LOSSES
 
 
@@ -23,8 +23,8 @@ class Largest(MapLoss):
 @pytest.mark.parametrize("kind", LOSSES)
 def test_every_loss_of_the_table_declares_what_is_asked(kind):
     loss = kind()
-    assert loss.compares in (MAPS, HEADS)
-    assert issubclass(kind, MapLoss) == (loss.compares == MAPS)
+    assert loss.compares in (MAPS, LOGITS, HEADS)
+    assert issubclass(kind, MapLoss) == (loss.compares != HEADS)
     for name, value in loss.scalars().items():
         assert name.isidentifier()
         assert isinstance(value, float)
@@ -47,6 +47,22 @@ def test_a_loss_is_its_distance_times_its_weight_in_full_precision():
     assert Largest().scalars() == {}
 
 
+class Brightest(Largest):
+    """One that takes maps of unequal channels: the difference of their largest values."""
+
+    any_width = True
+
+    def distance(self, student, teacher):
+        return (student.amax() - teacher.amax()).abs()
+
+
+def test_a_loss_may_take_maps_of_unequal_channels():
+    student, teacher = torch.ones(2, 3, 5, 4), torch.full((2, 7, 3, 3), 4.0)
+    assert Brightest()(student, teacher).item() == 3
+    with pytest.raises(ConfigError, match="agree in N"):
+        Brightest()(student, teacher[:1])
+
+
 @pytest.mark.parametrize("resize_stu", [True, False])
 def test_one_of_two_sizes_is_taken_for_both(resize_stu):
     student, teacher = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 8, 3, dtype=torch.float64)
@@ -58,8 +74,8 @@ def test_one_of_two_sizes_is_taken_for_both(resize_stu):
 @pytest.mark.parametrize(
     ("student", "teacher", "rule"),
     [
-        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, 4), "agree in"),
-        (torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), "agree in"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, 4), "agree in C.*the same classes"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), "agree in N"),
         ([torch.zeros(2, 3, 4, 4)], torch.zeros(2, 3, 4, 4), "student.*call the loss once a level"),
         (torch.zeros(2, 3, 4, 4), torch.zeros(3, 4, 4), r"teacher.*map \(N, C, H, W\)"),
         (torch.zeros(2, 3, 0, 4), torch.zeros(2, 3, 0, 4), "non-empty"),
