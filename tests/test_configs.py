@@ -22,6 +22,7 @@ from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
+from fourierkd.methods import STUDENT_ALONE, method_names, read_method
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
 from sweeps.space import branches, match, resolve
@@ -35,6 +36,8 @@ RUNS = sorted(
     for path in CONFIGS.glob("*/*.py")
     if path.parent.name not in NO_RUNS
 )
+METHODS = [name for name in method_names() if name != STUDENT_ALONE]
+ROLES = {"pspnet": {"feature", "logits"}, "retinanet": {"pyramid", "head"}}  # of configs/shapes
 STUDIES = sorted(path.stem for path in CONFIGS.glob("studies/*.py"))
 SHORT = {
     "train_cfg.max_iters": 2,
@@ -156,6 +159,22 @@ def test_a_run_config_trains_validates_and_scores(tiny, name):
     else:
         assert distilled == [None, None]
         assert result.parameters["teacher"] == 0
+
+
+@pytest.mark.parametrize(
+    ("pair", "method"),
+    [(p, m) for p, own in ROLES.items() for m in METHODS if own & set(read_method(m).losses)],
+)
+def test_every_method_trains_on_every_pair_that_has_its_roles(tiny, tmp_path, pair, method):
+    options = {**tiny.options("shapes"), "model.teacher.checkpoint": "random", "method": method}
+    run_dir = train(CONFIGS / f"shapes/{pair}_fourier.py", options, tmp_path / "run")
+    result = run_dir.read_result()
+    assert result.state == "complete"
+    assert result.iters == 2
+    losses = read_method(method).at(ROLES[pair])
+    for row in run_dir.rows():
+        if "train/loss" in row:
+            assert all(0 < row[f"train/distill.{name}.loss"] < math.inf for name in losses)
 
 
 def test_an_own_head_on_the_fourth_stage_trains(tiny, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Each stands as a function in the module of its family; that of ``SpectralL2`` ha
 so functions are imported from there.
 """
 
+from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss, MapLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
@@ -11,6 +12,7 @@ from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 
 __all__ = [
+    "AttentionTransfer",
     "DistillationLoss",
     "FeatureL2",
     "FourierLoss",

@@ -1,5 +1,6 @@
 """All losses: a new one is a file of its own, its test, and a line here."""
 
+from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
@@ -8,6 +9,7 @@ from fourierkd.losses.spectral_l2 import SpectralL2
 
 LOSSES: tuple[type[DistillationLoss], ...] = (
     FeatureL2,
+    AttentionTransfer,
     SpectralL2,
     FourierLoss,
     IoUAwareLoss,

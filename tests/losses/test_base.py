@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
 from fourierkd.errors import ConfigError
 from fourierkd.losses.base import HEADS, LOGITS, MAPS, MapLoss, match_maps
 from fourierkd.losses.table import LOSSES
+
+MAP_LOSSES = pytest.mark.parametrize("kind", [k for k in LOSSES if issubclass(k, MapLoss)])
 
 
 class Largest(MapLoss):
@@ -32,6 +36,73 @@ def test_every_loss_of_the_table_declares_what_is_asked(kind):
         assert getattr(loss, loss.balanced_by) > 0
     with pytest.raises(ConfigError, match="loss_weight must be a finite number >= 0"):
         kind(loss_weight=-1.0)
+
+
+def build(kind):
+    """A loss for maps of three channels."""
+    channels = {"in_channels": 3} if "in_channels" in inspect.signature(kind).parameters else {}
+    torch.manual_seed(0)
+    return kind(loss_weight=2.0, **channels)
+
+
+def seeded(loss, student, teacher):
+    """The loss's own draws are the same at every call."""
+    torch.manual_seed(1)
+    return loss(student, teacher)
+
+
+@MAP_LOSSES
+def test_a_teachers_map_gets_no_gradient_and_both_stay_as_they_are(kind):
+    loss = build(kind)
+    student, teacher = (torch.randn(2, 3, 5, 7, requires_grad=True) for _ in range(2))
+    copies = [x.detach().clone() for x in (student, teacher)]
+    value = seeded(loss, student, teacher)
+    value.backward()
+    assert value.ndim == 0
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
+    assert all(torch.equal(x, copy) for x, copy in zip((student, teacher), copies, strict=True))
+    strided = [x.detach().contiguous(memory_format=torch.channels_last) for x in (student, teacher)]
+    torch.testing.assert_close(seeded(loss, *strided), value, rtol=1e-4, atol=1e-6)
+
+
+@MAP_LOSSES
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_and_autocast_are_computed_in_float32(kind, dtype):
+    loss = build(kind)
+    student, teacher = (torch.randn(2, 3, 6, 5).to(dtype) for _ in range(2))
+    student.requires_grad_()
+    expected = seeded(loss, student.float(), teacher.float())
+    with torch.autocast("cpu", dtype=dtype):
+        value = seeded(loss, student, teacher)
+        value.backward()
+    assert value.dtype == torch.float32
+    assert torch.equal(value, expected)
+    assert student.grad.dtype == dtype
+    assert student.grad.isfinite().all()
+
+
+@MAP_LOSSES
+@pytest.mark.parametrize("fill", [0.0, 3.0])
+def test_zeros_and_constants_are_finite(kind, fill):
+    loss, any_map = build(kind), torch.randn(2, 3, 5, 7)
+    flat = torch.full_like(any_map, fill)
+    for student, teacher in ((flat, any_map), (any_map, flat), (flat, flat)):
+        student = student.clone().requires_grad_()
+        value = seeded(loss, student, teacher)
+        value.backward()
+        assert value.isfinite()
+        assert student.grad.isfinite().all()
+
+
+@MAP_LOSSES
+@pytest.mark.parametrize("resize_stu", [True, False])
+def test_maps_of_different_size_are_those_resized_before(kind, resize_stu):
+    loss = build(kind)
+    loss.resize_stu = resize_stu
+    student, teacher = torch.randn(2, 3, 4, 6), torch.randn(2, 3, 8, 5)
+    resized = match_maps(student, teacher, resize_stu=resize_stu)
+    assert torch.equal(seeded(loss, student, teacher), seeded(loss, *resized))
 
 
 def test_a_loss_is_its_distance_times_its_weight_in_full_precision():
