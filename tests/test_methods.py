@@ -55,6 +55,10 @@ def test_every_method_goes_with_every_pair_that_has_one_of_its_roles(name, task)
     method = read_method(name)
     assert method.title.endswith(".")
     assert len(method.source) > 10
+    if not set(method.losses) & set(ROLES[task]):
+        with pytest.raises(ConfigError, match=f"{name} compares .*the pair's taps name none"):
+            method.at(ROLES[task])
+        return
     losses = method.at(ROLES[task])
     assert set(losses) <= {loss for role in method.losses.values() for loss in role}
     assert all(entry["tap"] in ROLES[task] for entry in losses.values())

@@ -8,6 +8,7 @@ from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss, MapLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
+from fourierkd.losses.kl import LogitsKL
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 
@@ -17,6 +18,7 @@ __all__ = [
     "FeatureL2",
     "FourierLoss",
     "IoUAwareLoss",
+    "LogitsKL",
     "MapLoss",
     "SpectralL2",
 ]

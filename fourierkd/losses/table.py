@@ -4,6 +4,7 @@ from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
+from fourierkd.losses.kl import LogitsKL
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 
@@ -12,5 +13,6 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     AttentionTransfer,
     SpectralL2,
     FourierLoss,
+    LogitsKL,
     IoUAwareLoss,
 )
