@@ -6,6 +6,7 @@ so functions are imported from there.
 
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss, MapLoss
+from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
@@ -14,6 +15,8 @@ from fourierkd.losses.spectral_l2 import SpectralL2
 
 __all__ = [
     "AttentionTransfer",
+    "CWDLogits",
+    "CWDLoss",
     "DistillationLoss",
     "FeatureL2",
     "FourierLoss",

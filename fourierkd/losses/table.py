@@ -2,6 +2,7 @@
 
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss
+from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
@@ -11,8 +12,10 @@ from fourierkd.losses.spectral_l2 import SpectralL2
 LOSSES: tuple[type[DistillationLoss], ...] = (
     FeatureL2,
     AttentionTransfer,
+    CWDLoss,
     SpectralL2,
     FourierLoss,
     LogitsKL,
+    CWDLogits,
     IoUAwareLoss,
 )
