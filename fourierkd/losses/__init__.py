@@ -7,6 +7,7 @@ so functions are imported from there.
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss, MapLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
+from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
@@ -17,6 +18,7 @@ __all__ = [
     "AttentionTransfer",
     "CWDLogits",
     "CWDLoss",
+    "DISTLoss",
     "DistillationLoss",
     "FeatureL2",
     "FourierLoss",

@@ -3,6 +3,7 @@
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
+from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
@@ -17,5 +18,6 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     FourierLoss,
     LogitsKL,
     CWDLogits,
+    DISTLoss,
     IoUAwareLoss,
 )
