@@ -11,6 +11,7 @@ from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
+from fourierkd.losses.mgd import MGDLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 
@@ -24,6 +25,7 @@ __all__ = [
     "FourierLoss",
     "IoUAwareLoss",
     "LogitsKL",
+    "MGDLoss",
     "MapLoss",
     "SpectralL2",
 ]

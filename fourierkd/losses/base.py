@@ -156,6 +156,23 @@ def check_switch(value: bool, name: str) -> bool:
     return value
 
 
+def check_channels(value: int) -> int:
+    """A loss's ``in_channels``: an integer >= 1, else ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError("in_channels must be an integer >= 1", value=value)
+    return value
+
+
+def check_width(x: Tensor, in_channels: int) -> None:
+    """Refuse maps of other channels than a loss's parameters are for."""
+    if x.shape[1] != in_channels:
+        raise ConfigError(
+            f"maps must have in_channels={in_channels} channels",
+            value=x.shape[1],
+            fix="set in_channels to the teacher tap's, and a connector on the student",
+        )
+
+
 def _check_map(x: Tensor, who: str) -> None:
     if not isinstance(x, Tensor):
         raise ConfigError(

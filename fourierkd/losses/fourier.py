@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.base import MapLoss, check_switch, check_weight, full_precision, match_maps
+from fourierkd.losses.base import (
+    MapLoss,
+    check_channels,
+    check_switch,
+    check_weight,
+    check_width,
+    full_precision,
+    match_maps,
+)
 from fourierkd.spectral.distance import spectral_distance
 from fourierkd.spectral.half import half_noise
 from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
@@ -271,8 +279,6 @@ class FourierLoss(MapLoss):
         sync_stats: bool = False,
     ) -> None:
         super().__init__(loss_weight, resize_stu=resize_stu)
-        if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
-            raise ConfigError("in_channels must be an integer >= 1", value=in_channels)
         if sphere_radius is not None and check_weight(sphere_radius, "sphere_radius") == 0:
             raise ConfigError(
                 "sphere_radius must be above 0",
@@ -285,7 +291,7 @@ class FourierLoss(MapLoss):
                 value=compat,
                 fix=near(str(compat), COMPAT),
             )
-        self.in_channels = in_channels
+        self.in_channels = check_channels(in_channels)
         self.mask = build_mask(mask)
         self.sphere_radius = None if sphere_radius is None else float(sphere_radius)
         self.noise = check_switch(noise, "noise")
@@ -310,12 +316,7 @@ class FourierLoss(MapLoss):
         ``fourier_loss``.
         """
         s, t = match_maps(student, teacher, resize_stu=self.resize_stu)
-        if s.shape[1] != self.in_channels:
-            raise ConfigError(
-                f"maps must have in_channels={self.in_channels} channels",
-                value=s.shape[1],
-                fix="set in_channels to the teacher tap's, and a connector on the student",
-            )
+        check_width(s, self.in_channels)
         with full_precision(s):
             source = None
             if before is not None and before[0].shape[2:] == s.shape[2:]:

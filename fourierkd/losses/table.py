@@ -7,6 +7,7 @@ from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
+from fourierkd.losses.mgd import MGDLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 
@@ -14,6 +15,7 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     FeatureL2,
     AttentionTransfer,
     CWDLoss,
+    MGDLoss,
     SpectralL2,
     FourierLoss,
     LogitsKL,
