@@ -75,8 +75,6 @@ def write_report(
     import jinja2
     from plotly.offline import get_plotlyjs
 
-    from fourierkd.analysis.report_template import TEMPLATE
-
     work_dir, facts = Path(work_dir), dict(info or {})
     metric = facts.get("metric") or most_common(table["metric"]) or "value"
     direction = metric_direction(table, facts.get("direction"))
@@ -129,9 +127,14 @@ def write_report(
         "phases": report_tables.phase_rows(table),
         "time": report_tables.time_rows(facts.get("time") or {}),
     }
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
     path = work_dir / REPORT_NAME
-    write_atomic(path, environment.from_string(TEMPLATE).render(page))
+    write_atomic(path, environment.get_template("report.html.j2").render(page))
     return path
 
 
