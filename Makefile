@@ -85,9 +85,9 @@ $(STAMPS)/tools: constraints.txt $(STAMPS)/torch
 $(STAMPS)/locked: $(STAMPS)/tools
 	$(call step,the packages of constraints.txt,$(BIN)/python -m pip install --no-compile --no-deps --no-build-isolation -r constraints.txt)
 
-$(STAMPS)/mmcv: fourierkd/build_ops.py fourierkd/check_ops.py $(STAMPS)/locked
+$(STAMPS)/mmcv: tools/build_ops.py tools/check_ops.py $(STAMPS)/locked
 	@echo "set-up: mmcv with its operators"
-	@$(BIN)/python -I fourierkd/build_ops.py 2>>$(LOG) || { echo "set-up failed. All output: $(LOG)" >&2; exit 1; }
+	@$(BIN)/python -I tools/build_ops.py 2>>$(LOG) || { echo "set-up failed. All output: $(LOG)" >&2; exit 1; }
 	@touch $@
 
 $(STAMPS)/package: pyproject.toml $(STAMPS)/mmcv

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fourierkd import build_ops, check_ops
-from fourierkd.build_ops import ALONE, CSRC, BuildError, WrongOperatorsError
+from tools import build_ops, check_ops
+from tools.build_ops import ALONE, CSRC, BuildError, WrongOperatorsError
 
 SOURCES = (*ALONE, "info.cpp", "nms.cpp", "roi_align.cpp", "cpu/nms.cpp", "cpu/voxelization.cpp")
 
@@ -73,8 +73,8 @@ def test_the_cache_key_separates_what_must_not_share_a_wheel(
         ("sysconfig.get_config_var", lambda _: "cpython-312"),
         ("sysconfig.get_platform", lambda: "linux-aarch64"),
         ("platform.libc_ver", lambda: ("glibc", "2.17")),
-        ("fourierkd.build_ops.VERSION", "2.3.7"),
-        ("fourierkd.build_ops.FLAGS", "-O0"),
+        ("tools.build_ops.VERSION", "2.3.7"),
+        ("tools.build_ops.FLAGS", "-O0"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(target, value)
@@ -153,7 +153,7 @@ def test_a_build_killed_while_storing_leaves_no_wheel(wheel: Path, tmp_path: Pat
     cache = tmp_path / "cache"
     # stops halfway through the copy, as a SIGKILL does: nothing of ours runs afterwards
     code = (
-        "import os, pathlib, shutil, sys; from fourierkd import build_ops\n"
+        "import os, pathlib, shutil, sys; from tools import build_ops\n"
         "def half(source, target):\n"
         "    target.write_bytes(source.read_bytes()[:50_000]); os._exit(9)\n"
         "shutil.copyfile = half\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from fourierkd import build_ops
+from tools import build_ops
 
 if sys.version_info >= (3, 11):
     import tomllib

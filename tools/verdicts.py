@@ -192,7 +192,7 @@ def scores(study: StudyConfig, table: pd.DataFrame) -> dict[str, str]:
 
 def found_verdicts(study: StudyConfig, table: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     """(method, verdict, against): all against the student alone, the tuned against all others."""
-    common = {"metric": study.metric, "direction": study.direction}
+    common: dict[str, Any] = {"metric": study.metric, "direction": study.direction}
     tuned = tuned_method(table, **common)
     methods = list(table.loc[table["phase"] == "final", "method"].unique())
     for baseline in methods:
