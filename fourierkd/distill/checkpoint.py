@@ -13,7 +13,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -100,13 +100,36 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: a bare state dict, or what is under ``state_dict`` or ``model``.
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read: its file, all of its content, and the tensors in it."""
+
+    path: str
+    content: dict[str, Any]
+    state: dict[str, Tensor]
+
+
+def read_checkpoint(checkpoint: str | os.PathLike[str] | Checkpoint) -> Checkpoint:
+    """A checkpoint's content and tensors; one that was read is not read again.
 
     Raises:
         CheckpointError: as ``load_checkpoint``; or it holds no tensors.
     """
-    content = load_checkpoint(path)
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    content = load_checkpoint(checkpoint)
+    return Checkpoint(os.fspath(checkpoint), content, _tensors(content, checkpoint))
+
+
+def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: a bare state dict, or what is under ``state_dict`` or ``model``.
+
+    Raises:
+        CheckpointError: as ``read_checkpoint``.
+    """
+    return read_checkpoint(path).state
+
+
+def _tensors(content: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Tensor]:
     state: Any = content.get("state_dict", content.get("model", content))
     if (
         not isinstance(state, Mapping)
@@ -138,7 +161,7 @@ def student_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def export_student(
-    checkpoint: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | Checkpoint,
     out: str | os.PathLike[str],
     *,
     meta: Mapping[str, Any] | None = None,
@@ -165,8 +188,7 @@ def export_student(
         CheckpointError: the checkpoint is missing, unsafe or holds no tensors.
     """
     out = Path(out)
-    content = load_checkpoint(checkpoint)
-    state = load_state_dict(checkpoint)
+    _, content, state = read_checkpoint(checkpoint)
     student = student_state_dict(state)
     info: dict[str, Any] = {"dataset_meta": dataset_meta(content), **(meta or {})}
     for old, key in (("CLASSES", "classes"), ("PALETTE", "palette")):

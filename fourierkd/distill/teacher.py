@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fourierkd.distill.checkpoint import load_state_dict, student_state_dict
+from fourierkd.distill.checkpoint import Checkpoint, read_checkpoint, student_state_dict
 from fourierkd.distill.compiled import compile_failures, compile_parts
 from fourierkd.distill.fetch import fetch, is_address
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
@@ -138,13 +138,14 @@ def ready_teacher(
     return teacher
 
 
-def load_strictly(model: nn.Module, checkpoint: str) -> None:
+def load_strictly(model: nn.Module, checkpoint: str | Checkpoint) -> None:
     """Load weights that fit ``model`` exactly; a Distiller's checkpoint gives its student.
 
     Raises:
         CheckpointError: the file is unsafe, or keys are missing, unexpected or of another shape.
     """
-    state = student_state_dict(load_state_dict(checkpoint))
+    read = read_checkpoint(checkpoint)
+    state = student_state_dict(read.state)
     own = model.state_dict()
     shapes = [
         f"{k} {tuple(v.shape)} for {tuple(own[k].shape)}"
@@ -162,7 +163,7 @@ def load_strictly(model: nn.Module, checkpoint: str) -> None:
         parts = [f"{len(k)} {what} ({_few(k)})" for what, k in wrong.items() if k]
         raise CheckpointError(
             f"the checkpoint is of another architecture: {', '.join(parts)}",
-            value=checkpoint,
+            value=read.path,
             fix="give the checkpoint of this config, or the config it was trained with",
         )
 

@@ -17,10 +17,10 @@ from mmengine.model import BaseModel
 from fourierkd.distill.checkpoint import (
     EMA_KEY,
     SAFETENSORS,
+    Checkpoint,
     dataset_meta,
     export_student,
-    load_checkpoint,
-    load_state_dict,
+    read_checkpoint,
 )
 from fourierkd.distill.config_files import read_file
 from fourierkd.distill.foreign import OURS, layout_of
@@ -72,14 +72,14 @@ def export(
         raise ConfigError("--shape and --image belong to the ONNX export", value=kind)
     if shape is not None and min(shape) < 1:
         raise ConfigError("--shape is a height and a width from 1 on", value=shape)
-    state = load_state_dict(checkpoint)
-    found = config or _config_beside(Path(checkpoint), ours=layout_of(state) == OURS)
+    read = read_checkpoint(checkpoint)
+    found = config or _config_beside(Path(checkpoint), ours=layout_of(read.state) == OURS)
     if not force:
         refuse_to_replace(Path(out), config=found is not None and kind != "onnx")
     named = config is not None
     # what lies beside a checkpoint came with it: nobody asked for its code to run
     with nullcontext() if named else registered_only():
-        report = _export(checkpoint, out, kind, found, named=named, shape=shape, image=image)
+        report = _export(read, out, kind, found, named=named, shape=shape, image=image)
     return {**report, "checked": found}
 
 
@@ -95,7 +95,7 @@ def refuse_to_replace(out: Path, *, config: bool) -> None:
 
 
 def _export(
-    checkpoint: str | Path,
+    checkpoint: Checkpoint,
     out: str | Path,
     kind: str,
     found: str | None,
@@ -104,7 +104,6 @@ def _export(
     shape: tuple[int, int] | None,
     image: str | None,
 ) -> dict[str, Any]:
-    state = load_state_dict(checkpoint)
     model: BaseModel | None = None
     plain: dict[str, Any] | None = None
     if found is not None:
@@ -120,7 +119,7 @@ def _export(
                 f"modules of your own are imported from a config that you name ({error})",
                 fix=f"add --config {found}",
             ) from error
-        load_strictly(model, str(checkpoint))
+        load_strictly(model, checkpoint)
     if kind == "onnx":
         if model is None or plain is None:
             raise ConfigError(
@@ -128,10 +127,12 @@ def _export(
             )
         from fourierkd.engine.onnx import export_onnx
 
-        content = load_checkpoint(checkpoint)
-        classes = tuple(dataset_meta(content).get("classes", ()))
+        classes = tuple(dataset_meta(checkpoint.content).get("classes", ()))
         report = export_onnx(model, plain, out, classes=classes, shape=shape, image=image)
-        report |= {"layout": layout_of(state).name, "averaged": EMA_KEY in content}
+        report |= {
+            "layout": layout_of(checkpoint.state).name,
+            "averaged": EMA_KEY in checkpoint.content,
+        }
     else:
         text = None if plain is None else config_text(plain)
         report = export_student(checkpoint, out, config_text=text, file_format=kind)

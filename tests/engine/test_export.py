@@ -260,3 +260,23 @@ def test_ema_buffers_of_2x_checkpoints_are_named(official, tmp_path):
     torch.save({"state_dict": {**student, "ema_features_weight": torch.ones(3)}}, path)
     with pytest.raises(CheckpointError, match=r"1 unexpected \(ema_features_weight"):
         export(path, tmp_path / "s.pth", config=CONFIG)
+
+
+def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
+    calls, original = [], torch.load
+
+    def counted(file, *args, **kwargs):
+        calls.append(str(file))
+        return original(file, *args, **kwargs)
+
+    from fourierkd.distill.checkpoint import read_checkpoint
+
+    torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "a.pth")
+    monkeypatch.setattr(torch, "load", counted)
+    read = read_checkpoint(tmp_path / "a.pth")
+    assert read_checkpoint(read) is read
+    export_student(read, tmp_path / "b.pth")
+    assert calls == [str(tmp_path / "a.pth")]
+    calls.clear()
+    export(tmp_path / "a.pth", tmp_path / "c.pth")
+    assert calls.count(str(tmp_path / "a.pth")) == 1
