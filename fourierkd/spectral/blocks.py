@@ -34,8 +34,10 @@ def each(function: Callable[[slice], None], blocks: list[slice]) -> None:
             function(block)
         return
 
+    inference = torch.is_inference_mode_enabled()
+
     def alone(block: slice) -> None:
-        with torch.no_grad():  # a setting of the thread
+        with torch.inference_mode(inference), torch.no_grad():  # settings of the thread
             function(block)
 
     try:
