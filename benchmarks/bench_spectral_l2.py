@@ -1,9 +1,9 @@
-"""SpectralL2 beside FeatureL2 and FourierLoss: in flow shapes, out flow seconds of a step.
+"""Frequency losses beside FeatureL2 and FourierLoss: in flow shapes, out flow seconds of a step.
 
 Forward plus backward, in one process, all losses in turns; CPU seconds of one thread, which a busy
-machine changes little, and which are what a study with a run on each core pays. ``plain`` is
-SpectralL2's formula as plain autograd, ``bare`` FourierLoss with nothing left but the
-normalisation.
+machine changes little, and which are what a study with a run on each core pays. ``plain`` is a
+loss's formula as plain autograd, on the half spectrum as well; ``bare`` FourierLoss with nothing
+left but the normalisation.
 
     python benchmarks/bench_spectral_l2.py [--repeats 5]
     pytest -s benchmarks/bench_spectral_l2.py     # the same, and the bar
@@ -21,6 +21,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fourierkd.losses.amplitude_phase import SOFTNESS, AmplitudeL2, PhaseL2
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
@@ -40,19 +41,49 @@ BARE: dict[str, Any] = {
 BAR = 1.0  # SpectralL2 with ``normalize`` takes at most so many times what FourierLoss takes
 
 
-def plain(student: Tensor, teacher: Tensor) -> Tensor:
-    """SpectralL2 with ``normalize`` by torch's own differentiation."""
-    height, width = student.shape[2:]
-    weights = mask_weights(MASK, height, width) * hermitian_weights(width)
+def half_and_weights(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Half spectrum of a map and the mask's weights for sums over the full one."""
+    height, width = x.shape[2:]
+    return half_spectrum(x), mask_weights(MASK, height, width) * hermitian_weights(width)
 
-    def normalised(x: Tensor) -> Tensor:
-        spectrum = torch.view_as_real(half_spectrum(x - x.mean((0, 2, 3), keepdim=True)))
-        energy = (spectrum.square().sum(-1) * weights).sum((0, 2, 3))
-        scale = (energy / (len(x) * height * width) + 1e-5).rsqrt()
-        return spectrum * scale[:, None, None, None]
 
-    error = normalised(student) - normalised(teacher)
-    return (error.square().sum(-1) * weights).sum() / student.numel()
+def normalised(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of a map with mean 0 and variance 1 in the band."""
+    spectrum, weights = half_and_weights(x - x.mean((0, 2, 3), keepdim=True))
+    energy = (power(spectrum) * weights).sum((0, 2, 3))
+    scale = (energy / (x.numel() // x.shape[1]) + 1e-5).rsqrt()
+    return spectrum * scale[:, None, None], weights
+
+
+def power(spectrum: Tensor) -> Tensor:
+    return torch.view_as_real(spectrum).square().sum(-1)
+
+
+def plain_spectral(student: Tensor, teacher: Tensor) -> Tensor:
+    ours, weights = normalised(student)
+    return (power(ours - normalised(teacher)[0]) * weights).sum() / student.numel()
+
+
+def plain_amplitude(student: Tensor, teacher: Tensor) -> Tensor:
+    ours, weights = normalised(student)
+    error = ours.abs() - normalised(teacher)[0].abs()
+    return (error.square() * weights).sum() / student.numel()
+
+
+def plain_phase(student: Tensor, teacher: Tensor) -> Tensor:
+    ours, weights = half_and_weights(student)
+    theirs = half_spectrum(teacher)
+    energy = (power(ours) * weights).sum((0, 2, 3)) / (student.numel() // student.shape[1])
+    softness = (SOFTNESS**2 * energy + 1e-5)[:, None, None]
+    error = ours * (power(ours) + softness).rsqrt() * theirs.abs() - theirs
+    return (power(error) * weights).sum() / student.numel()
+
+
+PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "SpectralL2, normalize": plain_spectral,
+    "AmplitudeL2, normalize": plain_amplitude,
+    "PhaseL2": plain_phase,
+}
 
 
 def losses(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -61,7 +92,11 @@ def losses(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         "FeatureL2, normalize": FeatureL2(normalize=True),
         "SpectralL2": SpectralL2(mask=MASK),
         "SpectralL2, normalize": SpectralL2(mask=MASK, normalize=True),
-        "plain, normalize": plain,
+        "AmplitudeL2": AmplitudeL2(mask=MASK),
+        "AmplitudeL2, normalize": AmplitudeL2(mask=MASK, normalize=True),
+        "PhaseL2": PhaseL2(mask=MASK),
+        "PhaseL2, normalize": PhaseL2(mask=MASK, normalize=True),
+        **{f"{name}, plain": plain for name, plain in PLAIN.items()},
         "FourierLoss, bare": FourierLoss(channels, mask=MASK, **BARE),
         "FourierLoss": FourierLoss(channels, mask=MASK),
     }
@@ -84,8 +119,9 @@ def measure(shape: tuple[int, ...], *, repeats: int) -> dict[str, float]:
             if repeat:
                 seconds.setdefault(name, []).append(time.process_time() - start)
             values[name] = value.item()
-    ours, expected = values["SpectralL2, normalize"], values["plain, normalize"]
-    assert abs(ours - expected) <= 1e-4 * expected
+    for name in PLAIN:
+        ours, expected = values[name], values[f"{name}, plain"]
+        assert abs(ours - expected) <= 1e-4 * expected, name
     return {name: statistics.median(all_) for name, all_ in seconds.items()}
 
 
@@ -95,6 +131,8 @@ def test_bar(shape: tuple[int, ...]) -> None:
     print(shape, {name: round(1e3 * value, 2) for name, value in seconds.items()}, "ms")
     assert seconds["SpectralL2, normalize"] <= BAR * seconds["FourierLoss"]
     assert seconds["SpectralL2"] <= seconds["SpectralL2, normalize"]
+    for name in PLAIN:
+        assert seconds[name] <= seconds[f"{name}, plain"], name
 
 
 def main() -> None:
@@ -105,7 +143,7 @@ def main() -> None:
         seconds = measure(shape, repeats=arguments.repeats)
         print("x".join(map(str, shape)))
         for name, value in seconds.items():
-            print(f"  {name:<22} {1e3 * value:>9.2f} ms")
+            print(f"  {name:<29} {1e3 * value:>9.2f} ms")
 
 
 if __name__ == "__main__":

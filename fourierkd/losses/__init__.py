@@ -4,6 +4,7 @@ Each stands as a function in the module of its family; that of ``SpectralL2`` ha
 so functions are imported from there.
 """
 
+from fourierkd.losses.amplitude_phase import AmplitudeL2, PhaseL2
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss, MapLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
@@ -16,6 +17,7 @@ from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 
 __all__ = [
+    "AmplitudeL2",
     "AttentionTransfer",
     "CWDLogits",
     "CWDLoss",
@@ -27,5 +29,6 @@ __all__ = [
     "LogitsKL",
     "MGDLoss",
     "MapLoss",
+    "PhaseL2",
     "SpectralL2",
 ]

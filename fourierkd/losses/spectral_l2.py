@@ -1,22 +1,21 @@
 """Feature imitation within a frequency band: in flow two maps, out flows a scalar.
 
-Everything is computed on the half spectrum: by Parseval it gives the energy of the band-passed map
-without that map. One transform per map (of the difference where nothing is normalised), and one
-inverse transform in the backward pass; plain autograd would invert the full complex spectrum.
+One transform per map (of the difference where nothing is normalised), and one inverse transform in
+the backward pass: see ``spectral.band_distance``.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fourierkd.losses.spatial import FeatureL2, feature_l2
-from fourierkd.spectral import blocks
-from fourierkd.spectral.coordinates import BN_EPS
-from fourierkd.spectral.half import half_spectrum, hermitian_weights, map_of_half_spectrum
+from fourierkd.spectral.band_distance import (
+    band_distances,
+    centred,
+    energy,
+    inverse_deviation,
+    parts,
+)
 from fourierkd.spectral.masks import AllPass, Mask, MaskConfig, build_mask, mask_weights
 
 
@@ -61,6 +60,7 @@ def spectral_l2(
         Distance of normalised maps: Cao et al., "PKD", NeurIPS 2022, eq. 4. Imitation of low bands
         alone: FreqKD (arXiv 2606.11572). Spectral distance and mask together are ours.
 
+    >>> import torch
     >>> from fourierkd.spectral.masks import LowPass
     >>> stripes = torch.tensor([1.0, 3.0, 1.0, 3.0]).expand(1, 1, 4, 4)  # mean 2, Nyquist 1
     >>> zero = torch.zeros(1, 1, 4, 4)
@@ -72,10 +72,8 @@ def spectral_l2(
     if mask is None or isinstance(mask, AllPass):
         return feature_l2(student, teacher, normalize=normalize)
     weights = mask_weights(mask, *student.shape[2:], device=student.device, dtype=student.dtype)
-    result: Tensor = _BandDistance.apply(  # type: ignore[no-untyped-call]  # torch's
-        student, teacher.detach(), weights, normalize
-    )
-    return result
+    rule = _normalised_error if normalize else _error
+    return band_distances(student, teacher, weights[None], rule)[0]
 
 
 class SpectralL2(FeatureL2):
@@ -112,50 +110,10 @@ class SpectralL2(FeatureL2):
         return f"{super().extra_repr()}, mask={self.mask}"
 
 
-class _BandDistance(torch.autograd.Function):
-    """Forward leaves the error's spectrum, half-way to the gradient; backward inverts it."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, mask: Tensor, normalize: bool
-    ) -> Tensor:
-        n, c, _, width = student.shape
-        columns = hermitian_weights(width, device=mask.device, dtype=mask.dtype)
-        weights = _for_parts(mask * columns)  # a sum with them is one over the full spectrum
-        error = student.new_empty(n, c, *weights.shape)
-        distances = student.new_empty(n, c)
-        compare = _normalised_error if normalize else _error
-
-        def block_error(block: slice) -> None:
-            maps = student[:, block], teacher[:, block]
-            error[:, block], distances[:, block] = compare(*maps, weights)
-
-        blocks.each(block_error, blocks.of_channels(n, c, mask.numel(), student.is_cpu))
-        ctx.save_for_backward(error, mask)
-        ctx.width = width
-        return distances.sum() / student.numel()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        error, mask = ctx.saved_tensors
-        n, c, height, _ = error.shape
-        gradient = error.new_empty(n, c, height, ctx.width)
-        with torch.autocast(error.device.type, enabled=False):
-            scale = _for_parts(mask * (2 * grad / gradient.numel()))
-
-            def invert(block: slice) -> None:
-                spectrum = torch.view_as_complex((error[:, block] * scale).unflatten(-1, (-1, 2)))
-                gradient[:, block] = map_of_half_spectrum(spectrum, ctx.width)
-
-            blocks.each(invert, blocks.of_channels(n, c, mask.numel(), error.is_cpu))
-        return gradient, None, None, None
-
-
 def _error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectrum of the difference, (N, C, H, 2K), and its energy in the band, (N, C)."""
-    error = _parts(student - teacher)
-    return error, _energy(error, error, weights)
+    """Spectrum of the difference, and its energy in the band."""
+    error = parts(student - teacher)
+    return error, energy(error, error, weights[0])[..., None]
 
 
 def _normalised_error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,37 +121,20 @@ def _normalised_error(student: Tensor, teacher: Tensor, weights: Tensor) -> tupl
 
     That is what the derivative of the student's scale takes off.
     """
-    (ours, deviation), (theirs, _) = (_band_normalised(x, weights) for x in (student, teacher))
+    (band,) = weights
+    (ours, deviation), (theirs, _) = (_band_normalised(x, band) for x in (student, teacher))
     error = theirs.neg_().add_(ours)
-    energy = _energy(error, error, weights)
+    distance = energy(error, error, band)
     count = student.numel() // student.shape[1]
-    along = _energy(error, ours, weights).sum(0)[:, None, None] / count  # (C, 1, 1)
-    return error.addcmul_(ours, along, value=-1).mul_(deviation), energy
+    along = energy(error, ours, band).sum(0)[:, None, None] / count  # (C, 1, 1)
+    return error.addcmul_(ours, along, value=-1).mul_(deviation), distance[..., None]
 
 
-def _band_normalised(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _band_normalised(x: Tensor, band: Tensor) -> tuple[Tensor, Tensor]:
     """Spectrum of a map whose channels have mean 0 and variance 1 in the band, and 1 / deviation.
 
-    (N, C, H, W) -> (N, C, H, 2K) and (C, 1, 1). The mean goes before the transform, so that the
-    rounding of a large one does not reach other frequencies.
+    (N, C, H, W) -> (N, C, H, 2K) and (C, 1, 1).
     """
-    spectrum = _parts(x - x.mean((0, 2, 3), keepdim=True))
-    variance = _energy(spectrum, spectrum, weights).sum(0) / (x.numel() // x.shape[1])
-    deviation = (variance + BN_EPS).rsqrt()[:, None, None]
+    spectrum = parts(centred(x))
+    deviation = inverse_deviation(energy(spectrum, spectrum, band), x)
     return spectrum.mul_(deviation), deviation
-
-
-def _parts(x: Tensor) -> Tensor:
-    """Half spectrum as real and imaginary parts in turns: (N, C, H, W) -> (N, C, H, 2K)."""
-    return torch.view_as_real(half_spectrum(x)).flatten(-2)
-
-
-def _for_parts(weights: Tensor) -> Tensor:
-    """(H, K) -> (H, 2K): each weight for the real and the imaginary part."""
-    return weights.repeat_interleave(2, -1)
-
-
-def _energy(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
-    """Sum of weights * a * b over frequencies, (N, C, H, 2K) twice -> (N, C)."""
-    result: Tensor = torch.linalg.vecdot((a * weights).flatten(2), b.flatten(2))
-    return result

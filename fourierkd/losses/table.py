@@ -1,5 +1,6 @@
 """All losses: a new one is a file of its own, its test, and a line here."""
 
+from fourierkd.losses.amplitude_phase import AmplitudeL2, PhaseL2
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
@@ -17,6 +18,8 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     CWDLoss,
     MGDLoss,
     SpectralL2,
+    AmplitudeL2,
+    PhaseL2,
     FourierLoss,
     LogitsKL,
     CWDLogits,

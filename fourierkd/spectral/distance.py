@@ -23,11 +23,9 @@ from fourierkd.spectral.half import (
     half_of_sums,
     half_spectrum,
     hermitian_weights,
+    inverse_amplitude,
     map_of_half_spectrum,
 )
-
-# An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
-ZERO_ROUNDINGS = 16
 
 
 def spectral_distance(
@@ -223,7 +221,7 @@ def _block_distance(
     width = predicted.shape[-1]
     real, imag = _parts(predicted)
     if amplitude is not None:
-        inverse, zero = _inverse_amplitude(amplitude, predicted)
+        inverse, zero = inverse_amplitude(amplitude, predicted)
         cosine = real.mul_(inverse).masked_fill_(zero, 1.0)
         sine = imag.mul_(inverse)
         real, imag = cosine * first, sine * first
@@ -265,7 +263,7 @@ def _block_backward(
         return map_of_half_spectrum(
             torch.complex(first * column_scale, second * column_scale), width
         )
-    inverse, _ = _inverse_amplitude(amplitude, predicted)
+    inverse, _ = inverse_amplitude(amplitude, predicted)
     scale = inverse * column_scale
     # dF = F / |F| * (dA + i dP / |F|)
     radial = first * scale
@@ -293,11 +291,3 @@ def _write_amplitudes(predicted: Tensor, teacher: Tensor, out: Tensor, block: sl
     torch.hypot(*_parts(predicted[:, block]), out=out[:, block])
     theirs = slice(block.start + channels, block.stop + channels)
     torch.hypot(*_parts(teacher[:, block]), out=out[:, theirs])
-
-
-def _inverse_amplitude(amplitude: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
-    """1 / |F|, and 0 where F is no more than rounding; and where that is."""
-    rms = torch.linalg.vector_norm(feature, dim=(2, 3), keepdim=True)
-    rms = rms / (feature.shape[2] * feature.shape[3]) ** 0.5  # Parseval: of the spectrum as well
-    zero = amplitude <= rms * (ZERO_ROUNDINGS * torch.finfo(feature.dtype).eps)
-    return amplitude.reciprocal().masked_fill_(zero, 0.0), zero

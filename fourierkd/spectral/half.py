@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# An amplitude below this many roundings of the map's rms is what the FFT left of an exact zero.
+ZERO_ROUNDINGS = 16
+
 
 def half_spectrum(feature: Tensor) -> Tensor:
     """Orthonormal 2-D Fourier transform of a real map, without the redundant columns.
@@ -105,3 +108,16 @@ def half_noise(like: Tensor, width: int) -> Tensor:
     for column in (0,) if width % 2 else (0, -1):
         noise[..., height - pairs :, column] = noise[..., 1 : pairs + 1, column].flip(-1)
     return noise
+
+
+def inverse_amplitude(amplitude: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
+    """1 / |F|, and 0 where F is no more than rounding; and where that is.
+
+    Args:
+        amplitude: |F|, (N, C, H, W//2 + 1).
+        feature: the map whose spectrum F is, (N, C, H, W).
+    """
+    rms = torch.linalg.vector_norm(feature, dim=(2, 3), keepdim=True)
+    rms = rms / (feature.shape[2] * feature.shape[3]) ** 0.5  # Parseval: of the spectrum as well
+    zero = amplitude <= rms * (ZERO_ROUNDINGS * torch.finfo(feature.dtype).eps)
+    return amplitude.reciprocal().masked_fill_(zero, 0.0), zero

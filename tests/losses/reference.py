@@ -1,7 +1,31 @@
-"""The spectral losses on the full spectrum, from their formulas: complex, with angles, slow."""
+"""The spectral losses on the full spectrum, from their formulas: complex, with angles, slow.
+
+And the maps that they are tried on.
+"""
 
 import torch
 from torch.nn import functional as F
+
+SIZES = [(6, 8), (5, 7), (6, 7), (5, 8), (1, 9), (1, 8), (7, 1), (2, 2)]
+
+
+def maps(*shape, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.tensor([0.3, 1.0, 5.0, 2.0, 0.7], dtype=dtype)[: shape[1], None, None]
+    student = torch.randn(shape, generator=generator, dtype=dtype) * scale + 0.4
+    teacher = 0.5 * student + torch.randn(shape, generator=generator, dtype=dtype)
+    return student.requires_grad_(), teacher
+
+
+def value_and_gradient(loss, student, teacher):
+    value = loss(student, teacher)
+    return value.detach(), *torch.autograd.grad(value, student)
+
+
+def assert_same(ours, reference, tolerance):
+    for a, b in zip(ours, reference, strict=True):
+        scale = b.abs().max().clamp_min(1e-12)
+        assert (a - b).abs().max() <= tolerance * scale, (a.shape, (a - b).abs().max() / scale)
 
 
 def full_spectrum_loss(
@@ -76,3 +100,33 @@ def band_distance(student, teacher, mask, *, normalize):
     if normalize:
         ours, theirs = (F.batch_norm(x, None, None, training=True) for x in (ours, theirs))
     return F.mse_loss(ours, theirs)
+
+
+def amplitude_distance(student, teacher, mask, *, normalize):
+    """Mean squared difference of amplitudes, weighted by a mask (H, W)."""
+    ours, theirs = (_spectrum(x, mask, normalize).abs() for x in (student, teacher))
+    return (mask * (ours - theirs) ** 2).mean()
+
+
+def phase_distance(student, teacher, mask, *, weighted, normalize):
+    """Mean squared distance of soft phasors, weighted by a mask (H, W), by the angles."""
+
+    def soft(spectrum):
+        amplitude = spectrum.abs()
+        floor = 1e-4 * (mask * amplitude**2).mean((0, 2, 3), keepdim=True) + 1e-5
+        return torch.polar(amplitude / (amplitude**2 + floor).sqrt(), spectrum.angle())
+
+    if normalize:
+        student, teacher = (x - x.mean((0, 2, 3), keepdim=True) for x in (student, teacher))
+    ours, theirs = _spectrum(student, mask, False), _spectrum(teacher, mask, normalize and weighted)
+    if weighted:
+        return (mask * (theirs.abs() * soft(ours) - theirs).abs() ** 2).mean()
+    return (mask * (soft(ours) - soft(theirs)).abs() ** 2).mean()
+
+
+def _spectrum(x, mask, normalize):
+    if not normalize:
+        return torch.fft.fft2(x, norm="ortho")
+    spectrum = torch.fft.fft2(x - x.mean((0, 2, 3), keepdim=True), norm="ortho")
+    variance = (mask * spectrum.abs() ** 2).mean((0, 2, 3), keepdim=True)
+    return spectrum / (variance + 1e-5).sqrt()

@@ -24,30 +24,18 @@ from fourierkd.spectral.masks import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reference import band_distance, band_passed, full_plane
+from reference import (
+    SIZES,
+    assert_same,
+    band_distance,
+    band_passed,
+    full_plane,
+    maps,
+    value_and_gradient,
+)
 
-SIZES = [(6, 8), (5, 7), (6, 7), (5, 8), (1, 9), (1, 8), (7, 1), (2, 2)]
 FLAT = RadialKnots((1.0,))  # all-pass weights by the way of every other mask
 SWITCH = pytest.mark.parametrize("normalize", [False, True])
-
-
-def maps(*shape, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    scale = torch.tensor([0.3, 1.0, 5.0, 2.0, 0.7], dtype=dtype)[: shape[1], None, None]
-    student = torch.randn(shape, generator=generator, dtype=dtype) * scale + 0.4
-    teacher = 0.5 * student + torch.randn(shape, generator=generator, dtype=dtype)
-    return student.requires_grad_(), teacher
-
-
-def value_and_gradient(loss, student, teacher):
-    value = loss(student, teacher)
-    return value.detach(), *torch.autograd.grad(value, student)
-
-
-def assert_same(ours, reference, tolerance):
-    for a, b in zip(ours, reference, strict=True):
-        scale = b.abs().max().clamp_min(1e-12)
-        assert (a - b).abs().max() <= tolerance * scale, (a.shape, (a - b).abs().max() / scale)
 
 
 @SWITCH
