@@ -25,12 +25,15 @@ from fourierkd.losses.amplitude_phase import SOFTNESS, AmplitudeL2, PhaseL2
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
+from fourierkd.losses.wavelet import WaveletL2
 from fourierkd.spectral.half import half_spectrum, hermitian_weights
 from fourierkd.spectral.masks import LowPass, mask_weights
+from fourierkd.spectral.wavelet import haar
 
 # the tap of the default study, and two FPN levels
 SHAPES = ((4, 96, 16, 16), (2, 256, 50, 84), (2, 256, 100, 168))
 MASK = LowPass(0.5)
+LEVELS = 3
 BARE: dict[str, Any] = {
     "fusion": False,
     "predictor": False,
@@ -79,10 +82,33 @@ def plain_phase(student: Tensor, teacher: Tensor) -> Tensor:
     return (power(error) * weights).sum() / student.numel()
 
 
+def weighted(energies: list[Tensor]) -> Tensor:
+    """Sum of the bands' mean squares, each times its share of the pixels."""
+    shares = [0.25 ** min(1 + i // 3, LEVELS) for i in range(len(energies))]
+    return torch.stack([share * e for share, e in zip(shares, energies, strict=True)]).sum(0)
+
+
+def plain_wavelet(student: Tensor, teacher: Tensor) -> Tensor:
+    return weighted([band.square().mean() for band in haar(student - teacher, LEVELS)])
+
+
+def plain_wavelet_normalised(student: Tensor, teacher: Tensor) -> Tensor:
+    def bands(x: Tensor) -> list[Tensor]:
+        found = haar(x - x.mean((0, 2, 3), keepdim=True), LEVELS)
+        energies = [band.square().mean((0, 2, 3), keepdim=True) for band in found]
+        scale = (weighted(energies) + 1e-5).rsqrt()
+        return [band * scale for band in found]
+
+    pairs = zip(bands(student), bands(teacher), strict=True)
+    return weighted([(a - b).square().mean() for a, b in pairs])
+
+
 PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "SpectralL2, normalize": plain_spectral,
     "AmplitudeL2, normalize": plain_amplitude,
     "PhaseL2": plain_phase,
+    "WaveletL2": plain_wavelet,
+    "WaveletL2, normalize": plain_wavelet_normalised,
 }
 
 
@@ -96,6 +122,8 @@ def losses(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         "AmplitudeL2, normalize": AmplitudeL2(mask=MASK, normalize=True),
         "PhaseL2": PhaseL2(mask=MASK),
         "PhaseL2, normalize": PhaseL2(mask=MASK, normalize=True),
+        "WaveletL2": WaveletL2(levels=LEVELS),
+        "WaveletL2, normalize": WaveletL2(levels=LEVELS, normalize=True),
         **{f"{name}, plain": plain for name, plain in PLAIN.items()},
         "FourierLoss, bare": FourierLoss(channels, mask=MASK, **BARE),
         "FourierLoss": FourierLoss(channels, mask=MASK),

@@ -15,6 +15,7 @@ from fourierkd.losses.kl import LogitsKL
 from fourierkd.losses.mgd import MGDLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
+from fourierkd.losses.wavelet import WaveletL2
 
 __all__ = [
     "AmplitudeL2",
@@ -31,4 +32,5 @@ __all__ = [
     "MapLoss",
     "PhaseL2",
     "SpectralL2",
+    "WaveletL2",
 ]

@@ -11,6 +11,7 @@ from fourierkd.losses.kl import LogitsKL
 from fourierkd.losses.mgd import MGDLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
+from fourierkd.losses.wavelet import WaveletL2
 
 LOSSES: tuple[type[DistillationLoss], ...] = (
     FeatureL2,
@@ -20,6 +21,7 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     SpectralL2,
     AmplitudeL2,
     PhaseL2,
+    WaveletL2,
     FourierLoss,
     LogitsKL,
     CWDLogits,

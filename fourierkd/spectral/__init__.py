@@ -15,6 +15,7 @@ from fourierkd.spectral.masks import (
     mask_weights,
 )
 from fourierkd.spectral.sphere import riemann_sphere
+from fourierkd.spectral.wavelet import haar, inverse_haar
 
 __all__ = [
     "AllPass",
@@ -29,6 +30,8 @@ __all__ = [
     "band_energy",
     "band_gap",
     "build_mask",
+    "haar",
+    "inverse_haar",
     "mask_weights",
     "power_spectrum",
     "radial_profile",
