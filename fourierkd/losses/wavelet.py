@@ -172,7 +172,7 @@ def _check_band(weight: Any, name: str) -> float:
 
 
 class _BandDistance(torch.autograd.Function):
-    """Forward leaves the gradient."""
+    """Forward leaves the gradient, a piece for each block; backward puts them together."""
 
     @staticmethod
     def forward(
@@ -180,29 +180,33 @@ class _BandDistance(torch.autograd.Function):
     ) -> Tensor:
         n, c, height, width = student.shape
         distances = student.new_empty(n, c)
-        gradient = student.new_empty(student.shape) if ctx.needs_input_grad[0] else None
+        pieces: dict[int, Tensor] = {}
         compare = _normalised_error if normalize else _error
 
         def compare_block(block: slice) -> None:
             maps = student[:, block], teacher[:, block]
             error, distances[:, block] = compare(*maps, weights)
-            if gradient is not None:
+            if ctx.needs_input_grad[0]:
                 for e, factor in zip(error, _factors(error, weights), strict=True):
                     e.mul_(factor)
                 at_maps = haar_sums_adjoint(error, height, width)
-                gradient[:, block] = centred(at_maps) if normalize else at_maps
+                pieces[block.start] = centred(at_maps) if normalize else at_maps
 
         elements = height * (width // 2 + 1)  # as many bytes a block as the spectral losses have
         blocks.each(compare_block, blocks.of_channels(n, c, elements, student.is_cpu))
-        ctx.save_for_backward(gradient)
+        ctx.starts = sorted(pieces)
+        ctx.save_for_backward(*(pieces[start] for start in ctx.starts))
+        ctx.shape = student.shape
         return distances.mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        n, c = gradient.shape[:2]
-        return gradient * (grad * (2 / (n * c))), None, None, None
+        n, c = ctx.shape[:2]
+        gradient, scale = grad.new_empty(ctx.shape), grad * (2 / (n * c))
+        for start, piece in zip(ctx.starts, ctx.saved_tensors, strict=True):
+            torch.mul(piece, scale, out=gradient[:, start : start + piece.shape[1]])
+        return gradient, None, None, None
 
 
 def _error(
