@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fourierkd.losses.amplitude_phase import SOFTNESS, AmplitudeL2, PhaseL2
 from fourierkd.losses.fourier import FourierLoss
+from fourierkd.losses.freqkd import FrequencyDecoupledLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 from fourierkd.losses.wavelet import WaveletL2
@@ -103,10 +104,37 @@ def plain_wavelet_normalised(student: Tensor, teacher: Tensor) -> Tensor:
     return weighted([(a - b).square().mean() for a, b in pairs])
 
 
+def plain_decoupled(student: Tensor, teacher: Tensor) -> Tensor:
+    error, weights = half_and_weights(student - teacher)
+    low = (weights > 0).float() * hermitian_weights(student.shape[-1])
+    high = hermitian_weights(student.shape[-1]) - low
+    energy = power(error)
+    strict, relaxed = ((energy * band).sum() / student.numel() for band in (low, high))
+    return strict + 0.1 * torch.log1p(relaxed)
+
+
+def plain_decoupled_normalised(student: Tensor, teacher: Tensor) -> Tensor:
+    height, width = student.shape[2:]
+    columns = hermitian_weights(width)
+    low = (mask_weights(MASK, height, width) > 0).float()
+    ours, theirs = (half_spectrum(x - x.mean((0, 2, 3), keepdim=True)) for x in (student, teacher))
+    distances = []
+    for band in (low * columns, (1 - low) * columns):
+        scales = []
+        for spectrum in (ours, theirs):
+            energy = (power(spectrum) * band).sum((0, 2, 3)) / (len(student) * height * width)
+            scales.append((energy + 1e-5).rsqrt()[:, None, None])
+        error = power(ours * scales[0] - theirs * scales[1])
+        distances.append((error * band).sum() / student.numel())
+    return distances[0] + 0.1 * torch.log1p(distances[1])
+
+
 PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "SpectralL2, normalize": plain_spectral,
     "AmplitudeL2, normalize": plain_amplitude,
     "PhaseL2": plain_phase,
+    "FrequencyDecoupled": plain_decoupled,
+    "FrequencyDecoupled, normalize": plain_decoupled_normalised,
     "WaveletL2": plain_wavelet,
     "WaveletL2, normalize": plain_wavelet_normalised,
 }
@@ -122,6 +150,8 @@ def losses(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         "AmplitudeL2, normalize": AmplitudeL2(mask=MASK, normalize=True),
         "PhaseL2": PhaseL2(mask=MASK),
         "PhaseL2, normalize": PhaseL2(mask=MASK, normalize=True),
+        "FrequencyDecoupled": FrequencyDecoupledLoss(),
+        "FrequencyDecoupled, normalize": FrequencyDecoupledLoss(normalize=True),
         "WaveletL2": WaveletL2(levels=LEVELS),
         "WaveletL2, normalize": WaveletL2(levels=LEVELS, normalize=True),
         **{f"{name}, plain": plain for name, plain in PLAIN.items()},
@@ -171,7 +201,7 @@ def main() -> None:
         seconds = measure(shape, repeats=arguments.repeats)
         print("x".join(map(str, shape)))
         for name, value in seconds.items():
-            print(f"  {name:<29} {1e3 * value:>9.2f} ms")
+            print(f"  {name:<37} {1e3 * value:>9.2f} ms")
 
 
 if __name__ == "__main__":

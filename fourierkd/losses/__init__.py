@@ -10,6 +10,7 @@ from fourierkd.losses.base import DistillationLoss, MapLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
+from fourierkd.losses.freqkd import FrequencyDecoupledLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
 from fourierkd.losses.mgd import MGDLoss
@@ -26,6 +27,7 @@ __all__ = [
     "DistillationLoss",
     "FeatureL2",
     "FourierLoss",
+    "FrequencyDecoupledLoss",
     "IoUAwareLoss",
     "LogitsKL",
     "MGDLoss",

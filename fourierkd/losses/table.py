@@ -6,6 +6,7 @@ from fourierkd.losses.base import DistillationLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
+from fourierkd.losses.freqkd import FrequencyDecoupledLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
 from fourierkd.losses.mgd import MGDLoss
@@ -22,6 +23,7 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     AmplitudeL2,
     PhaseL2,
     WaveletL2,
+    FrequencyDecoupledLoss,
     FourierLoss,
     LogitsKL,
     CWDLogits,
