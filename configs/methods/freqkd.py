@@ -1,4 +1,4 @@
-"""Strict L2 of low frequencies and a relaxed, logarithmic one of high ones, as FreqKD has it."""
+"""Strict L2 of low frequencies and a relaxed, logarithmic one of high ones, after FreqKD."""
 
 source = (
     "FreqKD, arXiv 2606.11572, by its abstract: log-MSE of weight 0.1 on the high band; cutoff, "

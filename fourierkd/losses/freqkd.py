@@ -69,7 +69,8 @@ def frequency_decoupled_loss(
     low = below.to(student.dtype)
     rule = _normalised_error if normalize else _error
     strict, relaxed = band_distances(student, teacher, torch.stack((low, 1 - low)), rule)
-    return strict + high_weight * torch.log1p(relaxed)
+    loss: Tensor = strict + high_weight * torch.log1p(relaxed)
+    return loss
 
 
 class FrequencyDecoupledLoss(MapLoss):
