@@ -22,6 +22,7 @@ ROLES = {
     "logits": "class scores of every pixel",
     "head": "a detection head",
 }
+SUM = "+"  # between methods that are taken together
 STUDENT_ALONE = "student_alone"  # the method that compares nothing
 FOLDER = Path(__file__).resolve().parent.parent / "configs/methods"
 _ENTRY_KEYS = ("loss", "connector", "warmup_iters")
@@ -113,27 +114,65 @@ def method_names() -> list[str]:
     return [STUDENT_ALONE, *sorted(path.stem for path in FOLDER.glob("*.py"))]
 
 
-def method_file(name: str) -> Path:
-    """The file of a method: one of ``configs/methods``, or a path that ends with ``.py``.
+def method_label(name: str) -> str:
+    """What a method is called beside others: ``pkd_iou`` for ``pkd+iou``, ``mine`` for a file."""
+    return "_".join(Path(part).stem for part in str(name).split(SUM))
+
+
+def method_files(name: str) -> list[Path]:
+    """The files of a method: one of ``configs/methods`` or a path that ends with ``.py``; several
+    of them with ``+`` between are one method with the losses of all.
 
     Raises:
         ConfigError: there is no such method.
     """
     if not isinstance(name, str):
         raise ConfigError("method is the name or the file of a method", value=name)
-    path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
-    if not path.is_file():
-        raise ConfigError("unknown method", value=name, fix=near(name, method_names()))
-    return path
+    paths = []
+    for part in name.split(SUM):
+        path = Path(part) if part.endswith(".py") else FOLDER / f"{part}.py"
+        if not path.is_file():
+            raise ConfigError("unknown method", value=part, fix=near(part, method_names()))
+        paths.append(path)
+    return paths
 
 
 def read_method(name: str) -> Method:
-    """Read a method's file.
+    """Read a method's file, or the files of a sum.
 
     Raises:
-        ConfigError: there is none, it cannot be run, or it lacks a part.
+        ConfigError: there is none, it cannot be run, or it lacks a part; two of a sum have a loss
+            of one name.
     """
-    path = method_file(name)
+    parts = [_read(path) for path in method_files(name)]
+    if len(parts) == 1:
+        return parts[0]
+    losses: dict[str, dict[str, Mapping[str, Any]]] = {}
+    names = [loss for part in parts for loss in {n for role in part.losses.values() for n in role}]
+    for loss in names:
+        if names.count(loss) > 1:
+            raise ConfigError(
+                "methods that are added up have losses of different names",
+                value=f"{loss} twice in {name}",
+            )
+    for part in parts:
+        for role, entries in part.losses.items():
+            losses.setdefault(role, {}).update(entries)
+
+    def space(suggest: Any) -> Space:
+        found: Space = {}
+        for part in parts:
+            for role, nodes in part.space(suggest).items():
+                found.setdefault(role, {}).update(nodes)
+        return found
+
+    title, source = (
+        " ".join(words) for words in zip(*((p.title, p.source) for p in parts), strict=True)
+    )
+    return Method(method_label(name), title, source, losses, space)
+
+
+def _read(path: Path) -> Method:
     try:
         content = runpy.run_path(str(path))
     except FourierKDError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fourierkd.errors import ConfigError, DataError, near
 from fourierkd.fingerprint import different_keys
 from fourierkd.literals import read_literals
-from fourierkd.methods import STUDENT_ALONE, method_names
+from fourierkd.methods import STUDENT_ALONE, method_label, method_names
 from fourierkd.run_dir import RunDir
 from sweeps.fingerprint import literal
 from sweeps.study import StudyConfig, load_study, make_study
@@ -55,7 +55,7 @@ def comparison(
         raise ConfigError(
             "a comparison names its methods", fix=f"--methods {','.join(method_names()[:3])}"
         )
-    known = [Path(name).stem for name in names]
+    known = [method_label(name) for name in names]
     reference = reference or (STUDENT_ALONE if STUDENT_ALONE in known else known[0])
     if reference not in known:
         raise ConfigError(

@@ -12,6 +12,8 @@ from typing import Any
 from sweeps.space import METHOD, suggest
 
 ARMS = ["student_alone", "published", "pkd", "feature_l2"]
+SEARCHED = ("feature_l2", "pkd", "spectral_l2", "published", "fourier")
+SUMS = ("feature_l2+iou", "pkd+iou")  # of detectors; the published settings have that loss too
 
 
 def method_search(metric: str) -> dict[str, Any]:
@@ -35,7 +37,5 @@ def method_search(metric: str) -> dict[str, Any]:
         "trial_jobs": 2,
         "arms": list(ARMS),
         "reference_arms": {"published_mended": {METHOD: "fourier"}},
-        "space": {
-            METHOD: suggest.method("feature_l2", "pkd", "spectral_l2", "published", "fourier")
-        },
+        "space": {METHOD: suggest.method(*SEARCHED, *(SUMS if metric == "bbox_mAP" else ()))},
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from fourierkd.errors import ConfigError, near
+from fourierkd.methods import method_label
 
 Space = Mapping[str, Any]
 METHOD = "method"  # the option that a method is chosen by
@@ -151,7 +152,7 @@ def _method(*names: str) -> Methods:
     """One of several methods (``fourierkd methods`` lists them), each with its own space."""
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigError("suggest.method takes names of methods", value=names)
-    short = [name.removesuffix(".py").rpartition("/")[2] for name in names]
+    short = [method_label(name) for name in names]
     if len(set(short)) < len(short):
         raise ConfigError("suggest.method takes each method once", value=names)
     files = {stem: name for stem, name in zip(short, names, strict=True) if stem != name}

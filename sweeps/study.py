@@ -151,7 +151,7 @@ class StudyConfig:
 
     def method_files(self) -> dict[str, str]:
         """Digest of the file of each method that a run may have, by its name."""
-        files = {methods.method_file(name) for name in self.all_methods()}
+        files = {path for name in self.all_methods() for path in methods.method_files(name)}
         return {name: digest(text) for file in sorted(files) for name, text in config_sources(file)}
 
     def all_methods(self) -> list[str]:
@@ -239,7 +239,9 @@ def _name_arms(study: Path, values: dict[str, Any]) -> None:
     """Arms that are a list of methods, by name."""
     for key in ("arms", "reference_arms"):
         if isinstance(values.get(key), list | tuple):
-            values[key] = {Path(str(n)).stem: {METHOD: _beside(study, n)} for n in values[key]}
+            values[key] = {
+                methods.method_label(n): {METHOD: _beside(study, n)} for n in values[key]
+            }
 
 
 def _with_methods(study: Path, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -261,12 +263,17 @@ def _with_methods(study: Path, values: Mapping[str, Any]) -> dict[str, Any]:
 def _by_name(options: dict[str, Any]) -> dict[str, Any]:
     """Options whose method, if it is a file, has its name alone; its content counts beside it."""
     named = METHOD in options and isinstance(options[METHOD], str)
-    return {**options, METHOD: Path(options[METHOD]).stem} if named else options
+    return {**options, METHOD: methods.method_label(options[METHOD])} if named else options
 
 
 def _beside(study: Path, name: Any) -> Any:
     """The name of a method; of a file, which is relative to the study's, its path."""
-    return str((study.parent / name).resolve()) if str(name).endswith(".py") else name
+    if not isinstance(name, str):
+        return name
+    parts = name.split(methods.SUM)
+    return methods.SUM.join(
+        str((study.parent / part).resolve()) if part.endswith(".py") else part for part in parts
+    )
 
 
 def _run_file(path: Path) -> dict[str, Any]:
@@ -461,4 +468,4 @@ def _check_options(what: str, options: Any) -> None:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what} must hold plain values only ({error})") from error
     if options.get(METHOD) not in (None, methods.STUDENT_ALONE):
-        methods.method_file(options[METHOD])
+        methods.method_files(options[METHOD])

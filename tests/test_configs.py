@@ -314,7 +314,7 @@ def test_a_study_resolves_to_runs_that_can_be_built(name):
         if branch["method"] not in built:  # to build a pair takes a while
             built.add(branch["method"])
             points.append(options)
-    assert built == {"spectral_l2", "fourier"}
+    assert built >= {"spectral_l2", "fourier"}
     register_all()
     for options in points:
         model = MODELS.build(load_config(study.config, {**common, **options}).model)

@@ -12,6 +12,7 @@ from fourierkd.methods import (
     FOLDER,
     STUDENT_ALONE,
     check_taps,
+    method_label,
     method_names,
     read_method,
 )
@@ -72,6 +73,25 @@ def test_every_method_goes_with_every_pair_that_has_one_of_its_roles(name, task)
     for entry in (*by_name.values(), *by_options.values()):
         entry.setdefault("connector", "auto")
     assert by_options == by_name  # a method's own values are those of its file
+
+
+def test_methods_are_added_up(own):
+    both = read_method("pkd+iou")
+    assert both.name == method_label("pkd+iou") == "pkd_iou"
+    assert set(both.at(ROLES["det"])) == {"pkd", "iou"}
+    assert set(both.at(["pyramid"])) == {"pkd"}  # heads of two families have nothing to compare
+    tuned = both.options(ROLES["det"], suggest)
+    assert list(tuned) == ["model.losses.pkd.loss.loss_weight", "model.losses.iou.loss.loss_weight"]
+    assert tuned["model.losses.iou.loss.loss_weight"][1] == 1.5
+    losses = load_config(DET, {"method": "feature_l2+iou"}).model.losses
+    assert list(losses) == ["feature_l2", "iou"]
+    assert losses.iou.student_head == "bbox_head"
+    assert method_label(f"pkd+{own}") == "pkd_mine"
+    assert set(read_method(f"pkd+{own}").at(ROLES["seg"])) == {"pkd", "a", "b"}
+    with pytest.raises(ConfigError, match=r"losses of different names, got 'iou twice in"):
+        read_method("published+iou")
+    with pytest.raises(ConfigError, match="unknown method, got 'iuo'; did you mean 'iou'"):
+        load_config(DET, {"method": "pkd+iuo"})
 
 
 def test_a_loss_stands_at_the_first_of_its_roles_that_the_pair_has(own):

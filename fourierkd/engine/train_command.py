@@ -16,6 +16,7 @@ from typing import Any
 
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.literals import read_literals
+from fourierkd.methods import method_label
 from fourierkd.options import parse_options, seed
 from fourierkd.records import TEST, Request, Result, State, scores, single_request
 from fourierkd.run_dir import RunDir
@@ -180,7 +181,7 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
         wandb_mode=args.wandb,
         name=args.name,
         group=args.group,
-        method=Path(args.method or "run").stem,
+        method=method_label(args.method or "run"),
     )
     if args.resume:
         request = kept_request(args, run_dir.read_request(), request)

@@ -30,7 +30,9 @@ def test_every_arm_but_the_student_alone_is_a_point_of_the_space(name):
     assert masks == [("spectral_l2", band) for band in bands] + [
         ("fourier", mask) for mask in ["all_pass", *bands]
     ]
-    assert len(first) == len(masks)
+    sums = ["feature_l2_iou", "pkd_iou"] if study.metric == "bbox_mAP" else []
+    assert [b["method"] for b in first if b["method"] not in ("spectral_l2", "fourier")] == sums
+    assert len(first) == len(masks) + len(sums)
     assert not study.start_points  # nothing found by hand
     # what is known of the mended form's settings is a point of the space too
     mended, why = match(study.space, study.reference_arms["published_mended"])
@@ -47,7 +49,9 @@ def test_losses_and_spectra_carry_their_methods_name(name):
         losses = load_config(study.config, study.arms[method]).model.losses
         assert list(losses) == [method]
     assert not load_config(study.config, study.arms["student_alone"]).model.losses
-    assert set(study.method_files()) == {f"{method}.py" for method in study.all_methods()}
+    assert set(study.method_files()) == {
+        f"{part}.py" for method in study.all_methods() for part in method.split("+")
+    }
 
 
 @pytest.mark.parametrize(
