@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -65,10 +67,10 @@ def frequency_decoupled_loss(
     >>> frequency_decoupled_loss(stripes, torch.zeros(1, 1, 4, 4))  # 2^2 + 0.1 log(1 + 1^2)
     tensor(4.0693)
     """
-    below = mask_weights(LowPass(cutoff), *student.shape[2:], device=student.device) > 0
-    low = below.to(student.dtype)
+    size = (student.shape[2], student.shape[3])
+    bands = _bands(LowPass(cutoff), size, student.device, student.dtype)
     rule = _normalised_error if normalize else _error
-    strict, relaxed = band_distances(student, teacher, torch.stack((low, 1 - low)), rule)
+    strict, relaxed = band_distances(student, teacher, bands, rule)
     loss: Tensor = strict + high_weight * torch.log1p(relaxed)
     return loss
 
@@ -116,6 +118,16 @@ class FrequencyDecoupledLoss(MapLoss):
             f"loss_weight={self.loss_weight:g}, cutoff={self.cutoff:g}, "
             f"high_weight={self.high_weight:g}, normalize={self.normalize}"
         )
+
+
+@functools.lru_cache(maxsize=128)
+def _bands(
+    low_pass: LowPass, size: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """1 at the frequencies below the cutoff, and 1 from there on: (2, H, W//2 + 1)."""
+    with torch.inference_mode(False), torch.no_grad():
+        low = (mask_weights(low_pass, *size, device=device) > 0).to(dtype)
+        return torch.stack((low, 1 - low))
 
 
 def _error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
