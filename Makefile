@@ -33,7 +33,7 @@ setup: $(STAMPS)/package  ## everything into .venv, mmcv's operators included (a
 study: setup  ## tune the default distillation and write its report; ARGS="--trials 20" passes options on
 	@$(BIN)/python sweeps/run.py study $(ARGS)
 
-test: setup  ## the tests, under 12 minutes on two cores; ARGS="-k fourier" passes options on
+test: setup  ## the tests, about 14 minutes on two cores; ARGS="-k fourier" passes options on
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-variants: setup  ## the numerical tests with 1 to 3 threads and as older processors compute (about 20 minutes)
