@@ -437,10 +437,6 @@ def _nodes(value: Any, name: str) -> list[tuple[str, Any]]:
     return own + [n for part, item in _items(items) for n in _nodes(item, f"{name}.{part}")]
 
 
-def _names(value: Any, name: str) -> list[str]:
-    return [name for name, _ in _nodes(value, name)]
-
-
 def _finite(node: Any) -> bool:
     return not isinstance(node, Float) or node.step is not None
 

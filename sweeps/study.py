@@ -220,7 +220,7 @@ def make_study(
     _name_arms(path, values)
     for key, value in (overrides or {}).items():
         _override(values, key, value)
-    _name_arms(path, values)
+    _name_arms(path, values)  # again: --set may give a list
     refuse_passwords(values)
     for key in ("name", "config", "space", "metric"):
         if key not in values:

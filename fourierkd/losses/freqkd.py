@@ -11,7 +11,8 @@ from fourierkd.losses.base import MapLoss, check_switch, check_weight
 from fourierkd.spectral.band_distance import (
     band_distances,
     centred,
-    energy,
+    difference,
+    energies,
     inverse_deviation,
     parts,
 )
@@ -69,7 +70,7 @@ def frequency_decoupled_loss(
     """
     size = (student.shape[2], student.shape[3])
     bands = _bands(LowPass(cutoff), size, student.device, student.dtype)
-    rule = _normalised_error if normalize else _error
+    rule = _normalised_error if normalize else difference
     strict, relaxed = band_distances(student, teacher, bands, rule)
     loss: Tensor = strict + high_weight * torch.log1p(relaxed)
     return loss
@@ -130,22 +131,16 @@ def _bands(
         return torch.stack((low, 1 - low))
 
 
-def _error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectrum of the difference and its energy in each band: see ``band_distances``."""
-    error = parts(student - teacher)
-    return error, _energies(error, error, weights)
-
-
 def _normalised_error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of bands with mean 0 and variance 1, but what is left along the student's.
+    """``difference`` of bands with mean 0 and variance 1, but what is left along the student's.
 
     That is what the derivative of the student's scales takes off.
     """
     (ours, deviation), (theirs, _) = (_normalised(x, weights) for x in (student, teacher))
     error = theirs.neg_().add_(ours)
-    energies = _energies(error, error, weights)
-    along = _energies(error, ours, weights).sum(0) / (student.numel() // student.shape[1])
-    return error.sub_(ours.mul_(_spread(along, weights))).mul_(deviation), energies
+    distances = energies(error, error, weights)
+    along = energies(error, ours, weights).sum(0) / (student.numel() // student.shape[1])
+    return error.sub_(ours.mul_(_spread(along, weights))).mul_(deviation), distances
 
 
 def _normalised(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,15 +149,10 @@ def _normalised(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     And 1 / deviation at every frequency, (C, H, 2K).
     """
     spectrum = parts(centred(x))
-    variances = _energies(spectrum, spectrum, weights)
+    variances = energies(spectrum, spectrum, weights)
     inverse = [inverse_deviation(variance, x)[:, 0, 0] for variance in variances.unbind(-1)]
     deviation = _spread(torch.stack(inverse, -1), weights)
     return spectrum.mul_(deviation), deviation
-
-
-def _energies(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
-    """Sum of a * b over the frequencies of each band: (N, C, B)."""
-    return torch.stack([energy(a, b, band) for band in weights], -1)
 
 
 def _spread(values: Tensor, weights: Tensor) -> Tensor:

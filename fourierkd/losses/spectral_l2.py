@@ -12,6 +12,7 @@ from fourierkd.losses.spatial import FeatureL2, feature_l2
 from fourierkd.spectral.band_distance import (
     band_distances,
     centred,
+    difference,
     energy,
     inverse_deviation,
     parts,
@@ -72,7 +73,7 @@ def spectral_l2(
     if mask is None or isinstance(mask, AllPass):
         return feature_l2(student, teacher, normalize=normalize)
     weights = mask_weights(mask, *student.shape[2:], device=student.device, dtype=student.dtype)
-    rule = _normalised_error if normalize else _error
+    rule = _normalised_error if normalize else difference
     return band_distances(student, teacher, weights[None], rule)[0]
 
 
@@ -110,14 +111,8 @@ class SpectralL2(FeatureL2):
         return f"{super().extra_repr()}, mask={self.mask}"
 
 
-def _error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectrum of the difference, and its energy in the band."""
-    error = parts(student - teacher)
-    return error, energy(error, error, weights[0])[..., None]
-
-
 def _normalised_error(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of normalised maps, but what is left of the error along the student's map.
+    """``difference`` of normalised maps, but what is left of the error along the student's map.
 
     That is what the derivative of the student's scale takes off.
     """

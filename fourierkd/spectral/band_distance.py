@@ -85,6 +85,12 @@ class _BandDistances(torch.autograd.Function):
         return gradient, None, None, None
 
 
+def difference(student: Tensor, teacher: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The rule of plain distances: spectrum of the difference, and its energy in each band."""
+    error = parts(student - teacher)
+    return error, energies(error, error, weights)
+
+
 def parts(x: Tensor) -> Tensor:
     """Parts of a map's half spectrum: (N, C, H, W) -> (N, C, H, 2K)."""
     return torch.view_as_real(half_spectrum(x)).flatten(-2)
@@ -109,6 +115,11 @@ def energy(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     """Sum of weights * a * b over frequencies, (N, C, H, K') twice -> (N, C)."""
     result: Tensor = torch.linalg.vecdot((a * weights).flatten(2), b.flatten(2))
     return result
+
+
+def energies(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """``energy`` in each of B bands, (B, H, K'): (N, C, B)."""
+    return torch.stack([energy(a, b, band) for band in weights], -1)
 
 
 def _for_parts(weights: Tensor) -> Tensor:

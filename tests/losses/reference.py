@@ -28,6 +28,20 @@ def assert_same(ours, reference, tolerance):
         assert (a - b).abs().max() <= tolerance * scale, (a.shape, (a - b).abs().max() / scale)
 
 
+def assert_half_precision_is_lifted(loss, dtype):
+    """Under autocast a loss of half precision maps is that of float32, and so is its gradient."""
+    student, teacher = maps(2, 3, 4, 5, dtype=torch.float32)
+    low = student.detach().to(dtype).requires_grad_()
+    expected = loss(low.detach().float(), teacher.to(dtype).float())
+    with torch.autocast("cpu", dtype=dtype):
+        value = loss(low, teacher.to(dtype))
+        value.backward()
+    assert value.dtype == torch.float32
+    assert torch.equal(value, expected)
+    assert low.grad.dtype == dtype
+    assert low.grad.isfinite().all()
+
+
 def full_spectrum_loss(
     student,
     teacher,
