@@ -115,6 +115,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
     methods = commands.add_parser("methods", help="what `train --method` and a study can name")
+    methods.add_argument(
+        "config",
+        nargs="?",
+        help="a pair's run config: which methods it can have, and the parameters that each adds",
+    )
     methods.set_defaults(func=methods_command)
     return parser
 
@@ -189,24 +194,13 @@ def export_command(args: argparse.Namespace) -> int:
 
 
 def methods_command(args: argparse.Namespace) -> int:
-    """Print every method: what it is, where it compares what, and its source."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print every method; with a config also what each adds to that pair."""
+    from fourierkd.engine.console import console_to
+    from fourierkd.engine.method_list import describe_methods, print_methods
 
-    from fourierkd.methods import STUDENT_ALONE, method_names, read_method
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("method", "compares", "what it is", "source"):
-        table.add_column(column, overflow="fold")
-    for name in method_names():
-        if name == STUDENT_ALONE:
-            table.add_row(name, "nothing", "The student trains on its own losses.", "")
-            continue
-        method = read_method(name)
-        at = [f"{role}: {', '.join(losses)}" for role, losses in method.losses.items()]
-        table.add_row(name, "\n".join(at), Text(method.title), Text(method.source))
-    Console().print(table)
+    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+        methods = describe_methods(args.config)
+    print_methods(methods)
     return 0
 
 

@@ -21,6 +21,7 @@ from fourierkd.run_dir import RunDir
 ENGINE = Path(__file__).parent / "engine"
 ROOT = ENGINE.parent.parent
 CONFIG = str(ENGINE / "toy_config.py")
+SHAPES = ROOT / "configs/shapes"
 
 
 @pytest.fixture(autouse=True)
@@ -477,7 +478,24 @@ def test_methods_are_listed(capsys):
 
     code, out, _ = call(capsys, "methods")
     assert code == 0
-    assert all(name in out for name in method_names())
+    headings = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert headings[:-1] == method_names()  # the last line is about sums
+    assert "iou  detection" in out
+    assert "kl  segmentation" in out
+    assert "tuned: cwd.loss_weight, cwd.temperature, cwd.connector" in out
+    assert "on this pair" not in out
+
+
+def test_methods_of_a_pair_say_what_they_add(capsys):
+    code, out, _ = call(capsys, "methods", str(SHAPES / "pspnet_fourier.py"))
+    assert code == 0
+    pkd = out[out.index("\npkd  ") : out.index("\npublished  ")]
+    added = 64 * 128 + 128  # a 1x1 convolution from the student's width to the teacher's
+    assert f"on this pair: {added:,} parameters more in training" in " ".join(pkd.split())
+    iou = out[out.index("\niou  ") : out.index("\nkl  ")]
+    assert "not on this pair: the method iou compares head" in " ".join(iou.split())
+    line = refused(call(capsys, "methods", str(SHAPES / "pspnet_student.py")))
+    assert "a method needs a config with a teacher" in line
 
 
 def test_work_dir_must_be_writable(capsys, monkeypatch):
