@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.connectors import composes, in_words
-from fourierkd.distill.heads import Call, head_calls, head_samples, pair_heads
+from fourierkd.distill.head_samples import KINDS, Call, head_samples
+from fourierkd.distill.heads import head_calls, pair_heads
 from fourierkd.distill.inherit import Inherited, copy_modules, inherited_lines, match_modules
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
@@ -36,6 +37,7 @@ from fourierkd.distill.terms import (
 from fourierkd.distill.timers import Timers
 from fourierkd.errors import ConfigError, near
 from fourierkd.losses.base import MapLoss
+from fourierkd.losses.samples import HeadLoss
 
 MODEL_KEYS = ("student", "teacher", "losses", "inherit", "pretrained")
 FeaturePair = tuple[Tensor, Tensor]
@@ -141,10 +143,11 @@ class Distiller(BaseModel):
             self._matches = match_modules(built, self.teacher.model, inherit)
             for name, term in self._terms.items():
                 if term.heads is not None:
+                    loss = build_head_loss(losses[name])
                     where = f"model.losses.{name}"
-                    matched = pair_heads(where, built, self.teacher.model, term.heads)
+                    matched = pair_heads(where, loss.samples, built, self.teacher.model, term.heads)
                     self._keep_pairing(name, matched.indices, matched.left_out)
-                    self.losses[name] = build_head_loss(losses[name])
+                    self.losses[name] = nn.ModuleList([loss])
             ours = probe(self.student, self._taps)
             theirs = probe(self.teacher.model, self.teacher.taps)
             for name, term in self._terms.items():
@@ -254,21 +257,22 @@ class Distiller(BaseModel):
         targets: dict[str, list[Tensor]],
     ) -> Tensor:
         teacher = cast(FrozenTeacher, self.teacher).model
+        (module,) = cast(Iterable[HeadLoss[Any]], self.losses[name])
         seen, indices = list(calls[student_head]), self._indices[name]
         if self.keep_gradients:
-            compared = {i for i, _ in indices}
+            compared, output = {i for i, _ in indices}, KINDS[module.samples].output
             seen = [
-                {**c, "cls_score": self._watch(name, c["cls_score"])} if i in compared else c
+                {**c, output: self._watch(name, c[output])} if i in compared else c
                 for i, c in enumerate(seen)
             ]
         levels, avg_factor = head_samples(
+            module.samples,
             self.student.get_submodule(student_head),
             teacher.get_submodule(teacher_head),
             seen,
             targets[teacher_head],
             indices,
         )
-        (module,) = cast(nn.ModuleList, self.losses[name])
         return cast(Tensor, module(levels, avg_factor))
 
     def _ramp(self, name: str, term: Term) -> float:

@@ -17,6 +17,7 @@ from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Level
 from fourierkd.errors import ConfigError, near
 from fourierkd.losses.base import HEADS, LOGITS, DistillationLoss
+from fourierkd.losses.samples import HeadLoss
 from fourierkd.losses.table import LOSSES
 
 TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance")
@@ -298,14 +299,15 @@ def build_loss(
     return connectors, losses
 
 
-def build_head_loss(entry: Mapping[str, Any]) -> nn.ModuleList:
+def build_head_loss(entry: Mapping[str, Any]) -> HeadLoss[Any]:
     """The one loss module of an entry that compares heads: it sums over the levels itself.
 
     Raises:
         ConfigError: an argument breaks a rule.
     """
     config = dict(entry["loss"])
-    return nn.ModuleList([MODELS.get(config.pop("type"))(**config)])
+    loss: HeadLoss[Any] = MODELS.get(config.pop("type"))(**config)
+    return loss
 
 
 for _loss in LOSSES:

@@ -7,13 +7,16 @@ so functions are imported from there.
 from fourierkd.losses.amplitude_phase import AmplitudeL2, PhaseL2
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss, MapLoss
+from fourierkd.losses.binary_kd import BinaryKDLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.freqkd import FrequencyDecoupledLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
+from fourierkd.losses.ld import LDLoss
 from fourierkd.losses.mgd import MGDLoss
+from fourierkd.losses.samples import HeadLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
 from fourierkd.losses.wavelet import WaveletL2
@@ -21,6 +24,7 @@ from fourierkd.losses.wavelet import WaveletL2
 __all__ = [
     "AmplitudeL2",
     "AttentionTransfer",
+    "BinaryKDLoss",
     "CWDLogits",
     "CWDLoss",
     "DISTLoss",
@@ -28,7 +32,9 @@ __all__ = [
     "FeatureL2",
     "FourierLoss",
     "FrequencyDecoupledLoss",
+    "HeadLoss",
     "IoUAwareLoss",
+    "LDLoss",
     "LogitsKL",
     "MGDLoss",
     "MapLoss",

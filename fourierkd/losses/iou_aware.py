@@ -1,46 +1,18 @@
-"""IoU-aware distillation: in flow logits and boxes at a student's samples, out flows a scalar.
-
-Which samples, logits and boxes these are is the business of ``distill.heads``; here are tensors.
-"""
+"""IoU-aware distillation: in flow logits and boxes at a student's samples, out flows a scalar."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from fourierkd.errors import ConfigError
-from fourierkd.losses.base import (
-    HEADS,
-    DistillationLoss,
-    check_switch,
-    check_weight,
-    full_precision,
-)
+from fourierkd.losses.base import check_switch, check_weight
+from fourierkd.losses.samples import BoxSamples, HeadLoss
 
 EPS = 1e-6  # square pixels: the least union of two boxes, as MMDetection's bbox_overlaps has it
-
-
-class Samples(NamedTuple):
-    """One pyramid level of a batch: M anchors or points, P of them assigned to an object.
-
-    logits: (M, C), the student's class scores before the sigmoid; the only part with a gradient.
-    weights: (M,), the student's label weights: 0 for samples that its own loss leaves out.
-    positives: (P,), which of the M are positive, int64.
-    boxes, teacher_boxes: (P, 4), decoded (x1, y1, x2, y2) in pixels of the student and the teacher.
-    teacher_logits: (P, C).
-    """
-
-    logits: Tensor
-    weights: Tensor
-    positives: Tensor
-    boxes: Tensor
-    teacher_boxes: Tensor
-    teacher_logits: Tensor
 
 
 def aligned_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -154,7 +126,7 @@ class _NegativeSum(torch.autograd.Function):
         return slope.mul_((weights * gradient)[:, None]), None, None
 
 
-class IoUAwareLoss(DistillationLoss):
+class IoUAwareLoss(HeadLoss[BoxSamples]):
     """IoU-aware distillation of detectors with one head family; no parameters.
 
     ``loss_weight * sum over levels of varifocal_loss(z_S, q) / avg_factor``, with q of
@@ -179,7 +151,7 @@ class IoUAwareLoss(DistillationLoss):
         Prediction", IEEE SPL 2024, the IoU-aware branch.
     """
 
-    compares = HEADS
+    samples = BoxSamples
 
     def __init__(
         self,
@@ -194,21 +166,8 @@ class IoUAwareLoss(DistillationLoss):
         self.gamma = check_weight(gamma, "gamma")
         self.iou_weighted = check_switch(iou_weighted, "iou_weighted")
 
-    def forward(self, levels: Sequence[Samples], avg_factor: float | Tensor) -> Tensor:
-        """Weighted loss of a batch: a scalar.
-
-        Args:
-            levels: at least one.
-            avg_factor: what the student's own classification loss is divided by (for RetinaNet and
-                RepPoints the number of positive samples, for an RPN of all that were sampled).
-        """
-        if not levels:
-            raise ConfigError("the IoU-aware loss needs at least one level", value=len(levels))
-        with full_precision(levels[0].logits):
-            total = torch.stack([self._level(_single(level)) for level in levels]).sum()
-            return total * self.loss_weight / avg_factor
-
-    def _level(self, level: Samples) -> Tensor:
+    def level(self, level: BoxSamples) -> Tensor:
+        """See ``varifocal_loss``, with the target of ``iou_aware_target``."""
         target = iou_aware_target(level.boxes, level.teacher_boxes, level.teacher_logits)
         return varifocal_loss(
             level.logits,
@@ -222,10 +181,3 @@ class IoUAwareLoss(DistillationLoss):
 
     def extra_repr(self) -> str:
         return f"loss_weight={self.loss_weight:g}, alpha={self.alpha:g}, gamma={self.gamma:g}"
-
-
-def _single(level: Samples) -> Samples:
-    """Half and bfloat16 as float32, and everything in the precision of the logits."""
-    half = level.logits.dtype in (torch.float16, torch.bfloat16)
-    dtype = torch.float32 if half else level.logits.dtype
-    return Samples(*(x.to(dtype) if x.is_floating_point() else x for x in level))

@@ -3,12 +3,14 @@
 from fourierkd.losses.amplitude_phase import AmplitudeL2, PhaseL2
 from fourierkd.losses.attention import AttentionTransfer
 from fourierkd.losses.base import DistillationLoss
+from fourierkd.losses.binary_kd import BinaryKDLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.dist import DISTLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.freqkd import FrequencyDecoupledLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.kl import LogitsKL
+from fourierkd.losses.ld import LDLoss
 from fourierkd.losses.mgd import MGDLoss
 from fourierkd.losses.spatial import FeatureL2
 from fourierkd.losses.spectral_l2 import SpectralL2
@@ -29,4 +31,6 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     CWDLogits,
     DISTLoss,
     IoUAwareLoss,
+    BinaryKDLoss,
+    LDLoss,
 )

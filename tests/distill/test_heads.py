@@ -13,10 +13,12 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.heads import head_calls, head_samples, pair_heads
+from fourierkd.distill.head_samples import head_samples
+from fourierkd.distill.heads import head_calls, pair_heads
 from fourierkd.distill.registry import MODELS
 from fourierkd.errors import ConfigError
 from fourierkd.losses.iou_aware import IoUAwareLoss
+from fourierkd.losses.samples import BoxSamples
 
 STRIDES = [8, 16]
 CLASSES = 2
@@ -108,11 +110,11 @@ def metas(n, size):
 
 def iou_loss(student, teacher, outputs, maps, instances, size):
     """The loss of two heads: the student's from its outputs, the teacher's from its maps."""
-    pairing = pair_heads("iou", student, teacher, ("bbox_head", "bbox_head"))
+    pairing = pair_heads("iou", BoxSamples, student, teacher, ("bbox_head", "bbox_head"))
     with head_calls(student, ["bbox_head"]) as calls:
         student.bbox_head.loss_by_feat(*outputs, instances, metas(len(instances), size))
     samples = head_samples(
-        student.bbox_head, teacher.bbox_head, calls["bbox_head"], maps, pairing.indices
+        BoxSamples, student.bbox_head, teacher.bbox_head, calls["bbox_head"], maps, pairing.indices
     )
     return IoUAwareLoss()(*samples)
 
@@ -303,7 +305,7 @@ def test_points_equal_a_plain_loop_on_random_inputs():
 
 def test_levels_are_matched_by_stride_and_the_rest_is_named():
     student, teacher = retina_head([8, 16, 32]), retina_head([4, 8, 16])
-    pairing = pair_heads("iou", student, teacher, ("bbox_head", "bbox_head"))
+    pairing = pair_heads("iou", BoxSamples, student, teacher, ("bbox_head", "bbox_head"))
     assert pairing.indices == [(0, 1), (1, 2)]
     assert pairing.left_out == ["student bbox_head stride 32", "teacher bbox_head stride 4"]
 
@@ -328,7 +330,7 @@ REFUSED = [
             type="mmdet.ATSSHead", num_classes=2, in_channels=4, anchor_generator=anchors([8])
         ),
         retina_head,
-        "student ATSSHead.*Fourier loss alone",
+        "student ATSSHead.*feature maps alone",
     ),
     (
         retina_head,
@@ -355,7 +357,7 @@ REFUSED = [
 @pytest.mark.parametrize(("student", "teacher", "message"), REFUSED)
 def test_what_cannot_be_compared_is_refused_with_a_remedy(student, teacher, message):
     with pytest.raises(ConfigError, match=message):
-        pair_heads("model.losses.iou", student(), teacher(), ("bbox_head", "bbox_head"))
+        pair_heads("model.losses.iou", BoxSamples, student(), teacher(), ("bbox_head", "bbox_head"))
 
 
 def test_methods_are_the_classes_own_again_even_after_an_error():

@@ -10,11 +10,11 @@ import torch
 from fourierkd.errors import ConfigError
 from fourierkd.losses.iou_aware import (
     IoUAwareLoss,
-    Samples,
     aligned_iou,
     iou_aware_target,
     varifocal_loss,
 )
+from fourierkd.losses.samples import BoxSamples
 
 
 def boxes(n, generator, dtype=torch.float32):
@@ -27,7 +27,7 @@ def random_level(seed, m=12, c=3, p=4, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     weights = torch.rand(m, generator=generator, dtype=dtype)
     weights[0] = 0
-    return Samples(
+    return BoxSamples(
         logits=torch.randn(m, c, generator=generator, dtype=dtype),
         weights=weights,
         positives=torch.randperm(m, generator=generator)[:p],
@@ -62,7 +62,7 @@ def looped(levels, avg_factor, weight=1.5):
 
 def test_two_boxes_by_hand():
     # student (0, 0, 2, 2), teacher (1, 0, 3, 2): IoU 1/3; teacher's score 1/2: q = 1/6
-    level = Samples(
+    level = BoxSamples(
         logits=torch.zeros(2, 1),
         weights=torch.ones(2),
         positives=torch.tensor([1]),
@@ -135,8 +135,8 @@ def test_gradcheck_and_no_gradient_to_boxes_or_teacher():
 
 def test_half_precision_is_lifted_and_autocast_is_left():
     level = random_level(8)
-    half = Samples(*(x.bfloat16() if x.is_floating_point() else x for x in level))
-    lifted = Samples(*(x.float() if x.is_floating_point() else x for x in half))
+    half = BoxSamples(*(x.bfloat16() if x.is_floating_point() else x for x in level))
+    lifted = BoxSamples(*(x.float() if x.is_floating_point() else x for x in half))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = IoUAwareLoss()([half], torch.tensor(4.0))
     assert value.dtype == torch.float32
