@@ -21,6 +21,7 @@ from fourierkd.distill.head_samples import KINDS, Call, head_samples
 from fourierkd.distill.heads import head_calls, pair_heads
 from fourierkd.distill.inherit import Inherited, copy_modules, inherited_lines, match_modules
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
+from fourierkd.distill.objects import check_detector, objects_of
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Taps, isolated_random_state, probe
@@ -36,7 +37,7 @@ from fourierkd.distill.terms import (
 )
 from fourierkd.distill.timers import Timers
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.base import MapLoss
+from fourierkd.losses.base import MapLoss, Objects
 from fourierkd.losses.samples import HeadLoss
 
 MODEL_KEYS = ("student", "teacher", "losses", "inherit", "pretrained")
@@ -158,6 +159,8 @@ class Distiller(BaseModel):
                 self.connectors[name], self.losses[name] = build_loss(
                     name, losses[name], pairing.pairs
                 )
+                if self._takes_objects(name):
+                    check_detector(f"model.losses.{name}", built)
                 levels = zip(
                     pairing.layers, cast(nn.ModuleList, self.connectors[name]), strict=True
                 )
@@ -211,13 +214,23 @@ class Distiller(BaseModel):
             losses = dict(self.student(inputs, data_samples, mode="loss"))
         with time_part("losses"):
             self.last_features, self._gradients = {}, {}
+            objects = self.objects(inputs, data_samples)
             for name, term in self._terms.items():
                 if term.heads is None:
-                    total = self._compare_maps(name, term, features, targets)
+                    total = self._compare_maps(name, term, features, targets, objects)
                 else:
                     total = self._compare_heads(name, *term.heads, calls, targets)
                 losses[f"distill.{name}.loss"] = total * self._ramp(name, term)
         return losses
+
+    def objects(self, inputs: Tensor, data_samples: Any) -> Objects | None:
+        """The boxes of a batch's objects where a loss asks for them."""
+        if any(map(self._takes_objects, self.connectors)):
+            return objects_of(inputs, data_samples)
+        return None
+
+    def _takes_objects(self, name: str) -> bool:
+        return any(loss.takes_objects for loss in cast(Iterable[MapLoss], self.losses[name]))
 
     def _compare_maps(
         self,
@@ -225,6 +238,7 @@ class Distiller(BaseModel):
         term: Term,
         features: dict[str, list[Tensor]],
         targets: dict[str, list[Tensor]],
+        objects: Objects | None,
     ) -> Tensor:
         students = [m for tap in term.student_taps for m in features[tap]]
         teachers = [m for tap in term.teacher_taps for m in targets[tap]]
@@ -237,10 +251,12 @@ class Distiller(BaseModel):
         modules = cast(Iterable[MapLoss], self.losses[name])
         connected = [c(m) for c, m in zip(connectors, students, strict=True)]
         levels = zip(modules, connected, teachers, connectors, students, strict=True)
-        values = [
-            loss(s, t, before=(m, c)) if composes(loss, c) else loss(s, t)
-            for loss, s, t, c, m in levels
-        ]
+        values = []
+        for loss, s, t, c, m in levels:
+            beside = loss.beside_maps(objects)
+            if composes(loss, c):
+                beside["before"] = (m, c)
+            values.append(loss(s, t, **beside))
         total = torch.stack(values).sum()
         if self.keep_features:
             self.last_features[name] = [

@@ -177,7 +177,11 @@ def _step_checks(subject: Subject, step: Step, effort: Effort) -> dict[str, Call
         "gradients": lambda: check_gradients(step),
         "gradient share": lambda: check_shares(step, weights),
         "shortcut": lambda: check_shortcut(
-            model.losses, step.maps, steps=effort.steps, seed=subject.seed
+            model.losses,
+            step.maps,
+            steps=effort.steps,
+            seed=subject.seed,
+            objects=step.objects,
         ),
         "bands": lambda: check_bands(model.losses, step.maps, seed=subject.seed),
     }

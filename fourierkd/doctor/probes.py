@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fourierkd.doctor.report import OK, SKIP, WARN, Check, number
 from fourierkd.errors import ConfigError
-from fourierkd.losses.base import MapLoss, match_maps
+from fourierkd.losses.base import MapLoss, Objects, match_maps
 from fourierkd.spectral.frequency import BANDS
 from fourierkd.spectral.masks import AllPass, Mask, mask_weights
 
@@ -40,7 +40,12 @@ ELEMENTS = 1 << 21  # of a map; images beyond are left out
 
 
 def check_shortcut(
-    losses: Mapping[str, Sequence[MapLoss]], maps: Mapping[str, Pairs], *, steps: int, seed: int
+    losses: Mapping[str, Sequence[MapLoss]],
+    maps: Mapping[str, Pairs],
+    *,
+    steps: int,
+    seed: int,
+    objects: Objects | None = None,
 ) -> Check:
     """How much of each loss its own parameters remove while student, connector and teacher rest.
 
@@ -53,6 +58,7 @@ def check_shortcut(
         maps: name -> (student after its connector, teacher) by level.
         steps: of Adam; fewer where they take longer than 20 seconds.
         seed: of the losses' noise.
+        objects: of the batch, for losses that ask for them.
 
     References:
         Shi et al., IEEE Signal Processing Letters 2024: the ATFM module that fuses both amplitudes.
@@ -69,7 +75,7 @@ def check_shortcut(
             lines.append(f"{loss_name}: 0 %, it has no parameters of its own")
             continue
         with torch.random.fork_rng(devices=_devices(pairs)):
-            found = shortcut(modules, pairs, steps=steps, seed=seed, end=end)
+            found = shortcut(modules, pairs, steps=steps, seed=seed, end=end, objects=objects)
         facts[loss_name] = found
         removable = removable or found["removed"] > REMOVED_LIMIT
         line = (
@@ -97,6 +103,7 @@ def shortcut(
     steps: int,
     seed: int,
     end: float = math.inf,
+    objects: Objects | None = None,
 ) -> dict[str, Any]:
     """Train copies of ``modules`` on fixed maps: ``removed`` share of the loss, and the steps.
 
@@ -111,7 +118,8 @@ def shortcut(
     fixed = [(s.detach().float(), t.detach().float()) for s, t in pairs]
 
     def value() -> Tensor:
-        return torch.stack([m(s, t) for m, (s, t) in zip(own, fixed, strict=True)]).sum()
+        levels = zip(own, fixed, strict=True)
+        return torch.stack([m(s, t, **m.beside_maps(objects)) for m, (s, t) in levels]).sum()
 
     def mean() -> float:
         torch.manual_seed(seed)  # the same noise before and after

@@ -24,6 +24,7 @@ from fourierkd.doctor.watch import (
     watch_losses,
     watch_taps,
 )
+from fourierkd.losses.base import Objects
 
 
 class LevelRecord(NamedTuple):
@@ -69,6 +70,7 @@ class Step(NamedTuple):
         teacher_graph: losses whose teacher map carries a graph.
         unused: trainable parameters that got no gradient.
         entries: the images as they reach each model, and its first layer: role -> tensors.
+        objects: the boxes of the batch, where a loss asks for them.
     """
 
     losses: dict[str, float]
@@ -80,6 +82,7 @@ class Step(NamedTuple):
     teacher_graph: list[str]
     unused: list[str]
     entries: dict[str, list[Tensor]]
+    objects: Objects | None = None
 
 
 def observe(subject: Subject) -> Step:
@@ -171,6 +174,7 @@ def _observe(subject: Subject) -> Step:
         teacher_graph=sorted({name for (name, _), t in teachers.items() if t.requires_grad}),
         unused=[name for name, p in model.named_parameters() if p.requires_grad and p.grad is None],
         entries=entries,
+        objects=model.objects(subject.inputs, subject.data_samples),
     )
 
 

@@ -6,10 +6,11 @@ so functions are imported from there.
 
 from fourierkd.losses.amplitude_phase import AmplitudeL2, PhaseL2
 from fourierkd.losses.attention import AttentionTransfer
-from fourierkd.losses.base import DistillationLoss, MapLoss
+from fourierkd.losses.base import DistillationLoss, MapLoss, Objects
 from fourierkd.losses.binary_kd import BinaryKDLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.dist import DISTLoss
+from fourierkd.losses.fgd import FGDLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.freqkd import FrequencyDecoupledLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
@@ -29,6 +30,7 @@ __all__ = [
     "CWDLoss",
     "DISTLoss",
     "DistillationLoss",
+    "FGDLoss",
     "FeatureL2",
     "FourierLoss",
     "FrequencyDecoupledLoss",
@@ -38,6 +40,7 @@ __all__ = [
     "LogitsKL",
     "MGDLoss",
     "MapLoss",
+    "Objects",
     "PhaseL2",
     "SpectralL2",
     "WaveletL2",

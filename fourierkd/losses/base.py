@@ -7,7 +7,7 @@ its name. ``table.py`` lists them.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,14 @@ from fourierkd.errors import ConfigError
 from fourierkd.spectral.masks import Mask
 
 MAPS, LOGITS, HEADS = "maps", "logits", "heads"
+
+
+class Objects(NamedTuple):
+    """Ground truth of a batch: boxes an image, (K, 4), as (x1, y1, x2, y2) in pixels of the padded
+    images; and the (H, W) of those."""
+
+    boxes: list[Tensor]
+    size: tuple[int, int]
 
 
 class DistillationLoss(nn.Module):
@@ -33,6 +41,8 @@ class DistillationLoss(nn.Module):
             be divided into bands.
         balanced_by: name of the attribute, a number above 0, that moves the loss's weight between
             low and high frequencies; None where it has none.
+        takes_objects: it compares maps of a detector and is called with the boxes of the batch's
+            objects beside them, as ``objects``.
         composes: it begins with a 1x1 convolution and takes, as ``before=(map, convolution)``, what
             the convolution before it started from.
 
@@ -45,6 +55,7 @@ class DistillationLoss(nn.Module):
 
     compares: ClassVar[str]
     any_width: ClassVar[bool] = False
+    takes_objects: ClassVar[bool] = False
     mask: Mask | None = None
     linear_in_mask: bool = False
     balanced_by: str | None = None
@@ -57,6 +68,10 @@ class DistillationLoss(nn.Module):
     def scalars(self) -> dict[str, float]:
         """What a run logs of the loss's own state, as ``distill/<loss>/<name>``."""
         return {}
+
+    def beside_maps(self, objects: Objects | None) -> dict[str, Any]:
+        """The arguments by name that a loss of maps is called with beside its two maps."""
+        return {"objects": objects} if self.takes_objects else {}
 
 
 class MapLoss(DistillationLoss):

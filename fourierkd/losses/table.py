@@ -6,6 +6,7 @@ from fourierkd.losses.base import DistillationLoss
 from fourierkd.losses.binary_kd import BinaryKDLoss
 from fourierkd.losses.cwd import CWDLogits, CWDLoss
 from fourierkd.losses.dist import DISTLoss
+from fourierkd.losses.fgd import FGDLoss
 from fourierkd.losses.fourier import FourierLoss
 from fourierkd.losses.freqkd import FrequencyDecoupledLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
@@ -21,6 +22,7 @@ LOSSES: tuple[type[DistillationLoss], ...] = (
     AttentionTransfer,
     CWDLoss,
     MGDLoss,
+    FGDLoss,
     SpectralL2,
     AmplitudeL2,
     PhaseL2,

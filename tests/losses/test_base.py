@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fourierkd.errors import ConfigError
-from fourierkd.losses.base import HEADS, LOGITS, MAPS, MapLoss, match_maps
+from fourierkd.losses.base import HEADS, LOGITS, MAPS, MapLoss, Objects, match_maps
 from fourierkd.losses.table import LOSSES
 
 MAP_LOSSES = pytest.mark.parametrize("kind", [k for k in LOSSES if issubclass(k, MapLoss)])
@@ -46,9 +46,10 @@ def build(kind):
 
 
 def seeded(loss, student, teacher):
-    """The loss's own draws are the same at every call."""
+    """The loss's own draws are the same at every call; an image has a box where it is asked for."""
     torch.manual_seed(1)
-    return loss(student, teacher)
+    objects = Objects([torch.tensor([[1.0, 0.0, 3.0, 2.0]])] * len(student), (4, 4))
+    return loss(student, teacher, **loss.beside_maps(objects))
 
 
 @MAP_LOSSES
