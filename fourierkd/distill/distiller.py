@@ -57,8 +57,9 @@ class Distiller(BaseModel):
         student: a model config in one of three forms (see ``model_config.resolve_model``).
         teacher: ``dict(model=..., checkpoint=...)``; None for the student alone. ``compile=True``
             compiles it by ``torch.compile``; ``nuisance=dict(mask=..., scale=...)`` adds a pattern
-            of known frequencies to its maps (``Nuisance``). Or a ``FrozenTeacher`` that is ready,
-            whose taps are among others those of ``losses``: several students can share one.
+            of known frequencies to its maps (``Nuisance``); ``control="other_image"`` or
+            ``"random_phases"`` makes a negative control of it. Or a ``FrozenTeacher`` that is
+            ready, whose taps are among others those of ``losses``: several students can share one.
         losses: name -> ``dict(student_tap, teacher_tap, loss, connector="auto", warmup_iters=0)``.
             Taps are module paths, or equal-length lists of them. ``loss`` names a class and its
             arguments; ``in_channels`` is filled in from the teacher's tap, and a list as

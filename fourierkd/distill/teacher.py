@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fourierkd.distill.checkpoint import Checkpoint, read_checkpoint, student_state_dict
 from fourierkd.distill.compiled import compile_failures, compile_parts
+from fourierkd.distill.controls import CONTROLS
 from fourierkd.distill.fetch import fetch, is_address
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
 from fourierkd.distill.nuisance import Nuisance
@@ -36,10 +37,14 @@ class FrozenTeacher:
         heads: paths of detection heads, whose scores and boxes are asked for.
         compile: compile its parts by ``torch.compile`` at the first call (minutes, then faster).
         nuisance: config of a ``Nuisance`` that is added to the maps of all taps; None for none.
+        control: "other_image" or "random_phases", what a negative control does to all it gives
+            (``controls``); None for none.
 
     Attributes:
         sha256: digest of the checkpoint file; None for a random teacher.
-        identity: what its maps depend on beside the image, for a file of kept maps.
+        control: the name of its negative control, or None.
+        identity: what its maps depend on beside the image, before its control, for a file of kept
+            maps.
         compiled: whether it was asked to be compiled.
         maps: ``TeacherMaps`` that keep what it gives, or None: then it runs at every call.
         why_live: why it has no ``maps``.
@@ -59,6 +64,7 @@ class FrozenTeacher:
         heads: Sequence[str] = (),
         compile: bool = False,
         nuisance: Mapping[str, Any] | None = None,
+        control: str | None = None,
     ) -> None:
         if not checkpoint:
             raise ConfigError(
@@ -80,6 +86,7 @@ class FrozenTeacher:
         self.model.requires_grad_(False)
         self.model.eval()
         self._nuisance = None if nuisance is None else Nuisance(nuisance)
+        self.control = control
         self.compiled = compile
         self.maps: TeacherMaps | None = None
         self.why_live = "nobody asked for kept maps"
@@ -90,8 +97,12 @@ class FrozenTeacher:
         """Feature maps by tap of preprocessed ``inputs`` (N, 3, H, W), under the same autocast;
         by head its class scores of all levels, then its boxes."""
         if self.maps is not None:
-            return self.maps(self._forward, inputs, data_samples)
-        return self._forward(inputs, data_samples)
+            maps = self.maps(self._forward, inputs, data_samples)
+        else:
+            maps = self._forward(inputs, data_samples)
+        if self.control is None:
+            return maps
+        return {tap: [CONTROLS[self.control](m) for m in levels] for tap, levels in maps.items()}
 
     def _forward(self, inputs: Tensor, data_samples: Any) -> Maps:
         if self._to_compile:
@@ -125,6 +136,7 @@ def ready_teacher(
             heads=heads,
             compile=teacher.get("compile", False),
             nuisance=teacher.get("nuisance"),
+            control=teacher.get("control"),
         )
     given = {"taps": teacher.taps.paths, "heads": teacher.taps.heads}
     for kind, wanted in (("taps", taps), ("heads", heads)):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeGuard
 from torch import nn
 
 from fourierkd.distill.connectors import build_connector
+from fourierkd.distill.controls import CONTROLS
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Level
 from fourierkd.errors import ConfigError, near
@@ -20,7 +21,7 @@ from fourierkd.losses.base import HEADS, LOGITS, DistillationLoss
 from fourierkd.losses.samples import HeadLoss
 from fourierkd.losses.table import LOSSES
 
-TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance")
+TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance", "control")
 LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
 HEAD_LOSS_KEYS = ("student_head", "teacher_head", "loss", "warmup_iters")
 
@@ -86,6 +87,13 @@ def check_teacher(teacher: Any) -> None:
         raise ConfigError("unknown key of model.teacher", value=key, fix=near(key, TEACHER_KEYS))
     if not isinstance(teacher.get("compile", False), bool):
         raise ConfigError("model.teacher.compile is True or False", value=teacher["compile"])
+    control = teacher.get("control")
+    if control is not None and control not in CONTROLS:
+        raise ConfigError(
+            "model.teacher.control is a negative control, or None",
+            value=control,
+            fix=near(str(control), CONTROLS),
+        )
     checkpoint = teacher.get("checkpoint")
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ConfigError("model.teacher.checkpoint is a file", value=checkpoint)

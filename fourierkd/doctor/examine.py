@@ -132,7 +132,8 @@ def examine(
     if teacher is not None:
         path = str(subject.config.model.teacher.checkpoint)
         trained = {id(p) for p in model.parameters()}
-        add("teacher weights", lambda: check_weights(teacher.model, path, sha256=teacher.sha256))
+        about = {"sha256": teacher.sha256, "control": teacher.control}
+        add("teacher weights", lambda: check_weights(teacher.model, path, **about))
         add("teacher frozen", lambda: check_frozen(teacher.model, trained))
         samples = subject.samples()
         add(

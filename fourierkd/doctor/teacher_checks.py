@@ -21,15 +21,26 @@ from fourierkd.errors import ConfigError
 RANDOM_LAYER = re.compile(r"drop|noise", re.IGNORECASE)  # Dropout, DropPath, DropBlock, ...
 
 
-def check_weights(model: nn.Module, checkpoint: str, *, sha256: str | None) -> Check:
-    """The teacher holds the tensors of its file, and these were trained.
+def check_weights(
+    model: nn.Module, checkpoint: str, *, sha256: str | None, control: str | None = None
+) -> Check:
+    """The teacher holds the tensors of its file, these were trained, and it gives what it knows.
 
     Args:
         model: the teacher.
         checkpoint: path or address of its file, or "random".
         sha256: digest of the file that was loaded.
+        control: the teacher's negative control.
     """
     name = "teacher weights"
+    if control is not None:
+        return Check(
+            name,
+            FAIL,
+            f"{control}: a negative control, the student does not get what this teacher knows",
+            "leave model.teacher.control out",
+            {"control": control},
+        )
     if checkpoint == RANDOM:
         return Check(
             name,

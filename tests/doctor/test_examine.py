@@ -209,6 +209,14 @@ def test_a_fault_of_the_config_is_named(options, entry, named, words):
     assert exit_code(found) == 1
 
 
+def test_a_teacher_with_a_negative_control_is_named(options):
+    more = options() | {"model.teacher.control": "random_phases"}
+    checks = {check.name: check for check in diagnose(CONFIG, more, effort=QUICK)}
+    assert checks["teacher weights"].status == "fail"
+    assert "random_phases: a negative control" in checks["teacher weights"].value
+    assert checks["teacher repeats"].status == "ok"
+
+
 def test_pixels_of_another_normalisation_are_refused_at_build(options):
     more = options()
     more["model.teacher"]["model"]["pixels"] = 120.0

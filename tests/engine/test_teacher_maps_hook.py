@@ -122,6 +122,21 @@ def test_a_second_run_sees_the_teacher_once(shapes_run, one_by_one, monkeypatch)
     assert seen == [4, 2]  # the check of the first batch
 
 
+@pytest.mark.parametrize("control", ["other_image", "random_phases"])
+def test_a_negative_control_is_the_same_with_kept_maps(shapes_run, one_by_one, control):
+    controlled = {"model.teacher.control": control}
+    live = shapes_run("live", **controlled, **LIVE)
+    run(live, resume=False)
+    plain = shapes_run("plain")  # whose file of kept maps the controlled run reads
+    run(plain, resume=False)
+    kept = shapes_run("kept", **controlled)
+    assert run(kept, resume=False).teacher_maps["why_live"] is None
+    assert rows(kept) == rows(live)
+    assert_same(last_state(kept)["state_dict"], last_state(live)["state_dict"])
+    assert rows(plain) != rows(live)
+    assert len(list((cache_root() / "maps").iterdir())) == 1
+
+
 def test_random_augmentation_runs_live_and_says_so(shapes_run):
     step = {"type": "PhotoMetricDistortion"}
     run_dir = shapes_run("distorted", **{"train_dataloader.dataset.pipeline.2": step})
