@@ -126,6 +126,7 @@ class Distiller(BaseModel):
         self._timers = Timers()
         self._terms = read_terms(losses)
         self._indices: dict[str, list[tuple[int, int]]] = {}
+        self._takes_objects = False
         heads = [term.heads for term in self._terms.values() if term.heads is not None]
         self._heads = tuple(dict.fromkeys(student_head for student_head, _ in heads))
         self.compared: dict[str, list[str]] = {}
@@ -160,8 +161,9 @@ class Distiller(BaseModel):
                 self.connectors[name], self.losses[name] = build_loss(
                     name, losses[name], pairing.pairs
                 )
-                if self._takes_objects(name):
+                if MODELS.get(losses[name]["loss"]["type"]).takes_objects:
                     check_detector(f"model.losses.{name}", built)
+                    self._takes_objects = True
                 levels = zip(
                     pairing.layers, cast(nn.ModuleList, self.connectors[name]), strict=True
                 )
@@ -226,12 +228,7 @@ class Distiller(BaseModel):
 
     def objects(self, inputs: Tensor, data_samples: Any) -> Objects | None:
         """The boxes of a batch's objects where a loss asks for them."""
-        if any(map(self._takes_objects, self.connectors)):
-            return objects_of(inputs, data_samples)
-        return None
-
-    def _takes_objects(self, name: str) -> bool:
-        return any(loss.takes_objects for loss in cast(Iterable[MapLoss], self.losses[name]))
+        return objects_of(inputs, data_samples) if self._takes_objects else None
 
     def _compare_maps(
         self,

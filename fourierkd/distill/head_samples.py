@@ -80,8 +80,7 @@ class _Level(NamedTuple):
 def _box_samples(level: _Level) -> BoxSamples:
     positives = _positives(level.student, level.call)
     with torch.no_grad():
-        of_family = _anchor_boxes if family_of(level.student) == ANCHORS else _point_boxes
-        boxes, teacher_boxes = of_family(level, positives)
+        boxes, teacher_boxes = BOXES_OF[family_of(level.student)](level, positives)
     channels = level.student.cls_out_channels
     return BoxSamples(
         logits=_rows(level.call["cls_score"], channels),
@@ -147,10 +146,8 @@ class _Kind(NamedTuple):
 
 
 KINDS: dict[type[Any], _Kind] = {
-    BoxSamples: _Kind("decoded boxes", (ANCHORS, POINTS), "cls_score", _box_samples, _of_scores),
-    ScoreSamples: _Kind(
-        "class scores", (ANCHORS, POINTS, DISTRIBUTIONS), "cls_score", _score_samples, _of_scores
-    ),
+    BoxSamples: _Kind("decoded boxes", tuple(HEADS_OF), "cls_score", _box_samples, _of_scores),
+    ScoreSamples: _Kind("class scores", tuple(HEADS_OF), "cls_score", _score_samples, _of_scores),
     DistributionSamples: _Kind(
         "distributions of the sides of boxes",
         (DISTRIBUTIONS,),
@@ -201,6 +198,32 @@ def _point_boxes(level: _Level, positives: Tensor) -> tuple[Tensor, Tensor]:
     )
     offsets = _pick(regression, positives, 4).float() * teacher.point_strides[level.position]
     return student.points2bbox(points, y_first=False), offsets + centres.repeat(1, 2)
+
+
+def _distribution_boxes(level: _Level, positives: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes (P, 4) of both: from the student's points, by the mean distance of every side."""
+    from mmdet.structures.bbox import get_box_tensor
+
+    anchors = get_box_tensor(level.call["anchors"]).reshape(-1, 4)[positives]
+    points, stride = level.student.anchor_center(anchors), level.call["stride"][0]
+    ours, theirs = (
+        head.bbox_coder.decode(
+            points,
+            head.integral(_pick(maps, positives, 4 * (head.reg_max + 1)).float()) * stride,
+        )
+        for head, maps in (
+            (level.student, level.call["bbox_pred"]),
+            (level.teacher, level.regression),
+        )
+    )
+    return ours, theirs
+
+
+BOXES_OF: dict[str | None, Callable[[_Level, Tensor], tuple[Tensor, Tensor]]] = {
+    ANCHORS: _anchor_boxes,
+    POINTS: _point_boxes,
+    DISTRIBUTIONS: _distribution_boxes,
+}
 
 
 def _pick(maps: Tensor, rows: Tensor, channels: int) -> Tensor:

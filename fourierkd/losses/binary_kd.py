@@ -1,6 +1,7 @@
 """Class scores of a dense head, each as a binary distribution: in flow logits, out flows a scalar.
 
-The forward pass leaves the gradient itself, so that one map is kept in place of eight.
+Samples are compared block by block while they lie in the cache; the forward pass leaves the
+gradient itself, so that one map is kept in place of eight.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from fourierkd.errors import ConfigError
 from fourierkd.losses.base import check_weight
 from fourierkd.losses.samples import HeadLoss, ScoreSamples
+from fourierkd.spectral import blocks
 
 
 def binary_distillation(
@@ -91,28 +93,42 @@ class BinaryKDLoss(HeadLoss[ScoreSamples]):
 
 
 class _FocusedEntropy(torch.autograd.Function):
-    """sum of w |p_T - p_S|^beta (softplus(z) - p_T z)."""
+    """sum of w |p_T - p_S|^beta (softplus(z) - p_T z); forward leaves the gradient."""
 
     @staticmethod
     def forward(
         ctx: Any, logits: Tensor, teacher_logits: Tensor, weights: Tensor, beta: float
     ) -> Tensor:
-        target = teacher_logits.sigmoid()
-        score = logits.sigmoid()
-        entropy = F.softplus(logits).addcmul_(target, logits, value=-1)
-        gap = score - target
-        factor = gap.abs().pow_(beta)
-        total = torch.dot((factor * entropy).sum(1), weights)
-        if ctx.needs_input_grad[0]:
-            slope = factor.mul_(gap)  # of the entropy
-            if beta > 0:  # and of the factor
-                steep = gap.abs().pow_(beta - 1).mul_(gap.sign_()).mul_(entropy)
-                slope.addcmul_(steep, score.addcmul_(score, score, value=-1), value=beta)
-            ctx.save_for_backward(slope.mul_(weights[:, None]))
-        return total
+        slopes = torch.empty_like(logits)
+        sums = logits.new_zeros(len(logits))
+
+        def compare(rows: slice) -> None:
+            given = logits[rows], teacher_logits[rows], beta
+            torch.mul(_entropies(*given, slopes[rows]), weights[rows], out=sums[rows])
+            slopes[rows].mul_(weights[rows, None])
+
+        samples, classes = logits.shape
+        blocks.each(compare, blocks.of_channels(1, samples, classes, logits.is_cpu))
+        ctx.save_for_backward(slopes)
+        return sums.sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (slope,) = ctx.saved_tensors
-        return slope * gradient, None, None, None
+        (slopes,) = ctx.saved_tensors
+        return slopes * gradient, None, None, None
+
+
+def _entropies(logits: Tensor, teacher_logits: Tensor, beta: float, slopes: Tensor) -> Tensor:
+    """Sum over classes, (M,), and into ``slopes`` (M, C) its derivative."""
+    target, score = teacher_logits.sigmoid(), logits.sigmoid()
+    entropy = F.softplus(logits).addcmul_(target, logits, value=-1)
+    gap = score - target
+    size = gap.abs()
+    factor = size if beta == 1 else size.pow(beta)
+    total: Tensor = torch.linalg.vecdot(factor, entropy)
+    torch.mul(factor, gap, out=slopes)
+    if beta > 0:  # the factor's own derivative
+        steep = gap.sign_() if beta == 1 else gap.sign_().mul_(size.pow_(beta - 1))
+        slopes.addcmul_(steep.mul_(entropy), score.addcmul_(score, score, value=-1), value=beta)
+    return total

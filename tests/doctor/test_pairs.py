@@ -11,6 +11,7 @@ from fourierkd.distill.model_config import build_model
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.examine import Effort, diagnose
 from fourierkd.engine.config import load_config
+from fourierkd.methods import STUDENT_ALONE, method_names, read_method
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "shapes"
 QUICK = Effort(images=2, steps=2)
@@ -71,6 +72,37 @@ def test_a_pair_of_each_package(few, config, scope, strides):
     shares = checks["bands"].facts["fourier.0"]["shares"]
     assert sum(shares) == pytest.approx(1.0, rel=1e-3)
     assert checks["teacher metric"].facts["images"] == 2
+
+
+# Every method is trained on every pair by tests/test_configs.py; a few are examined each time.
+GFL = CONFIGS / "gfl_fourier.py"
+ROLES = {PSP: {"feature", "logits"}, RETINA: {"pyramid", "head"}, GFL: {"head"}}
+GFL_ALONE, QUICKLY = ("ld",), ((PSP, "dist"), (RETINA, "fgd"), (GFL, "ld"))
+EXAMINED = [
+    pytest.param(
+        config,
+        method,
+        id=f"{config.stem}-{method}",
+        marks=() if (config, method) in QUICKLY else pytest.mark.slow,
+    )
+    for config, roles in ROLES.items()
+    for method in method_names()
+    if method != STUDENT_ALONE
+    if roles & set(read_method(method).losses)
+    if config == GFL or method not in GFL_ALONE
+]
+
+
+@pytest.mark.parametrize(("config", "method"), EXAMINED)
+def test_every_method_passes(few, config, method):
+    checks = examined(config, few(config) | {"method": method})
+    assert failed(checks) <= KNOWS_NOTHING, [checks[name] for name in failed(checks)]
+    losses = read_method(method).at(ROLES[config])
+    gradients = checks["gradients"].facts["student"]
+    for name in losses:
+        assert checks["losses"].facts[f"distill.{name}.loss"] > 0
+        assert gradients[name] > 0
+    assert checks["unused parameters"].status == "ok"
 
 
 HEADS = {

@@ -89,6 +89,24 @@ def test_gradcheck_and_no_gradient_to_the_teacher_or_the_weights(beta):
     assert teacher.grad is weights.grad is None
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_samples_are_compared_in_blocks(threads):
+    logits, teacher, weights = level(9, m=9001, c=64)  # two blocks and a part of one
+    sides = [logits.clone().requires_grad_() for _ in range(2)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        values = [
+            function(z, teacher, weights, beta=1.0)
+            for z, function in zip(sides, (binary_distillation, plain), strict=True)
+        ]
+        torch.stack(values).sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(sides[0].grad, sides[1].grad)
+
+
 def test_without_a_factor_the_gradient_is_that_of_the_binary_kl():
     logits, teacher, weights = level(7)
     logits.requires_grad_()
