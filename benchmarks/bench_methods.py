@@ -243,7 +243,7 @@ def main() -> None:
         alone = rows.pop(STUDENT)
         print(f"\n{pair}, student alone {alone['ms']:.0f} ms, {alone['mib'] or 0:.0f} MiB")
         print(
-            "| method | step over the student | over student and teacher | MiB more | parameters |"
+            "| method | over the student | over student and teacher | MiB more | parameters |"
         )
         print("|---|---|---|---|---|")
         for method, row in sorted(rows.items(), key=lambda item: item[1]["ratio"]):

@@ -38,7 +38,14 @@ def region_weights(objects: Objects, size: tuple[int, int]) -> tuple[Tensor, Ten
     >>> inside[0, 0, 0].tolist(), round(outside.sum().item(), 6)
     ([0.5, 0.5, 0.0, 0.0], 1.0)
     """
-    foreground = torch.stack([_box_weights(boxes, objects.size, size) for boxes in objects.boxes])
+    boxes = torch.cat(objects.boxes).float()
+    counts = torch.tensor([len(own) for own in objects.boxes], device=boxes.device)
+    image = torch.arange(len(counts), device=boxes.device).repeat_interleave(counts)
+    across, along = (_side_weights(boxes, axis, objects.size, size) for axis in (0, 1))
+    weights = across[:, :, None] * along[:, None, :]  # (boxes, H, W)
+    foreground = boxes.new_zeros(len(counts), *size).scatter_reduce_(
+        0, image[:, None, None].expand_as(weights), weights, "amax"
+    )
     outside = (foreground == 0).to(foreground.dtype)
     background = outside / outside.sum((1, 2), keepdim=True).clamp_min(1)
     return foreground[:, None], background[:, None]
@@ -244,16 +251,14 @@ class FGDLoss(MapLoss):
         )
 
 
-def _box_weights(boxes: Tensor, image: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Of one image: (K, 4) in pixels of the image -> (H, W)."""
-    if not len(boxes):
-        return boxes.new_zeros(size)
-    sides = []
-    for axis, (length, pixels) in enumerate(zip(size, image, strict=True)):  # y, then x
-        scaled = boxes[:, [1 - axis, 3 - axis]].float() * (length / pixels)
-        first = scaled[:, :1].floor().clamp(0, length - 1)
-        last = torch.maximum(scaled[:, 1:].ceil().clamp(max=length), first + 1)
-        position = torch.arange(length, device=boxes.device)
-        sides.append(((position >= first) & (position < last)) / (last - first))  # (K, length)
-    weights: Tensor = (sides[0][:, :, None] * sides[1][:, None, :]).amax(0)
+def _side_weights(
+    boxes: Tensor, axis: int, image: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
+    """1 / length on the rows (axis 0) or columns that each box covers: (K, H) or (K, W)."""
+    length = size[axis]
+    scaled = boxes[:, [1 - axis, 3 - axis]] * (length / image[axis])
+    first = scaled[:, :1].floor().clamp(0, length - 1)
+    last = torch.maximum(scaled[:, 1:].ceil().clamp(max=length), first + 1)
+    position = torch.arange(length, device=boxes.device)
+    weights: Tensor = ((position >= first) & (position < last)) / (last - first)
     return weights
