@@ -14,6 +14,7 @@ from torch import nn
 
 from fourierkd.distill.connectors import build_connector
 from fourierkd.distill.controls import CONTROLS
+from fourierkd.distill.head_samples import KINDS
 from fourierkd.distill.registry import MODELS
 from fourierkd.distill.taps import Level
 from fourierkd.errors import ConfigError, near
@@ -174,6 +175,12 @@ def _check_loss(where: str, config: Any) -> None:
             "what it compares",
             value=config["type"],
             fix=near(config["type"], _loss_names()),
+        )
+    if kind.compares == HEADS and getattr(kind, "samples", None) not in KINDS:
+        raise ConfigError(
+            f"the class in {where}.loss compares heads and says which samples it takes",
+            value=config["type"],
+            fix=f"set samples to {' or '.join(samples.__name__ for samples in KINDS)}",
         )
     known = [p for p in inspect.signature(kind).parameters if p != "self"]
     for key in set(config) - {"type", *known}:

@@ -10,11 +10,12 @@ import torch
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.head_samples import head_samples
 from fourierkd.distill.heads import head_calls, pair_heads
+from fourierkd.distill.registry import MODELS
 from fourierkd.errors import ConfigError
 from fourierkd.losses.binary_kd import BinaryKDLoss
 from fourierkd.losses.iou_aware import IoUAwareLoss
 from fourierkd.losses.ld import LDLoss
-from fourierkd.losses.samples import BoxSamples, DistributionSamples, ScoreSamples
+from fourierkd.losses.samples import BoxSamples, DistributionSamples, HeadLoss, ScoreSamples
 from tests.distill.test_heads import (
     BBOX_HEAD,
     CLASSES,
@@ -201,6 +202,35 @@ REFUSED = [
 def test_heads_of_another_layout_are_refused(loss, student, teacher, message):
     with pytest.raises(ConfigError, match=message):
         pair_heads("loss", loss.samples, student(), teacher(), ("bbox_head", "bbox_head"))
+
+
+@MODELS.register_module(force=True)
+class Undeclared(HeadLoss):
+    """A loss of a user's own that does not say what it compares."""
+
+
+@MODELS.register_module(force=True)
+class LargestScore(HeadLoss[ScoreSamples]):
+    """One that does."""
+
+    samples = ScoreSamples
+
+    def level(self, level):
+        return (level.logits - level.teacher_logits).square().amax()
+
+
+def test_a_loss_of_ones_own_says_which_samples_it_takes(det_batch):
+    model = PAIRS["retina"][0]
+    heads = {"student_head": "bbox_head", "teacher_head": "bbox_head"}
+
+    def make(kind):
+        loss = {"type": kind, "loss_weight": 2.0}
+        teacher = {"model": model, "checkpoint": "random"}
+        return Distiller(model, teacher, {"own": {**heads, "loss": loss}}).train()
+
+    with pytest.raises(ConfigError, match="'Undeclared'; set samples to BoxSamples or ScoreSam"):
+        make("Undeclared")
+    step(make("LargestScore"), det_batch())[0]["distill.own.loss"].backward()
 
 
 def test_scores_need_no_equal_distances():
