@@ -242,9 +242,7 @@ def main() -> None:
         rows = rows_of_a_pair(pair, rounds=arguments.rounds, batch=arguments.batch)
         alone = rows.pop(STUDENT)
         print(f"\n{pair}, student alone {alone['ms']:.0f} ms, {alone['mib'] or 0:.0f} MiB")
-        print(
-            "| method | over the student | over student and teacher | MiB more | parameters |"
-        )
+        print("| method | over the student | over student and teacher | MiB more | parameters |")
         print("|---|---|---|---|---|")
         for method, row in sorted(rows.items(), key=lambda item: item[1]["ratio"]):
             more = "" if row["mib"] is None else f"{row['mib']:.0f}"

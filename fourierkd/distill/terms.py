@@ -89,7 +89,7 @@ def check_teacher(teacher: Any) -> None:
     if not isinstance(teacher.get("compile", False), bool):
         raise ConfigError("model.teacher.compile is True or False", value=teacher["compile"])
     control = teacher.get("control")
-    if control is not None and control not in CONTROLS:
+    if control is not None and not (isinstance(control, str) and control in CONTROLS):
         raise ConfigError(
             "model.teacher.control is a negative control, or None",
             value=control,

@@ -179,8 +179,8 @@ class FGDLoss(MapLoss):
 
     References:
         Yang et al., CVPR 2022, as ``focal_distillation``. Ours: boxes lie on the map as on the
-        padded image (the public code scales them by each image's own size), and an object's weights
-        add up to 1 (there its area has a row and a column more).
+        padded image (the public code scales them by each image's own size) and cover the pixels
+        that they touch (there a row and a column more).
     """
 
     takes_objects = True

@@ -1,7 +1,7 @@
 """Losses of detection heads: in flow what two heads say at a student's samples, out flows a scalar.
 
 Three kinds of samples are known; which of them a loss takes it declares. Where they come from is
-the business of ``distill.heads``; here are tensors.
+the business of ``distill.head_samples``; here are tensors.
 """
 
 from __future__ import annotations

@@ -102,8 +102,15 @@ def test_a_distilled_step(control, psp, seg_batch):
     assert not torch.equal(values[None]["distill.l2.loss"], values[control]["distill.l2.loss"])
 
 
-def test_an_unknown_control_is_refused(psp):
+@pytest.mark.parametrize(
+    ("control", "message"),
+    [
+        ("random_phase", "control is a negative control, or None.*did you mean 'random_phases'"),
+        (["other_image"], r"control is a negative control, or None, got \['other_image'\]"),
+    ],
+)
+def test_an_unknown_control_is_refused(psp, control, message):
     taps = {"student_tap": "backbone.layer4", "teacher_tap": "backbone.layer4"}
-    teacher = {"model": psp(8), "checkpoint": "random", "control": "random_phase"}
-    with pytest.raises(ConfigError, match="control is a negative.*did you mean 'random_phases'"):
+    teacher = {"model": psp(8), "checkpoint": "random", "control": control}
+    with pytest.raises(ConfigError, match=message):
         Distiller(psp(8), teacher, {"l2": {**taps, "loss": {"type": "FeatureL2"}}})
