@@ -482,6 +482,7 @@ def test_methods_are_listed(capsys):
     assert headings[:-1] == method_names()  # the last line is about sums
     assert "iou  detection" in out
     assert "kl  segmentation" in out
+    assert "\nfgd  detection\n" in out  # of pyramids, but with the boxes of the objects
     assert "tuned: cwd.loss_weight, cwd.temperature, cwd.connector" in out
     assert "on this pair" not in out
 

@@ -19,6 +19,7 @@ from fourierkd.distill.teacher import RANDOM
 from fourierkd.engine.config import load_config, require_distiller
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
+from fourierkd.losses.table import LOSSES
 from fourierkd.methods import STUDENT_ALONE, Method, method_names, read_method
 
 
@@ -62,8 +63,15 @@ def print_methods(methods: Mapping[str, Sequence[str]]) -> None:
 def _lines(method: Method) -> list[str]:
     at = "; ".join(f"{role}: {', '.join(losses)}" for role, losses in method.losses.items())
     tuned = dict.fromkeys(name for nodes in method.space(_Names()).values() for name in nodes)
-    lines = [", ".join(method.tasks), method.title, f"compares {at}", f"source: {method.source}"]
+    lines = [", ".join(_tasks(method)), method.title, f"compares {at}", f"source: {method.source}"]
     return [*lines, f"tuned: {', '.join(tuned)}"] if tuned else lines
+
+
+def _tasks(method: Method) -> list[str]:
+    """Those of its roles, but where a loss asks for boxes detection alone."""
+    of_detectors = {loss.__name__ for loss in LOSSES if loss.takes_objects}
+    types = {entry["loss"]["type"] for at in method.losses.values() for entry in at.values()}
+    return ["detection"] if types & of_detectors else method.tasks
 
 
 def _check_pair(config: str) -> None:
