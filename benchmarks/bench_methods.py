@@ -29,16 +29,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from torch import Tensor
 from torch.nn import functional as F
 
 from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.register import register_all
-from fourierkd.distill.registry import MODELS, SCOPE
 from fourierkd.engine.batches import Batch, make_batch
-from fourierkd.engine.bench import STEP, STUDENT, TEACHER, Part, median_ratio, peak_mib, step_parts
+from fourierkd.engine.bench import (
+    STEP,
+    STUDENT,
+    TEACHER,
+    Part,
+    build_pair,
+    median_ratio,
+    peak_mib,
+    step_parts,
+)
 from fourierkd.engine.config import load_config
+from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
 from fourierkd.losses.binary_kd import binary_distillation
 from fourierkd.losses.fourier import FourierLoss, cosine_distance
@@ -66,11 +73,10 @@ BAR = 1.0  # no loss takes longer than its formula as plain autograd
 
 def build(config: str, method: str, batch: int) -> tuple[Distiller, Batch]:
     """A pair under a method with random weights, and a batch of random pixels and labels."""
-    cfg = load_config(SHAPES / config, {"model.teacher.checkpoint": "random", "method": method})
-    with DefaultScope.overwrite_default_scope(SCOPE):
-        torch.manual_seed(0)
-        model: Distiller = MODELS.build(cfg.model).train()
-        return model, make_batch(cfg, model, shape=SIZE, batch_size=batch)
+    cfg = load_config(SHAPES / config, {"method": method})
+    torch.manual_seed(0)
+    model = build_pair(cfg)
+    return model, make_batch(cfg, model, shape=SIZE, batch_size=batch)
 
 
 def rows_of_a_pair(pair: str, *, rounds: int, batch: int) -> dict[str, dict[str, Any]]:
@@ -87,8 +93,7 @@ def rows_of_a_pair(pair: str, *, rounds: int, batch: int) -> dict[str, dict[str,
         own = step_parts(model, data)
         parts.setdefault(STUDENT, own[STUDENT])
         parts[f"{method}, teacher"], parts[method] = own[TEACHER], own[STEP]
-        extra = [*model.losses.parameters(), *model.connectors.parameters()]
-        added[method] = sum(p.numel() for p in extra)
+        added[method] = parameter_counts(model)["losses"]
     seconds = in_turns(parts, rounds)
     student_mib = peak_mib(parts[STUDENT], CPU)
     rows: dict[str, dict[str, Any]] = {
@@ -237,7 +242,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=12)
     arguments = parser.parse_args()
-    register_all()
     for pair in PAIRS:
         rows = rows_of_a_pair(pair, rounds=arguments.rounds, batch=arguments.batch)
         alone = rows.pop(STUDENT)

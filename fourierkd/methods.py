@@ -22,13 +22,6 @@ ROLES = {
     "logits": "class scores of every pixel",
     "head": "a detection head",
 }
-_TASKS = ("detection", "segmentation")
-TASKS = {  # role -> where a pair may have it
-    "feature": _TASKS,
-    "pyramid": _TASKS,
-    "logits": ("segmentation",),
-    "head": ("detection",),
-}
 SUM = "+"  # between methods that are taken together
 STUDENT_ALONE = "student_alone"  # the method that compares nothing
 FOLDER = Path(__file__).resolve().parent.parent / "configs/methods"
@@ -56,11 +49,6 @@ class Method:
     source: str
     losses: Mapping[str, Mapping[str, Mapping[str, Any]]]
     space: Callable[[Any], Space]
-
-    @property
-    def tasks(self) -> list[str]:
-        """What a pair that has one of the method's roles is trained for."""
-        return [task for task in _TASKS if any(task in TASKS[role] for role in self.losses)]
 
     def at(self, roles: Collection[str]) -> dict[str, dict[str, Any]]:
         """The losses for a pair with these roles, each with its role as ``tap``.

@@ -24,8 +24,9 @@ from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS, SCOPE
+from fourierkd.distill.teacher import RANDOM
 from fourierkd.engine.batches import Batch, make_batch
-from fourierkd.engine.config import load_config, require_distiller
+from fourierkd.engine.config import RunConfig, load_config, require_distiller
 from fourierkd.engine.environment import environment
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
@@ -72,15 +73,12 @@ def bench(
     where = find_device(device)
     cfg = load_config(config, options)
     require_distiller(cfg)
-    if cfg.model.get("teacher") is not None:
-        cfg.model.teacher.update(checkpoint="random")
-    register_all()
     rule, fix = (
         "a step must be possible",
         "give another --shape or --batch-size, or correct the config",
     )
     with DefaultScope.overwrite_default_scope(SCOPE), told_in_one_line(rule, fix=fix):
-        model: Distiller = MODELS.build(cfg.model).to(where).train()
+        model = build_pair(cfg).to(where)
         batch = make_batch(cfg, model, shape=shape, batch_size=batch_size)
         parts = step_parts(model, batch)
         seconds, rows = measure_parts(parts, where, iters=iters, warmup=warmup)
@@ -94,6 +92,20 @@ def bench(
         "parts": rows,
         "ratio": ratio(seconds) if TEACHER in seconds else None,
     }
+
+
+def build_pair(cfg: RunConfig) -> Distiller:
+    """The model of a config in training mode, its teacher with random weights.
+
+    Raises:
+        ConfigError: a part of it cannot be built.
+    """
+    if cfg.model.get("teacher") is not None:
+        cfg.model.teacher.update(checkpoint=RANDOM)
+    register_all()
+    with DefaultScope.overwrite_default_scope(SCOPE):
+        model: Distiller = MODELS.build(cfg.model).train()
+    return model
 
 
 def find_device(name: str | None) -> torch.device:

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.registry import DefaultScope
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from fourierkd.distill.register import register_all
-from fourierkd.distill.registry import MODELS, SCOPE
-from fourierkd.distill.teacher import RANDOM
-from fourierkd.engine.config import load_config, require_distiller
-from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
 from fourierkd.losses.table import LOSSES
 from fourierkd.methods import STUDENT_ALONE, Method, method_names, read_method
+
+ROLES_OF_TASKS = {
+    "detection": {"feature", "pyramid", "head"},
+    "segmentation": {"feature", "pyramid", "logits"},
+}
 
 
 class _Names:
@@ -68,13 +67,17 @@ def _lines(method: Method) -> list[str]:
 
 
 def _tasks(method: Method) -> list[str]:
-    """Those of its roles, but where a loss asks for boxes detection alone."""
+    """What pairs that have its roles are trained for; one that asks for boxes, detection alone."""
     of_detectors = {loss.__name__ for loss in LOSSES if loss.takes_objects}
     types = {entry["loss"]["type"] for at in method.losses.values() for entry in at.values()}
-    return ["detection"] if types & of_detectors else method.tasks
+    if types & of_detectors:
+        return ["detection"]
+    return [task for task, roles in ROLES_OF_TASKS.items() if roles & set(method.losses)]
 
 
 def _check_pair(config: str) -> None:
+    from fourierkd.engine.config import load_config, require_distiller
+
     cfg = load_config(config)
     require_distiller(cfg)
     if cfg.model.get("teacher") is None:
@@ -87,12 +90,12 @@ def _check_pair(config: str) -> None:
 
 def _on_pair(config: str, name: str) -> str:
     """Trainable parameters that a method adds to the student, or why the pair cannot have it."""
+    from fourierkd.engine.bench import build_pair  # these take a second, which a list does not need
+    from fourierkd.engine.config import load_config
+    from fourierkd.engine.run import parameter_counts
+
     try:
-        cfg = load_config(config, {"method": name})
-        cfg.model.teacher.update(checkpoint=RANDOM)
-        register_all()
-        with DefaultScope.overwrite_default_scope(SCOPE):
-            added = parameter_counts(MODELS.build(cfg.model))["losses"]
+        added = parameter_counts(build_pair(load_config(config, {"method": name})))["losses"]
     except ConfigError as error:
         return f"not on this pair: {error}"
     return f"on this pair: {added:,} parameters more in training, none of them in the student"
