@@ -39,3 +39,16 @@ def method_search(metric: str) -> dict[str, Any]:
         "reference_arms": {"published_mended": {METHOD: "fourier"}},
         "space": {METHOD: suggest.method(*SEARCHED, *(SUMS if metric == "bbox_mAP" else ()))},
     }
+
+
+def schedule(iterations: int, *, validations: int | None = None) -> dict[str, int]:
+    """Options of a run config of ``configs/_base_/schedule.py`` for another length.
+
+    Args:
+        iterations: of the loop, and of its learning rate's one cycle.
+        validations: at equal distances; None: as often as the config says.
+    """
+    options = {"train_cfg.max_iters": iterations, "param_scheduler.total_steps": iterations}
+    if validations is not None:
+        options["train_cfg.val_interval"] = iterations // validations
+    return options

@@ -88,3 +88,14 @@ def test_published_means_the_same_in_pairs_run_configs_and_studies(pair, task):
         assert mended["fourier"]["loss"].pop("detach_similarity") is False
         del expected["fourier"]["loss"]["compat"]
         assert mended == expected
+
+
+def test_a_schedule_of_another_length_is_one_whole_cycle():
+    study = STUDIES["shapes_seg"]
+    config = load_config(study.config, study.options)
+    assert config.train_cfg.max_iters == config.param_scheduler.total_steps == 960
+    assert config.train_cfg.val_interval == 192
+    detectors = STUDIES["shapes_det"]
+    teacher = load_config(detectors.teacher["config"], detectors.teacher["options"])
+    assert teacher.train_cfg.max_iters == teacher.param_scheduler.total_steps == 1600
+    assert teacher.train_cfg.val_interval == 200  # as its config says
