@@ -22,12 +22,13 @@ from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
-from fourierkd.methods import STUDENT_ALONE, method_names, read_method
+from fourierkd.methods import read_method
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
 from sweeps.space import branches, match, resolve
 from sweeps.study import load_study
 from tests.pictures import write_image
+from tests.shapes_pairs import PAIRS_AND_METHODS, ROLES
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NO_RUNS = ("_base_", "methods", "studies", "det", "seg")  # test_pairs.py has the last two
@@ -36,10 +37,6 @@ RUNS = sorted(
     for path in CONFIGS.glob("*/*.py")
     if path.parent.name not in NO_RUNS
 )
-METHODS = [name for name in method_names() if name != STUDENT_ALONE]
-# Of configs/shapes. The pair with GFL heads is that with RetinaNets but for its heads.
-ROLES = {"pspnet": {"feature", "logits"}, "retinanet": {"pyramid", "head"}, "gfl": {"head"}}
-GFL_ALONE = ("ld",)
 STUDIES = sorted(path.stem for path in CONFIGS.glob("studies/*.py"))
 SHORT = {
     "train_cfg.max_iters": 2,
@@ -163,16 +160,7 @@ def test_a_run_config_trains_validates_and_scores(tiny, name):
         assert result.parameters["teacher"] == 0
 
 
-@pytest.mark.parametrize(
-    ("pair", "method"),
-    [
-        (pair, method)
-        for pair, own in ROLES.items()
-        for method in METHODS
-        if own & set(read_method(method).losses)
-        if pair == "gfl" or method not in GFL_ALONE
-    ],
-)
+@pytest.mark.parametrize(("pair", "method"), PAIRS_AND_METHODS)
 def test_every_method_trains_on_every_pair_that_has_its_roles(tiny, tmp_path, pair, method):
     options = {**tiny.options("shapes"), "model.teacher.checkpoint": "random", "method": method}
     run_dir = train(CONFIGS / f"shapes/{pair}_fourier.py", options, tmp_path / "run")

@@ -11,7 +11,8 @@ from fourierkd.distill.model_config import build_model
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.examine import Effort, diagnose
 from fourierkd.engine.config import load_config
-from fourierkd.methods import STUDENT_ALONE, method_names, read_method
+from fourierkd.methods import read_method
+from tests.shapes_pairs import PAIRS_AND_METHODS, ROLES
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "shapes"
 QUICK = Effort(images=2, steps=2)
@@ -75,29 +76,19 @@ def test_a_pair_of_each_package(few, config, scope, strides):
 
 
 # Every method is trained on every pair by tests/test_configs.py; a few are examined each time.
-GFL = CONFIGS / "gfl_fourier.py"
-ROLES = {PSP: {"feature", "logits"}, RETINA: {"pyramid", "head"}, GFL: {"head"}}
-GFL_ALONE, QUICKLY = ("ld",), ((PSP, "dist"), (RETINA, "fgd"), (GFL, "ld"))
+QUICKLY = (("pspnet", "dist"), ("retinanet", "fgd"), ("gfl", "ld"))
 EXAMINED = [
-    pytest.param(
-        config,
-        method,
-        id=f"{config.stem}-{method}",
-        marks=() if (config, method) in QUICKLY else pytest.mark.slow,
-    )
-    for config, roles in ROLES.items()
-    for method in method_names()
-    if method != STUDENT_ALONE
-    if roles & set(read_method(method).losses)
-    if config == GFL or method not in GFL_ALONE
+    pytest.param(*case, marks=() if case in QUICKLY else pytest.mark.slow)
+    for case in PAIRS_AND_METHODS
 ]
 
 
-@pytest.mark.parametrize(("config", "method"), EXAMINED)
-def test_every_method_passes(few, config, method):
+@pytest.mark.parametrize(("pair", "method"), EXAMINED)
+def test_every_method_passes(few, pair, method):
+    config = CONFIGS / f"{pair}_fourier.py"
     checks = examined(config, few(config) | {"method": method})
     assert failed(checks) <= KNOWS_NOTHING, [checks[name] for name in failed(checks)]
-    losses = read_method(method).at(ROLES[config])
+    losses = read_method(method).at(ROLES[pair])
     gradients = checks["gradients"].facts["student"]
     for name in losses:
         assert checks["losses"].facts[f"distill.{name}.loss"] > 0
