@@ -161,7 +161,7 @@ class Distiller(BaseModel):
                 self.connectors[name], self.losses[name] = build_loss(
                     name, losses[name], pairing.pairs
                 )
-                if MODELS.get(losses[name]["loss"]["type"]).takes_objects:
+                if any(loss.takes_objects for loss in cast(Iterable[MapLoss], self.losses[name])):
                     check_detector(f"model.losses.{name}", built)
                     self._takes_objects = True
                 levels = zip(
