@@ -180,6 +180,8 @@ class Request(Record):
         study: name of the study; None: the run belongs to none.
         phase, method, trial, parameters: what the run is in the study; ``parameters`` are what the
             search chose, by short name.
+        tunes: of trials and the rung: the method whose own search they belong to, where a
+            comparison tunes its methods; None: the study's one search.
         test_split: where the best checkpoint is scored at the end; None: nowhere.
         wandb: of its tracking.
     """
@@ -191,6 +193,7 @@ class Request(Record):
     phase: Phase = Phase.SINGLE
     method: str = "run"
     trial: int | None = None
+    tunes: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     test_split: str | None = None
     wandb: Tracking = field(default_factory=Tracking)

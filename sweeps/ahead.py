@@ -21,6 +21,7 @@ from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executors.base import Exit
 from sweeps.fingerprint import versions
+from sweeps.searches import searches
 from sweeps.space import Space, branches, match, resolve
 from sweeps.storage import read_study, record
 from sweeps.study import StudyConfig
@@ -102,7 +103,11 @@ def requests(config: StudyConfig) -> dict[str, Request]:
         for name, options in config.start_points.items()
         if match(config.space, options)[0] is not None  # another one is left out
     }
-    own |= {f"a trial with {parameters}": options for options, parameters in points(config.space)}
+    own |= {
+        f"a trial with {parameters}": options
+        for _, searched in searches(config)
+        for options, parameters in points(searched.space)
+    }
     for name, options in own.items():
         found[name] = Request(
             config=str(config.config),

@@ -1,8 +1,9 @@
 """Methods on one pair with the same seeds, or runs made by hand: in flows what to compare, out flow
 the runs, a table and verdicts.
 
-A comparison is a study without a search: the same teacher, queue, folders, report and W&B. So it
-can be killed and continued, and a later call adds methods and seeds to an earlier one.
+A comparison is a study without a search, or with one for each method that is tuned: the same
+teacher, queue, folders, choice, report and W&B. So it can be killed and continued, and a later call
+adds methods, seeds and trials to an earlier one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fourierkd.literals import read_literals
 from fourierkd.methods import STUDENT_ALONE, method_label, method_names
 from fourierkd.run_dir import RunDir
 from sweeps.fingerprint import literal
+from sweeps.searches import searches
 from sweeps.study import StudyConfig, load_study, make_study
 
 if TYPE_CHECKING:
@@ -34,22 +36,25 @@ def comparison(
     names: Sequence[str],
     *,
     seeds: int,
+    tune: int = 0,
     reference: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
-    """The study that trains every method with every seed.
+    """The study that tunes every method, if asked to, and trains it with every seed.
 
     Args:
         config: a study's config, of which teacher, metric and options are taken, or a run config.
         names: of methods, or files of methods relative to ``config``; ``student_alone`` is one.
         seeds: how many each method is trained with.
+        tune: trials that each method gets in its own space before; 0: all have the settings of
+            their files.
         reference: the method that differences are taken against; None: the student alone, or the
             first method.
         overrides: study keys.
 
     Raises:
-        ConfigError: no method, one that does not exist, a reference that is none of them, or what
-            is wrong with the config.
+        ConfigError: no method, one that does not exist, a reference that is none of them, none to
+            be tuned, or what is wrong with the config.
     """
     if not names:
         raise ConfigError(
@@ -63,6 +68,7 @@ def comparison(
         )
     keys = {
         "trials": 0,
+        "tune": tune,
         "space": {},
         "arms": {},
         "start_points": {},
@@ -75,6 +81,7 @@ def comparison(
         study = load_study(config, {"name": f"{config.stem}_compare", **keys})
     else:
         study = make_study(_of_a_run_config(config), config, keys)
+    searches(study)  # refuses what cannot be tuned
     return study
 
 

@@ -27,6 +27,7 @@ from sweeps.progress import Display
 from sweeps.runs import Run, forget_failure, left_of, to_do
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.search import Search
+from sweeps.searches import searches
 from sweeps.state import StudyState
 from sweeps.storage import check_place, claim, not_writable, one_writer
 from sweeps.study import StudyConfig
@@ -58,7 +59,9 @@ def run_study(
     """
     work_dir = work_dir.absolute()
     make_pruner(config.pruner)  # before anything is written
-    make_sampler(config, 0)
+    searched = searches(config)
+    for one in searched:
+        make_sampler(one.config, 0)
     display = display or Display(config.metric, config.direction)
     with one_writer(work_dir):
         moved = claim(config, work_dir)
@@ -75,7 +78,8 @@ def run_study(
                 executor.start()  # it loads its packages while we load ours
             with stop_on_signals(driver), display:
                 plan = Plan(config, work_dir)
-                state = StudyState(plan, Search(plan, display, account), display, account)
+                found = [Search(plan, one, display, account) for one in searched]
+                state = StudyState(plan, found, display, account)
                 try:
                     Coordinator(state, driver, retry_failed=retry_failed).run()
                 except (FourierKDError, Interrupted):
@@ -97,7 +101,7 @@ class Coordinator:
 
     def __init__(self, state: StudyState, driver: Driver, *, retry_failed: bool) -> None:
         self.state, self.driver, self.retry_failed = state, driver, retry_failed
-        self.config, self.plan, self.search = state.config, state.plan, state.search
+        self.config, self.plan, self.searches = state.config, state.plan, state.searches
         driver.after_run = self._after_run
 
     def run(self) -> None:
@@ -108,43 +112,58 @@ class Coordinator:
             checkpoint, state.teacher = study_teacher(config, state.work_dir, self.driver)
             tables.note(state.work_dir, teacher=str(state.teacher.path))
             self.plan.common[config.teacher["option"]] = str(checkpoint)
-        state.arms = [self.plan.arm(name) for name in self.search.outside]
-        finals = self.plan.repeats(Phase.FINAL, arm_contenders(config), config.seeds_of_finals())
+        searched = [search.searched for search in self.searches]
+        state.arms = [
+            self.plan.arm(name, search.searched)
+            for search in self.searches
+            for name in search.outside
+        ]
+        finals = self.plan.repeats(
+            Phase.FINAL, arm_contenders(config, searched), config.seeds_of_finals()
+        )
         state.repeats[Phase.FINAL] = finals
         self._begin([*state.arms, *finals])
         independent = left_of(finals)
         search, rest = self._search(), self._chosen(independent)
         if config.trial_jobs == config.jobs:  # else a run's threads would hang on its neighbours
-            between = self._meanwhile(independent, lambda: self.search.ended)
+            between = self._meanwhile(independent, lambda: all(s.ended for s in self.searches))
             self.driver.drive(chain(search, between, rest), config.jobs)
         else:
             self.driver.drive(search, config.trial_jobs)
             self.driver.drive(rest, config.jobs)
 
     def _search(self) -> Iterator[Run]:
-        """Arms and trials."""
+        """Arms and trials, one search after the other."""
         yield from left_of(self.state.arms)
-        yield from self.search.runs(retry_failed=self.retry_failed)
+        for search in self.searches:
+            yield from search.runs(retry_failed=self.retry_failed)
 
     def _chosen(self, independent: Iterator[Run]) -> Iterator[Run | None]:
-        """What waits for the search: the rung, and the final runs of what it chose."""
+        """What waits for the searches: the rung, and the final runs of what they chose."""
         config, state = self.config, self.state
-        self.search.note_repeats()
+        for search in self.searches:
+            search.note_repeats()
         with state.account.part("choice"):
-            methods = rung_contenders(config, state.table(), self.search.trials())
+            table = state.table()
+            methods = [
+                contender
+                for search in self.searches
+                for contender in rung_contenders(search.searched, table, search.trials())
+            ]
         rung = self.plan.repeats(Phase.RUNG, methods, config.seeds_of_rung())
         state.repeats[Phase.RUNG] = rung
         self._begin(rung)
         yield from left_of(rung)
         yield from self._meanwhile(independent, lambda: not any(map(to_do, rung)))
         with state.account.part("choice"):
-            tuned, why_none = tuned_contender(config, state.table(), self.search.trials())
-        if why_none and config.trials:
-            self.search.notes.append(why_none)
-        methods = [] if tuned is None else [tuned]
+            methods, table = [], state.table()
+            for search in self.searches:
+                tuned, why_none = tuned_contender(search.searched, table, search.trials())
+                search.notes += [why_none] if why_none else []
+                methods += [tuned] if tuned is not None else []
         finals = self.plan.repeats(Phase.FINAL, methods, config.seeds_of_finals())
-        state.tuned_known = True
-        state.repeats[Phase.FINAL] = sorted(  # seed by seed, the tuned one first
+        state.chosen = True
+        state.repeats[Phase.FINAL] = sorted(  # seed by seed, the tuned ones first
             [*finals, *state.repeats[Phase.FINAL]], key=lambda run: run.request.seed
         )
         self._begin(finals)

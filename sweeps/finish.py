@@ -39,7 +39,7 @@ def stopped(state: StudyState) -> None:
 def finish(state: StudyState) -> None:
     """Write tables and report of a study whose runs are done, and print what came out."""
     from fourierkd.analysis.headline import headline
-    from fourierkd.analysis.terminal import choice, summary
+    from fourierkd.analysis.terminal import choice, summary, tuned
 
     config, work_dir, display = state.config, state.work_dir, state.display
     account = state.account
@@ -51,8 +51,9 @@ def finish(state: StudyState) -> None:
             display.say(headline(table, **compared))
             display.console.print(summary(table, **compared))
         chosen = choice(table, **measure)
-        if chosen is not None:
-            display.console.print(chosen)
+        for view in (chosen, tuned(table, **measure)):
+            if view is not None:
+                display.console.print(view)
     state.drop_checkpoints()
     if account.runs and _tracked(state):
         with account.part("tracking"):
@@ -73,7 +74,8 @@ def _write(state: StudyState, *, finished: bool) -> tuple[pd.DataFrame, Path]:
     tables.note(work_dir, notes=state.notes, finished=finished)
     found = write_tables(state)
     seconds = state.account.merged(work_dir)
-    return found, tables.write_report(work_dir, found, state.search.study, seconds=seconds)
+    studies = {search.tunes: search.study for search in state.searches}
+    return found, tables.write_report(work_dir, found, studies, seconds=seconds)
 
 
 def _tracked(state: StudyState) -> bool:

@@ -15,6 +15,7 @@ from fourierkd.records import Phase, Request, Result, Tracking
 from fourierkd.run_dir import Row, RunDir
 from sweeps.choice import Contender
 from sweeps.runs import Run
+from sweeps.searches import Searched
 from sweeps.storage import RUNS_NAME
 from sweeps.study import StudyConfig
 
@@ -38,13 +39,14 @@ class Plan:
         """The folder of a run."""
         return RunDir(self.work_dir / RUNS_NAME / name)
 
-    def arm(self, name: str) -> Run:
-        """An arm beside the search, with the search's seed."""
+    def arm(self, name: str, searched: Searched) -> Run:
+        """An arm beside its search, with the search's seed."""
         return self.run(
             self.run_dir(f"baseline_{name}"),
             phase=Phase.BASELINE,
             method=name,
-            options=self.config.arms[name],
+            options=searched.config.arms[name],
+            tunes=searched.tunes,
         )
 
     def repeats(
@@ -60,6 +62,7 @@ class Plan:
                 options=method.options,
                 parameters=method.parameters,
                 trial=method.trial,
+                tunes=method.tunes,
                 seed=seed,
             )
             for seed in seeds
@@ -75,6 +78,7 @@ class Plan:
         options: dict[str, Any],
         parameters: dict[str, Any] | None = None,
         trial: int | None = None,
+        tunes: str | None = None,
         seed: int | None = None,
         done: Callable[[Result], None] = lambda result: None,
         report: Callable[[Row, float], str | None] = lambda row, value: None,
@@ -83,7 +87,7 @@ class Plan:
 
         Args:
             run_dir: its folder.
-            phase, method, options, parameters, trial: of its request.
+            phase, method, options, parameters, trial, tunes: of its request.
             seed: None: that of the search.
             done, report: of the ``Run``.
         """
@@ -97,6 +101,7 @@ class Plan:
             phase=phase,
             method=method,
             trial=trial,
+            tunes=tunes,
             parameters=_as_read(parameters or {}),
             test_split=config.final_split if phase == Phase.FINAL else None,
             wandb=Tracking(**shown),

@@ -68,8 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="train methods with the same seeds and compare them, or compare runs made by hand",
         description="Train methods on one pair with the same seeds, scored on the test split, and "
-        "say which is better. The same command goes on with an interrupted comparison; with more "
-        "methods or seeds it adds to an earlier one. Or compare run folders that are there.",
+        "say which is better; with --tune each is tuned before, with equal numbers of trials. The "
+        "same command goes on with an interrupted comparison; with more methods, seeds or trials "
+        "it adds to an earlier one. Or compare run folders that are there.",
     )
     compare.add_argument(
         "what",
@@ -82,6 +83,14 @@ def _parser() -> argparse.ArgumentParser:
         "--methods", metavar="A,B,...", help="`fourierkd methods` lists them; or files of your own"
     )
     compare.add_argument("--seeds", type=int, default=5, metavar="N", help="of each; default 5")
+    compare.add_argument(
+        "--tune",
+        type=int,
+        default=0,
+        metavar="N",
+        help="tune every method that has a space with N trials first, that of its file among them; "
+        "default: none",
+    )
     compare.add_argument(
         "--reference", metavar="M", help="what the others are compared with; default student_alone"
     )
@@ -161,6 +170,7 @@ def _compare(args: argparse.Namespace, command: str) -> int:
         args.what[0],
         names,
         seeds=args.seeds,
+        tune=args.tune,
         reference=args.reference,
         overrides=_overrides(args),
     )

@@ -17,6 +17,7 @@ from sweeps.plan import Plan
 from sweeps.progress import Display, share_done
 from sweeps.runs import Run, forget_failure
 from sweeps.samplers import EXHAUSTIVE, make_sampler
+from sweeps.searches import Searched
 from sweeps.space import branches, match
 from sweeps.storage import open_study
 from sweeps.tables import trial_dir, trial_number
@@ -26,19 +27,21 @@ if TYPE_CHECKING:
 
 
 class Search:
-    """Optuna's trials of one study, and the arms among them.
+    """Optuna's trials of one search, and the arms among them.
 
     Attributes:
+        searched: which search of the study it is; its ``config`` is what is searched.
         study: Optuna's.
         outside: arms that the space cannot express: runs beside the search.
         notes: sentences for the report.
     """
 
-    def __init__(self, plan: Plan, display: Display, account: Account) -> None:
-        self.config, self.plan = plan.config, plan
+    def __init__(self, plan: Plan, searched: Searched, display: Display, account: Account) -> None:
+        self.searched, self.plan = searched, plan
+        self.tunes, self.config = searched
         self.display, self.account = display, account
         with account.part("optuna"):
-            self.study: optuna.Study = open_study(self.config, plan.work_dir)
+            self.study: optuna.Study = open_study(self.config, plan.work_dir, searched.name)
         self.notes: list[str] = []
         self._open = 0  # trials that were sent off and have not ended
         # Arms that the space can express are trials, from which the sampler learns.
@@ -72,14 +75,12 @@ class Search:
 
     def run_dir(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> RunDir:
         """The folder of a trial's run."""
-        return trial_dir(self.plan.work_dir, trial)
+        return trial_dir(self.plan.work_dir, trial, self.tunes)
 
     def runs(self, *, retry_failed: bool) -> Iterator[Run]:
         """Runs of trials until the budget is spent; the next one is asked for when it is wanted."""
         import optuna
 
-        if not self.config.trials:
-            return
         with self.account.part("optuna"):
             self._enqueue_points()
             settle(self.study)
@@ -193,10 +194,11 @@ class Search:
         return self.plan.run(
             run_dir,
             phase=Phase.TRIAL if arm is None else Phase.BASELINE,
-            method=arm or start or "trial",
+            method=self.tunes or arm or start or "trial",
             options=options,
             parameters=parameters,
             trial=trial_number(trial),
+            tunes=self.tunes,
             done=done,
             report=report,
         )

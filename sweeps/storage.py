@@ -22,6 +22,7 @@ from fourierkd.locks import Held, locked
 from fourierkd.records import State
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 from sweeps.samplers import make_pruner, make_sampler
+from sweeps.searches import tuned_of
 from sweeps.study import StudyConfig
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
         Where the files of such a study went, else None.
 
     Raises:
-        StudyError: the folder holds trials of another study.
+        StudyError: the folder holds trials of another study, or methods that were tuned with more
+            trials.
     """
     identity = config.identity()
     path = work_dir / STUDY_NAME
@@ -102,8 +104,8 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
                     key for key in {*identity, *known} if identity.get(key) != known.get(key)
                 )
                 changed += ["methods"] if other else []
-                before = recorded.get("files", {})
-                files = [n for n, sha in config.files().items() if before.get(n, sha) != sha]
+                known_files = recorded.get("files", {})
+                files = [n for n, sha in config.files().items() if known_files.get(n, sha) != sha]
                 files += other
                 of = f" (in {', '.join(files)})" if files else ""
                 raise StudyError(
@@ -114,6 +116,14 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
                 )
             moved = _move_aside(work_dir)
             recorded, known_methods = None, {}
+        before = (recorded or {}).get("tune") or 0
+        if config.tune < before and _has_trial(work_dir):
+            raise StudyError(
+                "a comparison tunes its methods with equal numbers of trials, and those of this "
+                f"work dir have {before} each",
+                value=config.tune,
+                fix=f"use --tune {before} or more, or choose another --work-dir",
+            )
         if recorded is None:
             facts = {
                 "identity": identity,
@@ -124,14 +134,19 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
                 ),
             }
             write_atomic(path, json.dumps(facts, indent=1) + "\n")
-        record(work_dir, methods={**known_methods, **methods})
+        record(work_dir, methods={**known_methods, **methods}, tune=config.tune)
         return moved
     except OSError as error:
         raise not_writable(path, error) from error
 
 
-def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
+def open_study(config: StudyConfig, work_dir: Path, name: str | None = None) -> optuna.Study:
     """Optuna's study of this folder, made where there is none; the caller holds the lock.
+
+    Args:
+        config: the study.
+        work_dir: its folder.
+        name: of Optuna's study; None: the study's. Several searches are studies of one journal.
 
     Raises:
         StudyError: the journal cannot be read or written.
@@ -139,17 +154,18 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
     import optuna
 
     # Absolute: Optuna's lock spins for ever on a relative path once its owner was killed.
-    path = (work_dir / JOURNAL_NAME).absolute()
+    path, name = (work_dir / JOURNAL_NAME).absolute(), name or config.name
     try:
         _repair(path)
         storage = _journal(path)
         sampler, pruner = make_sampler(config, 0), make_pruner(config.pruner)
-        if any(s.study_name == config.name for s in optuna.get_all_study_summaries(storage)):
+        known = optuna.get_all_study_summaries(storage)
+        if any(summary.study_name == name for summary in known):
             return optuna.load_study(
-                study_name=config.name, storage=storage, sampler=sampler, pruner=pruner
+                study_name=name, storage=storage, sampler=sampler, pruner=pruner
             )
         study = optuna.create_study(
-            study_name=config.name,
+            study_name=name,
             storage=storage,
             sampler=sampler,
             pruner=pruner,
@@ -165,8 +181,8 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
         raise _damaged(path, error) from error
 
 
-def stored_study(work_dir: Path) -> optuna.Study | None:
-    """Optuna's study of this folder, to be read only; None where there is no journal.
+def stored_studies(work_dir: Path) -> dict[str | None, optuna.Study]:
+    """Optuna's studies of this folder, to be read only, by what they tune (``Searched.tunes``).
 
     Raises:
         StudyError: the journal is damaged.
@@ -175,11 +191,11 @@ def stored_study(work_dir: Path) -> optuna.Study | None:
 
     path = (work_dir / JOURNAL_NAME).absolute()
     if not path.exists():
-        return None
+        return {}
     try:
         storage = _journal(path)
         names = [s.study_name for s in optuna.get_all_study_summaries(storage)]
-        return optuna.load_study(study_name=names[0], storage=storage) if names else None
+        return {tuned_of(n): optuna.load_study(study_name=n, storage=storage) for n in names}
     except DAMAGE as error:
         raise _damaged(path, error) from error
 
@@ -264,7 +280,7 @@ def _is_study(recorded: dict[str, Any]) -> bool:
     return (
         isinstance(notes, list)
         and all(isinstance(text, str) for text in [*texts, *notes])
-        and isinstance(report.get("rung_trials") or 0, int)
+        and all(isinstance(n or 0, int) for n in (report.get("rung_trials"), recorded.get("tune")))
         and set(teacher) in (set(), {"run_dir", "checkpoint", "sha256"})
     )
 

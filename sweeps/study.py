@@ -52,6 +52,8 @@ class StudyConfig:
         metric: what is maximised or minimised on the validation split, such as ``mIoU``.
         trials: how many runs the search has in all, the arms included; 0, with an empty space:
             there is no search, and ``reference_arms`` alone are trained.
+        tune: where there is no search: each of ``reference_arms`` that is a method with a space is
+            tuned by so many trials before its final runs (``sweeps.searches``); 0: none is.
         seed: of the sampler and of every trial's training.
         rung_trials: how many of the best trials are run again with fresh seeds before one of them
             is chosen by its mean there; 0: the best trial is chosen by its one value.
@@ -95,6 +97,7 @@ class StudyConfig:
     metric: str
     direction: str = "maximize"
     trials: int = 12
+    tune: int = 0
     seed: int = 0
     rung_trials: int = 3
     rung_seeds: int = 2
@@ -379,8 +382,14 @@ def _check(study: StudyConfig) -> None:
         ("trial_jobs", 1),
     ):
         _check_number(key, getattr(study, key), low)
-    for key in ("seed", "rung_trials", "rung_seeds", "final_seeds"):
+    for key in ("tune", "seed", "rung_trials", "rung_seeds", "final_seeds"):
         _check_number(key, getattr(study, key), 0)
+    if study.tune and searched:
+        raise ConfigError(
+            "tune is for comparisons, a study has trials",
+            value=study.tune,
+            fix="use `python sweeps/run.py compare ... --tune N`",
+        )
     if study.seed > MAX_SEED // SEED_BLOCK - 1:
         raise ConfigError(f"seed is at most {MAX_SEED // SEED_BLOCK - 1}", value=study.seed)
     for key, most in (

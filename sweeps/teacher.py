@@ -49,7 +49,7 @@ def teacher_key(study: StudyConfig) -> str:
     teacher = study.teacher or {}
     request = teacher_request(study).to_json()
     options = request["options"]
-    del request["config"], request["wandb"]
+    del request["config"], request["wandb"], request["tunes"]  # the last came with later versions
     content = {
         "request": request,
         "sources": config_sources(teacher["config"]),

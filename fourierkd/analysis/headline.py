@@ -6,9 +6,9 @@ the verdicts of ``comparison.compare``. Each is a claim against another method, 
 family; of sentences about a tuned method that equals the others at most 5 % have a false one all
 the same, since every family holds the equal methods (``tests/analysis/test_error_rates.py``).
 
-Where nothing was searched, it is the best method that is set against the published settings, plain
-L2, the student alone and the next best one. It was picked by its scores, so these claims are of the
-one family that holds every pair.
+Where nothing was searched, or each method for itself, it is the best method that is set against the
+published settings, plain L2, the student alone and the next best one. It was picked by its scores,
+so these claims are of the one family that holds every pair.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ import pandas as pd
 
 from fourierkd.analysis.comparison import TOO_FEW, compare, compare_pairs
 from fourierkd.analysis.results import metric_direction
-from fourierkd.analysis.selection import TUNED, trials, tuned_method
+from fourierkd.analysis.selection import (
+    TUNED,
+    found_by_tuning,
+    of_search,
+    trials,
+    tuned_method,
+)
 from fourierkd.analysis.words import claim, decimals, gain_cells, margin_words
 from fourierkd.records import MINIMIZE, Phase
 
@@ -69,10 +75,12 @@ def headline(
     seeds = _count(int(found.loc[best, "n"]), "seed")
     text = (
         f"Best method by mean: {best} with {means[best]:.{digits}f} {metric} on "
-        f"{finals['split'].iloc[0]} ({seeds})"
+        f"{finals['split'].iloc[0]} ({seeds}"
+        f"{_tuned(found_by_tuning(table, metric=metric, direction=direction))})"
     )
-    tuned = tuned_method(table, metric=metric, direction=direction)
-    if tuned is None and len(trials(table)):
+    own = of_search(table, None)
+    tuned = tuned_method(own, metric=metric, direction=direction)
+    if tuned is None and len(trials(own)):
         return f"{text}; nothing is tuned: no trial was chosen."
     if tuned is None:
         others = _others_of_best(list(means.index), baseline)
@@ -121,6 +129,15 @@ def _claims(
     fewest = "" if len(pairs) == 1 else f"{min(pairs)} to "
     paired = f"{fewest}{_count(max(pairs), 'paired seed')}"
     return f"; {subject} {_listed(said)} ({limits.replace('{paired}', paired)})."
+
+
+def _tuned(found: pd.DataFrame) -> str:
+    """That the methods of a comparison were tuned, and with how many trials each."""
+    if found.empty:
+        return ""
+    fewest, most = int(found["trials"].min()), int(found["trials"].max())
+    count = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"; tuned with {count} trials each: {', '.join(found['method'])}"
 
 
 def _others_of_best(means: list[str], baseline: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,15 @@ from fourierkd.analysis.gap import gap_closed, teacher_score
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.report_tables import most_common
 from fourierkd.analysis.results import metric_direction, metric_values
-from fourierkd.analysis.selection import candidates, chosen_row, sentence, tuned_method
+from fourierkd.analysis.selection import (
+    candidates,
+    chosen_row,
+    found_by_tuning,
+    of_search,
+    searches,
+    sentence,
+    tuned_method,
+)
 from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.words import margin_words, sentences
 from fourierkd.errors import DataError
@@ -50,7 +58,7 @@ PLOT_CONFIG = {
 def write_report(
     work_dir: str | Path,
     table: pd.DataFrame,
-    study: optuna.Study | None = None,
+    studies: Mapping[str | None, optuna.Study] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``report.html`` into ``work_dir``; it loads nothing from outside of itself.
@@ -58,7 +66,8 @@ def write_report(
     Args:
         work_dir: where the report goes and what a relative ``run_dir`` of the table is relative to.
         table: a results table; runs may be running, failed, pruned or without pictures.
-        study: Optuna's study, or None: then it is rebuilt from the table's trials.
+        studies: Optuna's study of each search (see ``selection.searches``); one that is missing is
+            rebuilt from the table's trials.
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
             and ``direction`` (both default to the table's), ``margin`` (of equivalence, see
@@ -82,7 +91,9 @@ def write_report(
     measure: dict[str, Any] = {"metric": metric, "direction": direction}
     measure["margin"] = facts.get("margin")
     finals = table[table["phase"] == Phase.FINAL]
-    chosen = chosen_row(table, metric=metric, direction=direction)
+    own = {tunes: of_search(table, tunes) for tunes in searches(table)}
+    rows = {t: chosen_row(part, metric=metric, direction=direction) for t, part in own.items()}
+    chosen = [row for row in rows.values() if row is not None]
     shown = _shown_runs(table, chosen)
     comparison = pd.DataFrame()
     order = list(dict.fromkeys(shown["method"]))
@@ -91,8 +102,7 @@ def write_report(
         order = list(comparison["method"])
     palette = figures.colours(order, baseline)
     split = most_common(finals["split"]) or most_common(shown["split"]) or "val"
-    found = candidates(table, metric=metric, direction=direction)
-    tuned = tuned_method(table, metric=metric, direction=direction)
+    tuned = tuned_method(of_search(table, None), metric=metric, direction=direction)
     page = {
         "headline": headline(table, baseline=baseline, **measure),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
@@ -120,9 +130,13 @@ def write_report(
         ),
         "spectra": _spectra(shown, work_dir, palette),
         "spectra_note": _shown_note(shown, SPECTRA_NOTE),
-        "choice": sentence(found, metric),
-        "candidates": report_tables.candidate_rows(found),
-        "tuning": _tuning(study, table, metric, direction),
+        "tuned": report_tables.tuned_rows(
+            found_by_tuning(table, metric=metric, direction=direction)
+        ),
+        "tuning": [
+            _tuning(tunes, (studies or {}).get(tunes), part, metric, direction)
+            for tunes, part in own.items()
+        ],
         "runs": report_tables.run_rows(table, chosen),
         "phases": report_tables.phase_rows(table),
         "time": report_tables.time_rows(facts.get("time") or {}),
@@ -138,11 +152,11 @@ def write_report(
     return path
 
 
-def _shown_runs(table: pd.DataFrame, chosen: Hashable | None) -> pd.DataFrame:
+def _shown_runs(table: pd.DataFrame, chosen: Sequence[Hashable]) -> pd.DataFrame:
     """The runs drawn in curves and spectra, with their label in ``method``.
 
-    The final runs; before there are any: all runs beside the search, and the chosen trial. A method
-    with several runs of one seed is shown run by run, by folder name.
+    The final runs; before there are any: all runs beside the searches, and the chosen trials. A
+    method with several runs of one seed is shown run by run, by folder name.
     """
     finals = table[(table["phase"] == Phase.FINAL) & table["method"].notna()]
     if len(finals):
@@ -150,8 +164,7 @@ def _shown_runs(table: pd.DataFrame, chosen: Hashable | None) -> pd.DataFrame:
     shown = table[
         table["phase"].notna() & ~table["phase"].isin([Phase.TRIAL, Phase.RUNG, Phase.TEACHER])
     ]
-    if chosen is not None and chosen not in shown.index:
-        shown = pd.concat([shown, table.loc[[chosen]]])
+    shown = pd.concat([shown, table.loc[[row for row in chosen if row not in shown.index]]])
     shown = shown.assign(method=shown["method"].fillna("run"))
     repeated = shown.duplicated(["method", "seed"], keep=False)
     folders = shown["run_dir"].map(lambda name: Path(name).name)
@@ -247,29 +260,41 @@ def _spectra(
 
 
 def _tuning(
-    study: optuna.Study | None, table: pd.DataFrame, metric: str, direction: str
-) -> dict[str, Any] | None:
-    """Optuna's figures, each empty where the trials do not suffice; None without trials."""
+    tunes: str | None,
+    study: optuna.Study | None,
+    table: pd.DataFrame,
+    metric: str,
+    direction: str,
+) -> dict[str, Any]:
+    """One search: its choice, and Optuna's figures, each empty where the trials do not suffice.
+
+    ``table``: its part of the results table.
+    """
     import optuna
+
+    found = candidates(table, metric=metric, direction=direction)
+    tail = f"-{tunes}" if tunes else ""
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         source = study if study is not None else tuning.study_from_table(table, direction=direction)
-        if not source.get_trials(deepcopy=False):
-            return None
         page: dict[str, Any] = dict.fromkeys(("history", "importance", "parallel"), Markup())
+        page |= {"tunes": tunes or "", "choice": sentence(found, metric)}
+        page["candidates"] = report_tables.candidate_rows(found)
         page |= {"sentence": tuning.sentence(source, metric), "note": tuning.note(source)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if tuning.complete_trials(source):
-                page["history"] = _html(tuning.history_figure(source, label=metric), "history")
+                page["history"] = _html(
+                    tuning.history_figure(source, label=metric), f"history{tail}"
+                )
             shares = tuning.importances(source)
             if len(shares):
-                page["importance"] = _html(tuning.importance_figure(shares), "importance")
+                page["importance"] = _html(tuning.importance_figure(shares), f"importance{tail}")
                 names = tuning.drawn_parameters(source)
                 figure = tuning.parallel_figure(source, names, label=metric)
-                page["parallel"] = _html(figure, "parallel")
+                page["parallel"] = _html(figure, f"parallel{tail}")
         return page
     finally:
         optuna.logging.set_verbosity(verbosity)

@@ -33,7 +33,18 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 CSV_NAME = "results.csv"
 PARQUET_NAME = "results.parquet"
 PARAM = "param."
-_HEAD = ("study", "phase", "method", "trial", "seed", "split", "metric", "direction", "value")
+_HEAD = (
+    "study",
+    "phase",
+    "method",
+    "trial",
+    "tunes",
+    "seed",
+    "split",
+    "metric",
+    "direction",
+    "value",
+)
 _CONDITIONS = tuple(part.name for part in fields(Conditions) if part.name != "commit")
 _TAIL = (
     "seconds",
@@ -48,7 +59,7 @@ _TAIL = (
     *_CONDITIONS,
 )
 # a table that was written before these is read too
-_NEW = ("direction", "machine", *_CONDITIONS)
+_NEW = ("tunes", "direction", "machine", *_CONDITIONS)
 RUNNING = "running"  # state of a run without a result
 _INTEGERS = ("trial", "seed", "iters", "threads")
 _NUMBERS = ("value", "seconds", "seconds_train")
@@ -63,7 +74,8 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
             parent of the ``runs`` folder that holds most of the runs.
 
     Returns:
-        Columns ``study, phase, method, trial, seed, split, metric, direction, value``, then
+        Columns ``study, phase, method, trial, tunes, seed, split, metric, direction, value``
+        (``tunes``: the method whose own search a run belongs to, see ``records.Request``), then
         ``val_<metric>``, ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters,
         state, reason, run_dir, versions, commit, machine`` and the other fields of
         ``records.Conditions``, which make rows comparable. ``value`` is the metric on ``split``:
@@ -220,7 +232,8 @@ def _row(run: RunDir, base: Path | None) -> dict[str, Any]:
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    row = {name: getattr(request, name) for name in ("study", "method", "trial", "seed", "split")}
+    names = ("study", "method", "trial", "tunes", "seed", "split")
+    row = {name: getattr(request, name) for name in names}
     row["phase"] = request.phase.value
     return row | {PARAM + name: value for name, value in request.parameters.items()}
 

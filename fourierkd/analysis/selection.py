@@ -4,6 +4,9 @@ The best of many single values is the luckiest as much as the best: with a seed 
 size of the differences it is the truly best of twelve in half of all studies. So the best few
 trials are run again with fresh seeds (phase ``rung``), and the best mean there is chosen. All of it
 is on the validation split.
+
+A comparison that tunes its methods has a search for each: its rows are those of ``of_search``, of
+which everything below is asked.
 """
 
 from __future__ import annotations
@@ -23,8 +26,35 @@ ARM, START_POINT = "arm", "start point"  # origins of trials that the sampler di
 TRIAL_PHASES = (Phase.BASELINE, Phase.TRIAL)
 
 
+def searches(table: pd.DataFrame) -> list[str | None]:
+    """The searches that a table's trials belong to: None is a study's one search, a name that of a
+    method which a comparison tunes.
+    """
+    found = trials(table)
+    if "tunes" not in found:
+        return [None] if len(found) else []
+    names: list[str | None] = [str(name) for name in found["tunes"].dropna().unique()]
+    return [None, *names] if found["tunes"].isna().any() else names
+
+
+def of_search(table: pd.DataFrame, tunes: str | None) -> pd.DataFrame:
+    """The part of a table that one search is chosen from: its trials, rung and final runs.
+
+    Args:
+        table: a results table.
+        tunes: the tuned method, whose final runs are those of its name; None: the study's one
+            search, with every final run.
+    """
+    if "tunes" not in table:
+        return table if tunes is None else table.iloc[:0]
+    if tunes is None:
+        return table[table["tunes"].isna()]
+    finals = (table["phase"] == Phase.FINAL) & (table["method"] == tunes)
+    return table[(table["tunes"] == tunes) | finals]
+
+
 def trials(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are trials of the search: runs of rung and finals repeat some of these."""
+    """The rows that are trials of a search: runs of rung and finals repeat some of these."""
     return table[table["trial"].notna() & table["phase"].isin(TRIAL_PHASES)]
 
 
@@ -142,7 +172,37 @@ def origin(row: Mapping[str, Any] | pd.Series) -> str:
     """Where a trial came from: ``sampled``, ``arm <name>`` or ``start point <name>``."""
     if row["phase"] == Phase.BASELINE:
         return f"{ARM} {row['method']}"
-    return "sampled" if row["method"] == SAMPLED else f"{START_POINT} {row['method']}"
+    sampled = row["method"] in (SAMPLED, row.get("tunes"))
+    return "sampled" if sampled else f"{START_POINT} {row['method']}"
+
+
+def found_by_tuning(
+    table: pd.DataFrame, *, metric: str | None = None, direction: str | None = None
+) -> pd.DataFrame:
+    """What each tuned method of a comparison was tuned to.
+
+    Args:
+        table: a results table.
+        metric: as for ``metric_values``.
+        direction: ``maximize`` or ``minimize``; None: the table's own.
+
+    Returns:
+        One row per tuned method: ``method``, ``trials`` (runs of its search, failed and pruned ones
+        included), ``ended`` (of these, in which states), and of its chosen trial the columns of
+        ``candidates``, missing where no trial has a value. Empty where no method was tuned.
+    """
+    rows = []
+    for tunes in searches(table):
+        if tunes is None:
+            continue
+        own = of_search(table, tunes)
+        searched = own[own["phase"].isin(TRIAL_PHASES)]
+        counts = searched["state"].value_counts()
+        ended = ", ".join(f"{count} {state}" for state, count in counts.items())
+        chosen = candidates(own, metric=metric, direction=direction).head(1).to_dict("records")
+        row = {"method": tunes, "trials": len(searched), "ended": ended}
+        rows.append({**row, **(chosen[0] if chosen else {})})
+    return pd.DataFrame(rows)
 
 
 def sentence(found: pd.DataFrame, metric: str) -> str:

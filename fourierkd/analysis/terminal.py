@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fourierkd.analysis.comparison import BETTER, EQUIVALENT, UNDECIDED, WORSE, compare
-from fourierkd.analysis.report_tables import candidate_rows
-from fourierkd.analysis.selection import TUNED, candidates, tuned_method
+from fourierkd.analysis.report_tables import candidate_rows, tuned_rows
+from fourierkd.analysis.selection import (
+    TUNED,
+    candidates,
+    found_by_tuning,
+    of_search,
+    tuned_method,
+)
 from fourierkd.analysis.words import cells_of, decimals, group_lines, margin_words, needs
 from fourierkd.records import Phase
 
@@ -38,7 +44,7 @@ def summary(
     comparison = compare(
         table, baseline=baseline, metric=metric, direction=direction, margin=margin
     )
-    tuned = tuned_method(table, metric=metric, direction=direction)
+    tuned = tuned_method(of_search(table, None), metric=metric, direction=direction)
     split = table.loc[table["phase"] == Phase.FINAL, "split"].iloc[0]
     view = _table(f"{metric} on {split}, 95 % intervals, paired by seed, differences by Holm")
     view.add_column("method", no_wrap=True)
@@ -65,10 +71,10 @@ def summary(
 def choice(
     table: pd.DataFrame, *, metric: str, direction: str | None = None
 ) -> rich.table.Table | None:
-    """Values of the candidates at the search's seed, on the rung and of the chosen one's final
-    runs, all on val; None where no trial has a value.
+    """Values of a study's candidates at the search's seed, on the rung and of the chosen one's
+    final runs, all on val; None where no trial has a value.
     """
-    rows = candidate_rows(candidates(table, metric=metric, direction=direction))
+    rows = candidate_rows(candidates(of_search(table, None), metric=metric, direction=direction))
     if not rows:
         return None
     view = _table(f"choice of the trial, {metric} on val")
@@ -79,6 +85,27 @@ def choice(
     for row in rows:
         style = "bold" if row["chosen"] else ""
         view.add_row(row["trial"], row["origin"], *row["cells"], style=style)
+    return view
+
+
+def tuned(
+    table: pd.DataFrame, *, metric: str, direction: str | None = None
+) -> rich.table.Table | None:
+    """What each method of a comparison was tuned to, and the values of that trial on val; None
+    where none was tuned.
+    """
+    rows = tuned_rows(found_by_tuning(table, metric=metric, direction=direction))
+    if not rows:
+        return None
+    view = _table(f"tuned methods, {metric} on val")
+    view.add_column("method", no_wrap=True)
+    view.add_column("trials", justify="right")
+    view.add_column("found")
+    for name in ("search's seed", "rung", "final seeds"):
+        view.add_column(name, justify="right")
+    for row in rows:
+        found = f"{row['parameters'] or '–'} ({row['origin']})"
+        view.add_row(row["method"], str(row["trials"]), found, *row["cells"])
     return view
 
 
