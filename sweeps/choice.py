@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fourierkd.records import Phase
 from sweeps.searches import Searched, run_name
 from sweeps.space import match, resolve
 from sweeps.study import StudyConfig
@@ -107,6 +108,18 @@ def tuned_contender(
     # The number is part of the folder's name: more trials may change the choice.
     name = tunes or TUNED
     return Contender(name, f"{name}_t{number:03d}", options, parameters), ""
+
+
+def still_open(config: StudyConfig, table: pd.DataFrame) -> list[str]:
+    """The methods of the final runs of which more seeds may say what they are against the
+    baseline.
+    """
+    from fourierkd.analysis.comparison import open_pairs, scored_runs
+
+    scores = scored_runs(table, config.metric, Phase.FINAL)[1]
+    if config.baseline not in scores:
+        return []
+    return open_pairs(scores, config.baseline, direction=config.direction, margin=config.margin)
 
 
 def _resolved(config: StudyConfig, trial: FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:

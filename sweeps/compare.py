@@ -37,6 +37,7 @@ def comparison(
     *,
     seeds: int,
     tune: int = 0,
+    max_seeds: int = 0,
     reference: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
@@ -48,6 +49,7 @@ def comparison(
         seeds: how many each method is trained with.
         tune: trials that each method gets in its own space before; 0: all have the settings of
             their files.
+        max_seeds: seeds are added to undecided pairs up to so many; 0: none are.
         reference: the method that differences are taken against; None: the student alone, or the
             first method.
         overrides: study keys.
@@ -75,6 +77,7 @@ def comparison(
         "reference_arms": list(names),
         "baseline": reference,
         "final_seeds": seeds,
+        "max_seeds": max_seeds,
         **(overrides or {}),
     }
     if _is_study(config):

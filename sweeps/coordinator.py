@@ -18,7 +18,13 @@ from fourierkd.records import Phase
 from sweeps import finish, tables
 from sweeps.account import Account
 from sweeps.ahead import try_ahead
-from sweeps.choice import arm_contenders, rung_contenders, tuned_contender
+from sweeps.choice import (
+    Contender,
+    arm_contenders,
+    rung_contenders,
+    still_open,
+    tuned_contender,
+)
 from sweeps.driver import Driver, Interrupted, stop_on_signals
 from sweeps.executors.base import Executor
 from sweeps.executors.local import LocalExecutor
@@ -107,20 +113,19 @@ class Coordinator:
     def run(self) -> None:
         """All phases but the report."""
         config, state = self.config, self.state
+        if config.max_seeds:
+            self._say_outlook()
         try_ahead(config, state.work_dir, self.driver)
         if config.teacher is not None:
             checkpoint, state.teacher = study_teacher(config, state.work_dir, self.driver)
             tables.note(state.work_dir, teacher=str(state.teacher.path))
             self.plan.common[config.teacher["option"]] = str(checkpoint)
-        searched = [search.searched for search in self.searches]
         state.arms = [
             self.plan.arm(name, search.searched)
             for search in self.searches
             for name in search.outside
         ]
-        finals = self.plan.repeats(
-            Phase.FINAL, arm_contenders(config, searched), config.seeds_of_finals()
-        )
+        finals = self.plan.repeats(Phase.FINAL, self._arms(), config.seeds_of_finals())
         state.repeats[Phase.FINAL] = finals
         self._begin([*state.arms, *finals])
         independent = left_of(finals)
@@ -169,6 +174,40 @@ class Coordinator:
         self._begin(finals)
         yield from left_of(finals)
         yield from independent
+        yield from self._until_decided([*methods, *self._arms()])
+
+    def _say_outlook(self) -> None:
+        from fourierkd.analysis.planning import outlook
+
+        config = self.config
+        pairs = len(config.arms | config.reference_arms) - 1 + bool(config.trials)
+        self.state.display.say(outlook(pairs))
+
+    def _arms(self) -> list[Contender]:
+        """Methods of the final runs that wait for no search."""
+        return arm_contenders(self.config, [search.searched for search in self.searches])
+
+    def _until_decided(self, methods: list[Contender]) -> Iterator[Run | None]:
+        """Seed by seed, final runs of what is undecided against the baseline, and of the baseline.
+
+        A round looks at the seeds before it alone, so a study that goes on takes the same steps.
+        """
+        config, state = self.config, self.state
+        for seed in config.seeds_to_add():
+            finals = state.repeats[Phase.FINAL]
+            yield from self._meanwhile(iter(()), lambda: not any(map(to_do, finals)))  # noqa: B023
+            with state.account.part("choice"):
+                undecided = still_open(config, state.table())
+            if not undecided:
+                return
+            found = self.plan.repeats(Phase.FINAL, methods, [seed])
+            asked = (config.baseline, *undecided)
+            runs = [run for run in found if run.request.method in asked or not to_do(run)]
+            state.repeats[Phase.FINAL] = [*finals, *runs]
+            self._begin(runs)
+            if any(map(to_do, runs)):
+                state.display.say(f"undecided: {', '.join(undecided)}; seed {seed} is added")
+            yield from left_of(runs)
 
     def _meanwhile(self, runs: Iterator[Run], over: Callable[[], bool]) -> Iterator[Run | None]:
         """Runs that wait for nothing, until something else is over; None where there is none."""

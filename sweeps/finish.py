@@ -47,7 +47,9 @@ def finish(state: StudyState) -> None:
         table, report = _write(state, finished=True)
         measure: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
         if (table["phase"] == Phase.FINAL).any():
+            looked = tables.noted(work_dir).get("looked")
             compared = {"baseline": config.baseline, "margin": config.margin, **measure}
+            compared["looked"] = bool(looked)
             display.say(headline(table, **compared))
             display.console.print(summary(table, **compared))
         chosen = choice(table, **measure)
@@ -102,6 +104,7 @@ def _track(state: StudyState, table: pd.DataFrame) -> None:
             metric=config.metric,
             direction=config.direction,
             margin=config.margin,
+            looked=bool(tables.noted(state.work_dir).get("looked")),
         )
     except FourierKDError:
         pass  # no final runs to compare

@@ -24,6 +24,7 @@ from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noq
 from fourierkd.options import add_options, parse_options  # noqa: E402
 from sweeps.study import StudyConfig, load_study  # noqa: E402
 
+MAX_SEEDS = 20  # of a method, where seeds are added until its pair is decided
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
 
 
@@ -68,9 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="train methods with the same seeds and compare them, or compare runs made by hand",
         description="Train methods on one pair with the same seeds, scored on the test split, and "
-        "say which is better; with --tune each is tuned before, with equal numbers of trials. The "
-        "same command goes on with an interrupted comparison; with more methods, seeds or trials "
-        "it adds to an earlier one. Or compare run folders that are there.",
+        "say which is better; with --tune each is tuned before, with equal numbers of trials; with "
+        "--until-decided seeds are added until it is known. The same command goes on with an "
+        "interrupted comparison; with more methods, seeds or trials it adds to an earlier one. Or "
+        "compare run folders that are there.",
     )
     compare.add_argument(
         "what",
@@ -90,6 +92,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="tune every method that has a space with N trials first, that of its file among them; "
         "default: none",
+    )
+    compare.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="after these seeds add more, one by one, to the pairs with the reference that are "
+        "undecided, by intervals that hold however often they are looked at",
+    )
+    compare.add_argument(
+        "--max-seeds",
+        type=int,
+        metavar="M",
+        help=f"with --until-decided: no more than so many of each; default {MAX_SEEDS}",
     )
     compare.add_argument(
         "--reference", metavar="M", help="what the others are compared with; default student_alone"
@@ -171,10 +185,18 @@ def _compare(args: argparse.Namespace, command: str) -> int:
         names,
         seeds=args.seeds,
         tune=args.tune,
+        max_seeds=_max_seeds(args),
         reference=args.reference,
         overrides=_overrides(args),
     )
     return _run(study, args, command)
+
+
+def _max_seeds(args: argparse.Namespace) -> int:
+    if args.max_seeds is not None and not args.until_decided:
+        raise ConfigError("--max-seeds goes with --until-decided", value=args.max_seeds)
+    known: int = MAX_SEEDS if args.max_seeds is None else args.max_seeds
+    return known if args.until_decided else 0
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:

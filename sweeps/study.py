@@ -59,6 +59,8 @@ class StudyConfig:
             is chosen by its mean there; 0: the best trial is chosen by its one value.
         rung_seeds: how many seeds each of them is run again with; 0: none, as above.
         final_seeds: how many fresh seeds each final method is retrained with.
+        max_seeds: pairs with ``baseline`` that are undecided after these get more, one by one, up
+            to so many; 0: none does.
         final_split: where the final runs are scored: ``test``, ``val`` or None.
         sampler: ``dict(type=<class of optuna.samplers>, ...)``: TPE, GridSampler, RandomSampler,
             QMCSampler, CmaEsSampler and others.
@@ -102,6 +104,7 @@ class StudyConfig:
     rung_trials: int = 3
     rung_seeds: int = 2
     final_seeds: int = 3
+    max_seeds: int = 0
     final_split: str | None = "test"
     sampler: dict[str, Any] = dataclasses.field(default_factory=lambda: {"type": "TPESampler"})
     sampler_startup: int = 5
@@ -181,6 +184,11 @@ class StudyConfig:
         """Seeds of the final runs; nothing else is trained with them."""
         first = SEED_BLOCK * (self.seed + 1)
         return list(range(first, first + self.final_seeds))
+
+    def seeds_to_add(self) -> list[int]:
+        """Seeds that undecided pairs get after ``seeds_of_finals``, in this order."""
+        first = SEED_BLOCK * (self.seed + 1)
+        return list(range(first + self.final_seeds, first + self.max_seeds))
 
     def seeds_of_rung(self) -> list[int]:
         """Seeds of the rung; nothing else is trained with them."""
@@ -382,7 +390,7 @@ def _check(study: StudyConfig) -> None:
         ("trial_jobs", 1),
     ):
         _check_number(key, getattr(study, key), low)
-    for key in ("tune", "seed", "rung_trials", "rung_seeds", "final_seeds"):
+    for key in ("tune", "seed", "rung_trials", "rung_seeds", "final_seeds", "max_seeds"):
         _check_number(key, getattr(study, key), 0)
     if study.tune and searched:
         raise ConfigError(
@@ -394,6 +402,7 @@ def _check(study: StudyConfig) -> None:
         raise ConfigError(f"seed is at most {MAX_SEED // SEED_BLOCK - 1}", value=study.seed)
     for key, most in (
         ("final_seeds", MAX_FINAL_SEEDS),
+        ("max_seeds", MAX_FINAL_SEEDS),
         ("rung_seeds", SEED_BLOCK - MAX_FINAL_SEEDS),
     ):
         if getattr(study, key) > most:
@@ -401,6 +410,12 @@ def _check(study: StudyConfig) -> None:
                 f"{key} is at most {most}, so that no two phases share a seed",
                 value=getattr(study, key),
             )
+    if study.max_seeds and not 1 <= study.final_seeds <= study.max_seeds:
+        raise ConfigError(
+            "seeds are added to a first one at least, up to max_seeds",
+            value=(study.final_seeds, study.max_seeds),
+            fix="raise max_seeds, or begin with fewer seeds",
+        )
     share = study.prune_from
     if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
         raise ConfigError(

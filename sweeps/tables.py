@@ -55,6 +55,7 @@ def note(work_dir: Path, **facts: Any) -> None:
 
 def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
     """``note`` what the study's config and command say."""
+    known = (read_study(work_dir) or {}).get("report") or {}
     note(
         work_dir,
         title=config.name,
@@ -64,8 +65,9 @@ def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
         metric=config.metric,
         direction=config.direction,
         margin=config.margin,
+        # who has looked has looked, whatever a later command says
+        looked=bool(config.max_seeds or known.get("looked")),
         rung_trials=config.rung_trials,
-        tune=config.tune,
     )
 
 
@@ -142,7 +144,7 @@ def write_report(
     notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
     if facts.get("teacher"):
         notes.append(_teacher_note(RunDir(facts["teacher"])))
-    names = ("title", "config", "command", "baseline", "metric", "direction", "margin", "tune")
+    names = ("title", "config", "command", "baseline", "metric", "direction", "margin", "looked")
     info = {name: facts.get(name) for name in names} | {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "unfinished": not facts.get("finished"),

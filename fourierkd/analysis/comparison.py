@@ -22,7 +22,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -32,6 +32,7 @@ import pandas as pd
 from fourierkd.analysis.planning import seeds_needed
 from fourierkd.analysis.results import metric_direction, metric_values
 from fourierkd.analysis.robust import robust, two_groups
+from fourierkd.analysis.sequential import always_valid, followed
 from fourierkd.analysis.stats import (
     LEVEL,
     Interval,
@@ -46,6 +47,8 @@ from fourierkd.records import MAXIMIZE, Phase, State
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
 TOO_FEW = "n<2"
+Gains = dict[tuple[str, str], Interval]
+_FIXED = ("boot_low", "boot_high", "wilcoxon")  # hold where the number of seeds was fixed before
 BASELINE = "baseline"  # in place of a verdict, of the method that the others are compared with
 
 
@@ -58,6 +61,7 @@ def compare(
     direction: str | None = None,
     margin: float | None = None,
     level: float = LEVEL,
+    looked: bool = False,
 ) -> pd.DataFrame:
     """Compare every method with ``baseline`` over equal seeds.
 
@@ -71,6 +75,9 @@ def compare(
         level: coverage of the intervals of means; the differences' intervals are wider, so that
             their verdicts together err as rarely (see ``stats.family``). Both allow for scores
             that are rounded (see ``stats.rounding_step``).
+        looked: seeds were added after scores were seen, so every interval is one that holds at any
+            number of seeds (see ``sequential.followed``), and what only holds at one that was fixed
+            before is left out: bootstrap interval, Wilcoxon's p, two groups.
 
     Returns:
         One row per method, the baseline first, the others by their mean, best first: ``method, n,
@@ -100,12 +107,13 @@ def compare(
             fix=near(baseline, scores),
         )
     margin, step = _margin(margin, scores), rounding_step(_values(scores))
-    gains = family(scores, [(m, baseline) for m in scores if m != baseline], level)
-    together = bonferroni(sum(gain.n > 1 for gain in gains.values()), level)
-    groups = two_groups(scores, error=step / 2)
+    of_one, of_pairs = _intervals(looked)
+    gains = of_pairs(scores, [(m, baseline) for m in scores if m != baseline], level)
+    together = bonferroni(sum(looked or gain.n > 1 for gain in gains.values()), level)
+    groups = {} if looked else two_groups(scores, error=step / 2)
     rows = []
     for method, values in scores.items():
-        own = interval(values, level, error=step / 2)
+        own = of_one(values, level, error=step / 2)
         none = Interval(math.nan, math.nan, math.nan, own.n)
         gain = gains.get((method, baseline), none)
         found = BASELINE if method == baseline else verdict(gain, direction, margin)
@@ -118,10 +126,10 @@ def compare(
                 "low": own.low,
                 "high": own.high,
                 **_columns(gain, found, margin),
-                **_beside(paired, level, together, step),
-                "seeds_needed": _needed(paired, found, margin, together, step),
+                **_beside(paired, of_one(paired, together, error=step), level, looked=looked),
+                "seeds_needed": _needed(paired, found, margin, together, step, looked=looked),
                 "groups": str(groups.get(method, "")),
-                "missing": _missing(runs, method, values),
+                "missing": _missing(runs, method, values, looked=looked),
             }
         )
     frame = pd.DataFrame(rows)
@@ -138,6 +146,7 @@ def compare_pairs(
     direction: str | None = None,
     margin: float | None = None,
     level: float = LEVEL,
+    looked: bool = False,
 ) -> pd.DataFrame:
     """Compare every method with every other: one family of k (k - 1) / 2 comparisons.
 
@@ -151,12 +160,38 @@ def compare_pairs(
     scores = scored_runs(table, metric, phase)[1]
     margin = _margin(margin, scores)
     rows = []
-    for (a, b), gain in family(scores, combinations(scores, 2), level).items():
+    for (a, b), gain in _intervals(looked)[1](scores, combinations(scores, 2), level).items():
         other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
         for method, against, found in ((a, b, gain), (b, a, other)):
             columns = _columns(found, verdict(found, direction, margin), margin)
             rows.append({"method": method, "against": against, **columns})
     return pd.DataFrame(rows)
+
+
+def open_pairs(
+    scores: Mapping[str, Mapping[int, float] | pd.Series],
+    baseline: str,
+    *,
+    direction: str,
+    margin: float | None = None,
+    level: float = LEVEL,
+) -> list[str]:
+    """The methods of which more seeds may say what they are against ``baseline``.
+
+    Whoever adds seeds to these, and looks again, has a false verdict in at most 1 - ``level`` of
+    tables, however often (see ``sequential.followed``).
+
+    Args:
+        scores: method -> seed -> score.
+        baseline, direction, margin, level: as for ``compare``.
+    """
+    margin = _margin(margin, scores)
+    pairs = [(method, baseline) for method in scores if method != baseline]
+    return [
+        method
+        for (method, _), gain in followed(scores, pairs, level).items()
+        if gain.n and verdict(gain, direction, margin) in (UNDECIDED, TOO_FEW)
+    ]
 
 
 def verdict(gain: Interval, direction: str, margin: float) -> str:
@@ -178,7 +213,12 @@ def verdict(gain: Interval, direction: str, margin: float) -> str:
     return EQUIVALENT if -margin < gain.low and gain.high < margin else UNDECIDED
 
 
-def _margin(margin: float | None, scores: Mapping[str, pd.Series]) -> float:
+def _intervals(looked: bool) -> tuple[Callable[..., Interval], Callable[..., Gains]]:
+    """Of one sample, and of pairs."""
+    return (always_valid, followed) if looked else (interval, family)
+
+
+def _margin(margin: float | None, scores: Mapping[str, Mapping[int, float] | pd.Series]) -> float:
     if margin is None:
         return 1.0 if (np.abs(_values(scores)) > 1).any() else 0.01
     if not (math.isfinite(margin) and margin > 0):
@@ -186,8 +226,8 @@ def _margin(margin: float | None, scores: Mapping[str, pd.Series]) -> float:
     return float(margin)
 
 
-def _values(scores: Mapping[str, pd.Series]) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *(own.to_numpy(float) for own in scores.values())])
+def _values(scores: Mapping[str, Mapping[int, float] | pd.Series]) -> np.ndarray:
+    return np.array([own[seed] for own in scores.values() for seed in list(own.keys())], float)
 
 
 def scored_runs(
@@ -226,12 +266,17 @@ def _columns(gain: Interval, found: str, margin: float) -> dict[str, Any]:
     }
 
 
-def _beside(paired: list[float], level: float, together: float, step: float) -> dict[str, float]:
+def _beside(
+    paired: list[float], at_once: Interval, level: float, *, looked: bool
+) -> dict[str, float]:
     """Intervals and p-value of paired differences that give no verdict."""
-    all_at_once, company = interval(paired, together, error=step), robust(paired, level)
+    found = {"all_low": at_once.low, "all_high": at_once.high}
+    if looked:
+        middle = float(np.median(paired)) if paired else math.nan
+        return {**found, "median": middle, **dict.fromkeys(_FIXED, math.nan)}
+    company = robust(paired, level)
     return {
-        "all_low": all_at_once.low,
-        "all_high": all_at_once.high,
+        **found,
         "median": company.median,
         "boot_low": company.low,
         "boot_high": company.high,
@@ -239,19 +284,22 @@ def _beside(paired: list[float], level: float, together: float, step: float) -> 
     }
 
 
-def _needed(paired: list[float], found: str, margin: float, level: float, step: float) -> float:
+def _needed(
+    paired: list[float], found: str, margin: float, level: float, step: float, *, looked: bool
+) -> float:
     if found != UNDECIDED:
         return math.nan
     deviation = max(float(np.std(paired, ddof=1)), step / math.sqrt(6))  # that of rounding alone
-    return float(seeds_needed(margin, deviation, level=level, error=step))
+    return float(seeds_needed(margin, deviation, level=level, error=step, looked=looked))
 
 
-def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:
+def _missing(runs: pd.DataFrame, method: str, values: pd.Series, *, looked: bool) -> str:
     own = runs[runs["method"] == method].set_index("seed")
     names = []
     for seed in sorted(set(runs["seed"].dropna()) - set(values.index)):
         if seed not in own.index:
-            names.append(f"{seed} (no run)")
+            # where undecided pairs get more seeds, the others were not asked for them
+            names += [] if looked else [f"{seed} (no run)"]
             continue
         row = own.loc[[seed]].iloc[-1]
         why = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""

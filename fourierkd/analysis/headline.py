@@ -27,7 +27,7 @@ from fourierkd.analysis.selection import (
     trials,
     tuned_method,
 )
-from fourierkd.analysis.words import claim, decimals, gain_cells, margin_words
+from fourierkd.analysis.words import claim, decimals, gain_cells, how, margin_words
 from fourierkd.records import MINIMIZE, Phase
 
 Row = dict[str, Any]  # of a comparison
@@ -42,6 +42,7 @@ def headline(
     direction: str | None = None,
     baseline: str = "student_alone",
     margin: float | None = None,
+    looked: bool = False,
 ) -> str:
     """Best method of the final runs, and the tuned one against the others, paired by seed.
 
@@ -53,7 +54,8 @@ def headline(
         metric: what the final runs are compared by.
         direction: ``maximize`` or ``minimize``; None: the table's own.
         baseline: the student alone.
-        margin: the smallest difference that matters (see ``compare``).
+        margin, looked: the smallest difference that matters, and whether seeds were added after
+            scores were seen (see ``compare``).
 
     Returns:
         One sentence; an empty text where there is no final run.
@@ -67,6 +69,7 @@ def headline(
     direction = metric_direction(table, direction)
     first = str(finals["method"].iloc[0])
     measure: dict[str, Any] = {"metric": metric, "direction": direction, "margin": margin}
+    measure["looked"] = looked
     found = compare(table, baseline=first, **measure).set_index("method")
     means = found["mean"].dropna().sort_values(ascending=direction == MINIMIZE)
     if means.empty:
@@ -86,7 +89,8 @@ def headline(
         others = _others_of_best(list(means.index), baseline)
         rows = _against(compare_pairs(table, **measure), best, others) if others else {}
         limits = (
-            f"95 % intervals by Holm over every pair, {{paired}}; {margin_words(found, metric)}"
+            f"95 % intervals {how(looked)} over every pair, {{paired}}; "
+            f"{margin_words(found, metric)}"
         )
         return f"{text}{_claims('it', rows, others, digits, limits)}"
     if tuned != TUNED:

@@ -28,7 +28,7 @@ from fourierkd.analysis.selection import (
     tuned_method,
 )
 from fourierkd.analysis.spectra import Spectrum, last_spectra
-from fourierkd.analysis.words import margin_words, sentences
+from fourierkd.analysis.words import how, margin_words, sentences
 from fourierkd.errors import DataError
 from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir, write_atomic
@@ -71,7 +71,8 @@ def write_report(
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
             and ``direction`` (both default to the table's), ``margin`` (of equivalence, see
-            ``comparison.compare``), ``notes`` (sentences for the head), ``unfinished`` (marks the
+            ``comparison.compare``), ``looked`` (seeds were added after scores were seen, as there),
+            ``notes`` (sentences for the head), ``unfinished`` (marks the
             page), ``time`` (part -> seconds; parts before ``total`` are shown as shares of it,
             those after it apart).
 
@@ -89,7 +90,8 @@ def write_report(
     direction = metric_direction(table, facts.get("direction"))
     baseline = facts.get("baseline") or BASELINE
     measure: dict[str, Any] = {"metric": metric, "direction": direction}
-    measure["margin"] = facts.get("margin")
+    measure["margin"], looked = facts.get("margin"), bool(facts.get("looked"))
+    compared = {**measure, "looked": looked}
     finals = table[table["phase"] == Phase.FINAL]
     own = {tunes: of_search(table, tunes) for tunes in searches(table)}
     rows = {t: chosen_row(part, metric=metric, direction=direction) for t, part in own.items()}
@@ -98,13 +100,13 @@ def write_report(
     comparison = pd.DataFrame()
     order = list(dict.fromkeys(shown["method"]))
     if baseline in set(finals["method"]):
-        comparison = compare(table, baseline=baseline, **measure)
+        comparison = compare(table, baseline=baseline, **compared)
         order = list(comparison["method"])
     palette = figures.colours(order, baseline)
     split = most_common(finals["split"]) or most_common(shown["split"]) or "val"
     tuned = tuned_method(of_search(table, None), metric=metric, direction=direction)
     page = {
-        "headline": headline(table, baseline=baseline, **measure),
+        "headline": headline(table, baseline=baseline, **compared),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
         "unfinished": bool(facts.get("unfinished")),
         "subtitle": report_tables.subtitle(table, metric),
@@ -119,11 +121,13 @@ def write_report(
         "no_comparison": report_tables.no_comparison(finals, baseline),
         "comparison": report_tables.comparison_rows(comparison, palette, tuned),
         "shares": report_tables.share_cells(
-            gap_closed(table, baseline=baseline, metric=metric, direction=direction)
+            gap_closed(table, baseline=baseline, metric=metric, direction=direction), looked
         ),
+        "looked": looked,
+        "how": how(looked),
         "teacher": report_tables.teacher_words(teacher_score(table, metric), metric),
         "margin": margin_words(comparison, metric) if len(comparison) else "",
-        "matrix": report_tables.pair_rows(table, comparison, measure),
+        "matrix": report_tables.pair_rows(table, comparison, compared),
         "plots": _plots(shown, comparison, work_dir, metric, palette),
         "curves_note": _shown_note(
             shown, "Mean on val over the seeds, with the 95 % t interval as band"

@@ -94,12 +94,14 @@ def comparison_rows(
     ]
 
 
-def share_cells(shares: Mapping[str, Share]) -> dict[str, str]:
-    """Method -> its share of the teacher's gap in percent, with its interval where it has one."""
+def share_cells(shares: Mapping[str, Share], looked: bool = False) -> dict[str, str]:
+    """Method -> its share of the teacher's gap in percent, with its interval where it has one that
+    holds: Fieller's is of a number of seeds that was fixed before.
+    """
     cells = {}
     for method, own in shares.items():
         share, low, high = (_number(100 * value, 0) for value in own[:3])
-        limits = "" if "–" in (low, high) else f" [{low}, {high}]"
+        limits = "" if looked or "–" in (low, high) else f" [{low}, {high}]"
         cells[method] = "–" if share == "–" else f"{share} %{limits}"
     return cells
 

@@ -195,7 +195,7 @@ def family(
         level: 0.95 gives the 5 % above.
     """
     gains = {(a, b): differences(scores[a], scores[b]) for a, b in pairs}
-    step = rounding_step(_all_scores(*scores.values()))
+    step = scores_step(scores)
     tested = [pair for pair, values in gains.items() if len(values) > 1]
     p_values = [p_value(gains[pair], error=step) for pair in tested]
     levels = dict(zip(tested, holm(p_values, level), strict=True))
@@ -224,6 +224,11 @@ def p_value(values: Sequence[float], *, error: float = 0.0) -> float:
     beyond, standard = mean**2 - error**2, float(data.std(ddof=1)) / math.sqrt(n)
     below = mean * standard + error * math.sqrt(standard**2 + beyond / (n - 1))
     return float(2 * stdtr(n - 1, -beyond / below)) if below > 0 else 0.0
+
+
+def scores_step(scores: Mapping[str, Mapping[int, float] | pd.Series]) -> float:
+    """``rounding_step`` of the scores of several methods."""
+    return rounding_step(_all_scores(*scores.values()))
 
 
 def _all_scores(*methods: Mapping[int, float] | pd.Series) -> list[float]:

@@ -15,7 +15,15 @@ from fourierkd.analysis.selection import (
     of_search,
     tuned_method,
 )
-from fourierkd.analysis.words import cells_of, decimals, group_lines, margin_words, needs
+from fourierkd.analysis.words import (
+    cells_of,
+    decided,
+    decimals,
+    group_lines,
+    how,
+    margin_words,
+    needs,
+)
 from fourierkd.records import Phase
 
 if TYPE_CHECKING:
@@ -37,16 +45,17 @@ def summary(
     metric: str,
     direction: str | None = None,
     margin: float | None = None,
+    looked: bool = False,
 ) -> rich.table.Table:
     """The comparison of the final runs (see ``comparison.compare`` for args and errors)."""
     from rich.text import Text
 
     comparison = compare(
-        table, baseline=baseline, metric=metric, direction=direction, margin=margin
+        table, baseline=baseline, metric=metric, direction=direction, margin=margin, looked=looked
     )
     tuned = tuned_method(of_search(table, None), metric=metric, direction=direction)
     split = table.loc[table["phase"] == Phase.FINAL, "split"].iloc[0]
-    view = _table(f"{metric} on {split}, 95 % intervals, paired by seed, differences by Holm")
+    view = _table(f"{metric} on {split}, 95 % intervals, paired by seed, differences {how(looked)}")
     view.add_column("method", no_wrap=True)
     view.add_column("n", justify="right")
     view.add_column("mean", justify="right")
@@ -63,6 +72,7 @@ def summary(
         view.add_row(f"{method}{chosen}", n, f"{mean} {limits}", difference, verdict)
     lacking = comparison[comparison["missing"] != ""]
     notes = [f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()]
+    notes = [decided(comparison), *notes] if looked else notes
     notes = [*needs(comparison, metric), *group_lines(comparison), *notes]
     view.caption = "\n".join([margin_words(comparison, metric), *notes])
     return view
