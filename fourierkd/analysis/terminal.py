@@ -110,12 +110,13 @@ def tuned(
     view = _table(f"tuned methods, {metric} on val")
     view.add_column("method", no_wrap=True)
     view.add_column("trials", justify="right")
-    view.add_column("found")
+    view.add_column("chosen")
     for name in ("search's seed", "rung", "final seeds"):
         view.add_column(name, justify="right")
     for row in rows:
-        found = f"{row['parameters'] or '–'} ({row['origin']})"
-        view.add_row(row["method"], str(row["trials"]), found, *row["cells"])
+        view.add_row(row["method"], str(row["trials"]), row["origin"], *row["cells"])
+    found = (f"{row['method']}: {row['parameters']}" for row in rows if row["parameters"])
+    view.caption = "\n".join(found)
     return view
 
 

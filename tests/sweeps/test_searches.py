@@ -213,3 +213,19 @@ def test_a_sum_is_tuned_in_both_spaces(pair):
         "model.losses.fourier.loss.loss_weight",
         "model.losses.second.loss.loss_weight",
     }
+
+
+def test_the_command_line_says_how_many_trials_and_seeds(pair, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        "sweeps.coordinator.run_study", lambda config, *_, **__: found.append(config)
+    )
+    command = ["compare", str(pair), "--methods", ",".join(NAMES), "--seeds", "3", "--tune", "4"]
+    assert main(command) == 0
+    assert main([*command, "--until-decided"]) == 0
+    assert main([*command, "--until-decided", "--max-seeds", "9"]) == 0
+    assert [(c.final_seeds, c.tune, c.max_seeds) for c in found] == [
+        (3, 4, 0),
+        (3, 4, 20),
+        (3, 4, 9),
+    ]
