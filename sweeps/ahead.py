@@ -103,8 +103,9 @@ def requests(config: StudyConfig) -> dict[str, Request]:
         for name, options in config.start_points.items()
         if match(config.space, options)[0] is not None  # another one is left out
     }
+    cheap = config.search_options
     own |= {
-        f"a trial with {parameters}": options
+        f"a trial with {parameters}": {**cheap, **options}
         for _, searched in searches(config)
         for options, parameters in points(searched.space)
     }

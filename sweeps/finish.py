@@ -38,6 +38,7 @@ def stopped(state: StudyState) -> None:
 
 def finish(state: StudyState) -> None:
     """Write tables and report of a study whose runs are done, and print what came out."""
+    from fourierkd.analysis import agreement
     from fourierkd.analysis.headline import headline
     from fourierkd.analysis.terminal import choice, summary, tuned
 
@@ -53,6 +54,8 @@ def finish(state: StudyState) -> None:
             display.say(headline(table, **compared))
             display.console.print(summary(table, **compared))
         chosen = choice(table, **measure)
+        if config.search_options:
+            display.say(agreement.sentence(table, config.search_options, metric=config.metric))
         for view in (chosen, tuned(table, **measure)):
             if view is not None:
                 display.console.print(view)

@@ -92,10 +92,11 @@ class Plan:
             done, report: of the ``Run``.
         """
         config, name = self.config, run_dir.path.name
+        cheap = config.search_options if phase in (Phase.BASELINE, Phase.TRIAL) else {}
         shown = {**config.wandb, "group": config.name, "job_type": phase.value, "name": name}
         request = Request(
             config=str(config.config),
-            options=_as_read({**self.common, **options}),
+            options=_as_read({**self.common, **cheap, **options}),
             seed=config.seed if seed is None else seed,
             study=config.name,
             phase=phase,

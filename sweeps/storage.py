@@ -95,6 +95,7 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
         moved = None
         known = recorded["identity"] if recorded is not None else identity
         known.setdefault("data", identity["data"])  # studies of older versions do not say
+        known.setdefault("search_options", {})
         known_methods = (recorded or {}).get("methods") or {}
         methods = config.method_files()  # more of them may come, each stays what it was
         other = [name for name, sha in methods.items() if known_methods.get(name, sha) != sha]

@@ -39,6 +39,9 @@ _TEACHER_KEYS = ("config", "seed", "option", "options")
 _METHODS = ("arms", "reference_arms", "start_points")  # name -> dotted options
 _WANDB_KEYS = ("project", "entity", "mode", "tags", "notes")
 _SHARED_WITH_TEACHER = ("data_root", "prepare_data")
+# Top-level keys of a run config that say what is compared.
+_MODELS = ("model", "method", "taps", "student_norm")
+_COMPARED = (*_MODELS, "metric", "direction", "val_evaluator", *_SHARED_WITH_TEACHER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,8 @@ class StudyConfig:
         prune_from: share of a run's schedule, in [0, 1], before which no trial is pruned.
         options: dotted options of every run but the teacher's (data_root and prepare_data also of
             the teacher).
+        search_options: dotted options of the runs of the search alone, arms included, such as a
+            shorter schedule or fewer images; rung and final runs are without.
         teacher: ``dict(config, option, seed=0, options={})``: trained once; the path of its best
             checkpoint becomes ``option`` of every run. None: the run config names a teacher by
             itself.
@@ -111,6 +116,7 @@ class StudyConfig:
     pruner: dict[str, Any] | None = dataclasses.field(default_factory=lambda: dict(DEFAULT_PRUNER))
     prune_from: float = PRUNE_FROM
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    search_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     teacher: dict[str, Any] | None = None
     arms: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=lambda: {"student_alone": dict(STUDENT_ALONE)}
@@ -140,6 +146,7 @@ class StudyConfig:
             "direction": self.direction,
             "seed": self.seed,
             "options": _by_name(self.options),
+            "search_options": self.search_options,
             "arms": {name: _by_name(options) for name, options in self.arms.items()},
             "start_points": {name: _by_name(o) for name, o in self.start_points.items()},
             "rung_trials": self.rung_trials,
@@ -329,7 +336,9 @@ def _override(values: dict[str, Any], key: str, value: Any) -> None:
         values[head] = value
         return
     # How many parts lead to the dict whose keys are dotted options.
-    depth = {"options": 1, "space": 1, **dict.fromkeys(_METHODS, 2)}.get(head, 0)
+    depth = {"options": 1, "search_options": 1, "space": 1, **dict.fromkeys(_METHODS, 2)}.get(
+        head, 0
+    )
     if head == "teacher" and rest[0] == "options" and len(rest) > 1:
         depth = 2
     parts = [head, *rest]
@@ -447,6 +456,7 @@ def _check(study: StudyConfig) -> None:
                 raise ConfigError(f"{key}: the name is taken", value=name)
             _check_options(f"{key}.{name}", options)
     _check_options("options", study.options)
+    _check_search_options(study)
     if study.teacher is not None:
         _check_options("teacher.options", study.teacher["options"])
     _check_name("baseline", study.baseline)
@@ -472,6 +482,23 @@ def _check(study: StudyConfig) -> None:
             raise ConfigError(f"wandb.{key} is {words}", value=value)
     if study.wandb.get("mode") not in (None, *MODES):
         raise ConfigError(f"wandb.mode is one of {', '.join(MODES)}", value=study.wandb["mode"])
+
+
+def _check_search_options(study: StudyConfig) -> None:
+    """Trials are cheaper than full runs, and of the same models, teacher, data and metric."""
+    _check_options("search_options", study.search_options)
+    teacher = study.teacher["option"] if study.teacher else ""
+    for key in study.search_options:
+        if key.split(".")[0] in _COMPARED or key == teacher:
+            raise ConfigError(
+                "search_options make trials cheaper and leave models, teacher, method, taps, data "
+                "and metric as they are",
+                value=key,
+                fix="set it in options; fewer images: train_dataloader.dataset.indices=100",
+            )
+        for other in study.space:
+            if f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}."):
+                raise ConfigError("space and search_options set different options", value=other)
 
 
 def _check_name(what: str, value: Any) -> None:

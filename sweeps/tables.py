@@ -65,6 +65,7 @@ def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
         metric=config.metric,
         direction=config.direction,
         margin=config.margin,
+        search_options=config.search_options,
         # who has looked has looked, whatever a later command says
         looked=bool(config.max_seeds or known.get("looked")),
         rung_trials=config.rung_trials,
@@ -144,8 +145,8 @@ def write_report(
     notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
     if facts.get("teacher"):
         notes.append(_teacher_note(RunDir(facts["teacher"])))
-    names = ("title", "config", "command", "baseline", "metric", "direction", "margin", "looked")
-    info = {name: facts.get(name) for name in names} | {
+    names = ("title", "config", "command", "baseline", "metric", "direction", "margin")
+    info = {name: facts.get(name) for name in (*names, "looked", "search_options")} | {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "unfinished": not facts.get("finished"),
         "notes": notes,

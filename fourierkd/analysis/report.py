@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from fourierkd.analysis import figures, report_tables, tuning
+from fourierkd.analysis import agreement, figures, report_tables, tuning
 from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.gap import gap_closed, teacher_score
@@ -72,9 +72,9 @@ def write_report(
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
             and ``direction`` (both default to the table's), ``margin`` (of equivalence, see
             ``comparison.compare``), ``looked`` (seeds were added after scores were seen, as there),
-            ``notes`` (sentences for the head), ``unfinished`` (marks the
-            page), ``time`` (part -> seconds; parts before ``total`` are shown as shares of it,
-            those after it apart).
+            ``search_options`` (of the trials alone, see ``agreement.sentence``), ``notes``
+            (sentences for the head), ``unfinished`` (marks the page), ``time`` (part -> seconds;
+            parts before ``total`` are shown as shares of it, those after it apart).
 
     Returns:
         The path of the report.
@@ -139,6 +139,7 @@ def write_report(
         ),
         "tuning": [
             _tuning(tunes, (studies or {}).get(tunes), part, metric, direction)
+            | {"agreement": _agreement(part, facts.get("search_options"), metric)}
             for tunes, part in own.items()
         ],
         "runs": report_tables.run_rows(table, chosen),
@@ -302,6 +303,11 @@ def _tuning(
         return page
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def _agreement(table: pd.DataFrame, options: Mapping[str, Any] | None, metric: str) -> str:
+    """How a search's cheaper trials rank beside full runs; empty where they were none."""
+    return agreement.sentence(table, options, metric=metric) if options else ""
 
 
 def _html(figure: Figure, name: str) -> Markup:
