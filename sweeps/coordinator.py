@@ -114,7 +114,10 @@ class Coordinator:
         """All phases but the report."""
         config, state = self.config, self.state
         if config.max_seeds:
-            self._say_outlook()
+            from fourierkd.analysis.planning import outlook
+
+            pairs = len(config.arms | config.reference_arms) - 1 + bool(config.trials)
+            state.display.say(outlook(pairs))
         try_ahead(config, state.work_dir, self.driver)
         if config.teacher is not None:
             checkpoint, state.teacher = study_teacher(config, state.work_dir, self.driver)
@@ -176,13 +179,6 @@ class Coordinator:
         yield from independent
         yield from self._until_decided([*methods, *self._arms()])
 
-    def _say_outlook(self) -> None:
-        from fourierkd.analysis.planning import outlook
-
-        config = self.config
-        pairs = len(config.arms | config.reference_arms) - 1 + bool(config.trials)
-        self.state.display.say(outlook(pairs))
-
     def _arms(self) -> list[Contender]:
         """Methods of the final runs that wait for no search."""
         return arm_contenders(self.config, [search.searched for search in self.searches])
@@ -195,7 +191,7 @@ class Coordinator:
         config, state = self.config, self.state
         for seed in config.seeds_to_add():
             finals = state.repeats[Phase.FINAL]
-            yield from self._meanwhile(iter(()), lambda: not any(map(to_do, finals)))  # noqa: B023
+            yield from self._ended(finals)
             with state.account.part("choice"):
                 undecided = still_open(config, state.table())
             if not undecided:
@@ -208,6 +204,12 @@ class Coordinator:
             if any(map(to_do, runs)):
                 state.display.say(f"undecided: {', '.join(undecided)}; seed {seed} is added")
             yield from left_of(runs)
+
+    @staticmethod
+    def _ended(runs: list[Run]) -> Iterator[None]:
+        """Nothing, until all of ``runs`` have ended; those that have are not looked at again."""
+        while runs := [run for run in runs if to_do(run)]:
+            yield None
 
     def _meanwhile(self, runs: Iterator[Run], over: Callable[[], bool]) -> Iterator[Run | None]:
         """Runs that wait for nothing, until something else is over; None where there is none."""

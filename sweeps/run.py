@@ -173,6 +173,12 @@ def _compare(args: argparse.Namespace, command: str) -> int:
     from sweeps.compare import comparison, runs_by_hand, show
 
     if all(path.is_dir() for path in args.what):
+        if args.tune or args.until_decided:
+            raise ConfigError(
+                "run folders are compared as they are",
+                value="--tune" if args.tune else "--until-decided",
+                fix="name a config, of which methods are tuned and seeds are added",
+            )
         show(runs_by_hand(args.what), reference=args.reference)
         return 0
     if len(args.what) > 1:

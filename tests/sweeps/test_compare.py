@@ -128,6 +128,9 @@ def test_runs_made_by_hand(by_hand, capsys):
     out = capsys.readouterr().out
     assert "Best method by mean: pkd" in out
     assert "minus alone" in out
+    for more in (["--tune", "3"], ["--until-decided"]):
+        with pytest.raises(ConfigError, match=f"compared as they are, got '{more[0]}'"):
+            main(["compare", *map(str, runs), *more])
     table = runs_by_hand(runs)
     assert table["method"].tolist() == ["alone"] * 3 + ["pkd"] * 3
     with pytest.raises(ConfigError, match="did you mean 'alone'"):
