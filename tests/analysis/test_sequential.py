@@ -151,17 +151,18 @@ def until_decided(
 
 
 @pytest.mark.parametrize(
-    "tables", [150, pytest.param(2000, marks=pytest.mark.slow)], ids=["quick", "long"]
+    "tables", [400, pytest.param(5000, marks=pytest.mark.slow)], ids=["quick", "long"]
 )
 @METHODS
+@pytest.mark.parametrize("other", [0.0, 1.5], ids=["all equal", "half differ by the margin"])
 def test_the_rule_of_until_decided_keeps_the_rate_of_false_verdicts_of_a_table(
-    methods: int, tables: int
+    methods: int, tables: int, other: float
 ) -> None:
-    """Half of the methods equal the baseline, half differ by the margin, which is not equivalent;
-    some vary more than others, and so go on for longer.
+    """All methods equal the baseline, or half of them differ by the margin, which is not
+    equivalent; some vary more than others, and so go on for longer.
     """
     margin, noise = 1.5, [0.3 + i % 3 for i in range(methods)]
-    effects = [margin * (i % 2) for i in range(methods)]
+    effects = [other * (i % 2) for i in range(methods)]
     false, seeds = np.zeros(tables, bool), []
     for table in range(tables):
         found = until_decided(effects, noise, seed=table, margin=margin)
