@@ -12,7 +12,7 @@ import pandas as pd
 from fourierkd.analysis.comparison import BASELINE, compare_pairs
 from fourierkd.analysis.gap import Share
 from fourierkd.analysis.results import PARAM, parameters
-from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
+from fourierkd.analysis.selection import ARM, START_POINT, TRIAL_PHASES, TUNED, origin
 from fourierkd.analysis.tuning import short
 from fourierkd.analysis.words import beside_cells, cells_of, decimals, gain_cells
 from fourierkd.records import Phase
@@ -165,13 +165,14 @@ def tuned_rows(found: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for row in found.to_dict("records"):
         chosen = not pd.isna(row.get("trial"))
+        how = "file's own" if chosen and row["origin"].startswith(ARM) else row.get("origin")
         values = {name: value for name, value in row.items() if name != f"{PARAM}method"}
         rows.append(
             {
                 "method": row["method"],
                 "trials": row["trials"],
                 "ended": row["ended"],
-                "origin": f"trial {row['trial']:.0f}, {row['origin']}" if chosen else "no value",
+                "origin": f"trial {row['trial']:.0f}, {how}" if chosen else "no value",
                 "parameters": _parameters(values) if chosen else "",
                 "cells": _stages(row, decimals(known)) if chosen else ["–"] * 3,
             }

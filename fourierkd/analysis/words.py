@@ -71,7 +71,7 @@ def decided(comparison: pd.DataFrame) -> str:
     """Which pairs were decided with how many seeds, where seeds were added until they were."""
     rows = comparison[comparison["verdict"] != BASELINE].to_dict("records")
     said = [f"{row['method']} {row['verdict']} with {row['pairs']}" for row in rows]
-    return f"seeds were added until decided: {', '.join(said)}" if said else ""
+    return f"seeds were added while undecided: {', '.join(said)}" if said else ""
 
 
 def how(looked: bool) -> str:

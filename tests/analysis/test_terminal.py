@@ -84,11 +84,13 @@ def test_what_was_tuned_is_shown_whole(build_run: Build) -> None:
                   parameters=long),
         build_run("b", phase="baseline", trial=0, tunes="pkd", method="pkd", value=None,
                   state="failed"),
+        build_run("k", phase="baseline", trial=0, tunes="kl", method="kl", value=50.0),
     ]  # fmt: skip
     view = tuned(results_table(runs), metric="mIoU")
     assert view is not None
     lines = [" ".join(line.split()) for line in printed(view).splitlines()]
     assert "cwd 1 trial 4, sampled 61.00 – 60.00 (n=1)" in lines
     assert "pkd 1 no value – – –" in lines
+    assert "kl 1 trial 0, file's own 50.00 – –" in lines
     assert "cwd: cwd.connector=ConvModule, cwd.loss_weight=12.5, cwd.temperature=2.25" in lines
     assert tuned(results_table(searched(build_run)), metric="mIoU") is None
