@@ -164,6 +164,18 @@ def test_methods_seeds_and_trials_are_added(run):
     assert sorted(again["run_dir"]) == sorted(table["run_dir"])
 
 
+def test_a_comparison_can_be_tuned_later(run):
+    """Runs with the settings of the files stay in their folders, and out of table and report."""
+    work_dir = run(tune=0)
+    run(tune=3)
+    table = load_results(work_dir)
+    finals = table[table["phase"] == "final"]
+    assert finals.groupby("method").size().to_dict() == dict.fromkeys(finals["method"], 2)
+    assert main(["report", str(work_dir)]) == 0
+    assert sorted(load_results(work_dir)["run_dir"]) == sorted(table["run_dir"])
+    assert "final_weight_seed1000" in run_dirs(work_dir)
+
+
 @pytest.mark.parametrize("fewer", [0, 5])
 def test_a_method_cannot_have_fewer_trials_than_it_had(run, fewer):
     run(NAMES[:2])
