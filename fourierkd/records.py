@@ -101,9 +101,10 @@ _adapters: dict[type, Any] = {}  # record -> what reads it
 
 @dataclass(frozen=True)
 class Record:
-    """One JSON object of a known form."""
+    """One JSON object of a known form; ``what`` it is, for the line that names damage."""
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
+    what: ClassVar[str] = "a record"
 
     def to_json(self) -> dict[str, Any]:
         """JSON's types alone."""
@@ -124,7 +125,6 @@ class Record:
         """
         from pydantic import ValidationError
 
-        kind = cls.__name__.lower()
         try:
             record: RecordT = _adapter(cls).validate_json(json.dumps(value))
         except ValidationError as error:
@@ -133,14 +133,29 @@ class Record:
             if wrong["type"] == "unexpected_keyword_argument":
                 hint = "" if "." in key else f"{near(key, [part.name for part in fields(cls)])}; "
                 raise RunError(
-                    f"{where} must hold a run's {kind}, and none has this key",
+                    f"{where} must hold {cls.what}, and none has this key",
                     value=key,
                     fix=hint + fix,
                 ) from error
             raise RunError(
-                f"{where} must hold a run's {kind} ({key}: {wrong['msg']})", fix=fix
+                f"{where} must hold {cls.what} ({key}: {wrong['msg']})", fix=fix
             ) from error
         return record
+
+
+def flat_metric(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's JSON with its metric's name and direction side by side."""
+    metric = value["metric"] or {}
+    return {**value, "metric": metric.get("name"), "direction": metric.get("direction")}
+
+
+def nested_metric(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way round; an older version gave a metric no direction."""
+    rest = {"metric": None, **value}
+    direction = rest.pop("direction", None) or MAXIMIZE
+    if rest["metric"] is not None:
+        rest["metric"] = {"name": rest["metric"], "direction": direction}
+    return rest
 
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -185,6 +200,8 @@ class Request(Record):
         test_split: where the best checkpoint is scored at the end; None: nowhere.
         wandb: of its tracking.
     """
+
+    what: ClassVar[str] = "a run's request"
 
     config: str
     seed: int
@@ -273,6 +290,8 @@ class Result(Record):
         checkpoints: that are left.
     """
 
+    what: ClassVar[str] = "a run's result"
+
     state: State
     reason: str | None = None
     metric: Metric | None = None
@@ -287,20 +306,16 @@ class Result(Record):
 
     def to_json(self) -> dict[str, Any]:
         """Metric, direction and conditions side by side."""
-        value = super().to_json()
-        metric, conditions = value.pop("metric") or {}, value.pop("conditions")
-        measure = {"metric": metric.get("name"), "direction": metric.get("direction")}
-        result: dict[str, Any] = value | measure | conditions
-        return result
+        value = flat_metric(super().to_json())
+        conditions: dict[str, Any] = value.pop("conditions")
+        return value | conditions
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], where: Path, fix: str) -> Result:
         """As ``Record.from_json``; one of an older version knows less of itself."""
-        rest = dict(value)
-        name, direction = rest.pop("metric", None), rest.pop("direction", None)
+        rest = nested_metric(value)
         conditions = {f.name: rest.pop(f.name) for f in fields(Conditions) if f.name in rest}
-        metric = None if name is None else {"name": name, "direction": direction or MAXIMIZE}
-        return super().from_json({**rest, "metric": metric, "conditions": conditions}, where, fix)
+        return super().from_json({**rest, "conditions": conditions}, where, fix)
 
     @property
     def value(self) -> float | None:
@@ -315,6 +330,8 @@ class Result(Record):
 @dataclass(frozen=True, kw_only=True)
 class Stop(Record):
     """What the coordinator asks of a live run: to save, and to end in ``state``."""
+
+    what: ClassVar[str] = "a run's stop"
 
     state: State
     reason: str

@@ -21,9 +21,9 @@ from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executors.base import Exit
 from sweeps.fingerprint import versions
+from sweeps.record import StudyRecord, read_study, record
 from sweeps.searches import searches
 from sweeps.space import Space, branches, match, resolve
-from sweeps.storage import read_study, record
 from sweeps.study import StudyConfig
 from sweeps.teacher import check_weights
 
@@ -41,9 +41,8 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
         StudyError: the first of its runs that is refused, and why; other weights.
         Interrupted: by Ctrl-C.
     """
-    recorded = read_study(work_dir) or {}
-    weights: dict[str, str] = recorded.get("weights") or {}
-    for path, sha256 in weights.items():
+    recorded = read_study(work_dir) or StudyRecord()
+    for path, sha256 in recorded.weights.items():
         check_weights(Path(path), sha256, "the weights of a teacher")
     asked = requests(config)
     tried = digest(
@@ -54,11 +53,11 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
             versions(),
         ]
     )
-    if recorded.get("tried") == tried:
+    if recorded.tried == tried:
         return
     with driver.account.part("start-up"):
         found = _try(asked, work_dir, driver)
-    record(work_dir, tried=tried, weights={**found, **weights})
+    record(work_dir, tried=tried, weights={**found, **recorded.weights})
 
 
 def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[str, str]:

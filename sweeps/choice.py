@@ -54,7 +54,7 @@ def rung_contenders(
     (tunes, config), own = searched, of_search(table, searched.tunes)
     if not config.rung_seeds:
         return []
-    numbers = shortlist(own, config.rung_trials, metric=config.metric, direction=config.direction)
+    numbers = shortlist(own, config.rung_trials, metric=config.measure)
     if len(numbers) < 2:
         return []
     methods = []
@@ -97,7 +97,7 @@ def tuned_contender(
 
     tunes, config = searched
     own = of_search(table, tunes)
-    number = choose(own, metric=config.metric, direction=config.direction)
+    number = choose(own, metric=config.measure)
     if number is None:
         return None, "No trial has a value, so there is no tuned configuration."
     options, parameters = _resolved(config, trials[number])

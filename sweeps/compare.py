@@ -153,6 +153,7 @@ def show(table: pd.DataFrame, *, reference: str | None) -> None:
     from rich.console import Console
 
     from fourierkd.analysis.headline import headline
+    from fourierkd.analysis.results import metric_of
     from fourierkd.analysis.terminal import summary
 
     known = sorted(table["method"].unique())
@@ -161,7 +162,7 @@ def show(table: pd.DataFrame, *, reference: str | None) -> None:
         raise ConfigError(
             "the reference is one of the methods", value=reference, fix=near(reference, known)
         )
-    metric = str(table["metric"].dropna().iloc[0])
+    metric = metric_of(table)
     console = Console(soft_wrap=True, highlight=False)
     console.print(headline(table, metric=metric, baseline=reference), markup=False)
     console.print(summary(table, metric=metric, baseline=reference))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fourierkd.errors import FourierKDError
 from fourierkd.records import Phase
-from sweeps import finish, tables
+from sweeps import finish
 from sweeps.account import Account
 from sweeps.ahead import try_ahead
 from sweeps.choice import (
@@ -30,6 +30,7 @@ from sweeps.executors.base import Executor
 from sweeps.executors.local import LocalExecutor
 from sweeps.plan import Plan
 from sweeps.progress import Display
+from sweeps.record import note, note_config, noted
 from sweeps.runs import Run, forget_failure, left_of, to_do
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.search import Search
@@ -68,7 +69,7 @@ def run_study(
     searched = searches(config)
     for one in searched:
         make_sampler(one.config, 0)
-    display = display or Display(config.metric, config.direction)
+    display = display or Display(config.measure)
     with one_writer(work_dir):
         moved = claim(config, work_dir)
         if moved is not None:
@@ -78,9 +79,9 @@ def run_study(
         driver = Driver(executor, display, account, patience=config.patience)
         try:
             account.merged(work_dir)  # damaged seconds are told now, not at the end
-            tables.note_config(work_dir, config, command)
+            note_config(work_dir, config, command)
             driver.guard = partial(check_place, work_dir)
-            if not tables.noted(work_dir).get("finished"):
+            if not noted(work_dir).finished:
                 executor.start()  # it loads its packages while we load ours
             with stop_on_signals(driver), display:
                 plan = Plan(config, work_dir)
@@ -121,7 +122,7 @@ class Coordinator:
         try_ahead(config, state.work_dir, self.driver)
         if config.teacher is not None:
             checkpoint, state.teacher = study_teacher(config, state.work_dir, self.driver)
-            tables.note(state.work_dir, teacher=str(state.teacher.path))
+            note(state.work_dir, teacher=str(state.teacher.path))
             self.plan.common[config.teacher["option"]] = str(checkpoint)
         state.arms = [
             self.plan.arm(name, search.searched)
@@ -226,5 +227,5 @@ class Coordinator:
     def _after_run(self) -> None:
         """The table can be looked at while the study runs."""
         with self.state.account.part("report"):
-            tables.note(self.state.work_dir, finished=False)
+            note(self.state.work_dir, finished=False)
             finish.write_tables(self.state)

@@ -10,6 +10,7 @@ from fourierkd.errors import FourierKDError
 from fourierkd.records import Phase, State
 from sweeps import tables
 from sweeps.account import sentence
+from sweeps.record import note, noted
 from sweeps.state import StudyState
 
 if TYPE_CHECKING:
@@ -46,17 +47,15 @@ def finish(state: StudyState) -> None:
     account = state.account
     with account.part("report"):
         table, report = _write(state, finished=True)
-        measure: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
         if (table["phase"] == Phase.FINAL).any():
-            looked = tables.noted(work_dir).get("looked")
-            compared = {"baseline": config.baseline, "margin": config.margin, **measure}
-            compared["looked"] = bool(looked)
+            compared: dict[str, Any] = {"baseline": config.baseline, "margin": config.margin}
+            compared |= {"metric": config.measure, "looked": noted(work_dir).looked}
             display.say(headline(table, **compared))
             display.console.print(summary(table, **compared))
-        chosen = choice(table, **measure)
+        chosen = choice(table, metric=config.measure)
         if config.search_options:
             display.say(agreement.sentence(table, config.search_options, metric=config.metric))
-        for view in (chosen, tuned(table, **measure)):
+        for view in (chosen, tuned(table, metric=config.measure)):
             if view is not None:
                 display.console.print(view)
     state.drop_checkpoints()
@@ -76,7 +75,7 @@ def finish(state: StudyState) -> None:
 
 def _write(state: StudyState, *, finished: bool) -> tuple[pd.DataFrame, Path]:
     work_dir = state.work_dir
-    tables.note(work_dir, notes=state.notes, finished=finished)
+    note(work_dir, notes=state.notes, finished=finished)
     found = write_tables(state)
     seconds = state.account.merged(work_dir)
     studies = {search.tunes: search.study for search in state.searches}
@@ -104,10 +103,9 @@ def _track(state: StudyState, table: pd.DataFrame) -> None:
         sent["comparison"] = compare(
             table,
             baseline=config.baseline,
-            metric=config.metric,
-            direction=config.direction,
+            metric=config.measure,
             margin=config.margin,
-            looked=bool(tables.noted(state.work_dir).get("looked")),
+            looked=noted(state.work_dir).looked,
         )
     except FourierKDError:
         pass  # no final runs to compare

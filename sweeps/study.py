@@ -20,7 +20,7 @@ from fourierkd import methods
 from fourierkd.errors import ConfigError, FourierKDError, near
 from fourierkd.fingerprint import digest
 from fourierkd.options import MAX_SEED, refuse_passwords
-from fourierkd.records import checked_direction
+from fourierkd.records import Direction, Metric, checked_direction
 from fourierkd.tracking.login import MODES
 from sweeps.fingerprint import config_sources, data_identity, literal, roles
 from sweeps.space import METHOD, Methods, Tunable, check_space, describe, suggest
@@ -130,6 +130,11 @@ class StudyConfig:
     patience: float | None = None
     keep_checkpoints: bool = False
     wandb: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def measure(self) -> Metric:
+        """What its runs are judged by."""
+        return Metric(self.metric, Direction(self.direction))
 
     def identity(self) -> dict[str, Any]:
         """What makes trials comparable, in JSON's types; other trials are another study's."""

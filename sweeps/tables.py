@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fourierkd.errors import RunError, StudyError
 from fourierkd.fingerprint import file_sha256
@@ -20,9 +20,9 @@ from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
+from sweeps.record import noted
 from sweeps.searches import run_name
-from sweeps.storage import RUNS_NAME, STUDY_NAME, read_study, record, stored_studies
-from sweeps.study import StudyConfig
+from sweeps.storage import RUNS_NAME, stored_studies
 from sweeps.teacher import best_checkpoint
 
 if TYPE_CHECKING:
@@ -45,45 +45,6 @@ def trial_dir(
     arm, number = trial.user_attrs.get("arm"), f"{trial_number(trial):03d}"
     name = f"baseline_{arm}" if arm else f"trial_{run_name(number, tunes)}"
     return RunDir(work_dir / RUNS_NAME / name)
-
-
-def note(work_dir: Path, **facts: Any) -> None:
-    """Keep what a report says beside the runs, under ``report`` of ``study.json``."""
-    known = (read_study(work_dir) or {}).get("report") or {}
-    record(work_dir, report={**known, **facts})
-
-
-def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
-    """``note`` what the study's config and command say."""
-    known = (read_study(work_dir) or {}).get("report") or {}
-    note(
-        work_dir,
-        title=config.name,
-        config=str(config.config),
-        command=command,
-        baseline=config.baseline,
-        metric=config.metric,
-        direction=config.direction,
-        margin=config.margin,
-        search_options=config.search_options,
-        # who has looked has looked, whatever a later command says
-        looked=bool(config.max_seeds or known.get("looked")),
-        rung_trials=config.rung_trials,
-    )
-
-
-def noted(work_dir: Path) -> dict[str, Any]:
-    """What ``note`` kept.
-
-    Raises:
-        StudyError: the folder holds no study.
-    """
-    recorded = read_study(work_dir)
-    if recorded is None:
-        raise StudyError(
-            f"a study's work dir holds {STUDY_NAME}", value=str(work_dir), fix="check the path"
-        )
-    return dict(recorded.get("report") or {})
 
 
 def table(
@@ -137,18 +98,16 @@ def write_report(
     from fourierkd.analysis.selection import trials
 
     facts = noted(work_dir)
-    notes = [] if facts.get("finished") else [UNFINISHED]
-    notes += facts.get("notes") or []
+    notes = [*([] if facts.finished else [UNFINISHED]), *facts.notes]
     failures = int((trials(found)["state"] == State.FAILED).sum())
     if failures:
         notes.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
     notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
-    if facts.get("teacher"):
-        notes.append(_teacher_note(RunDir(facts["teacher"])))
-    names = ("title", "config", "command", "baseline", "metric", "direction", "margin")
-    info = {name: facts.get(name) for name in (*names, "looked", "search_options")} | {
+    if facts.teacher:
+        notes.append(_teacher_note(RunDir(facts.teacher)))
+    info = vars(facts) | {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-        "unfinished": not facts.get("finished"),
+        "unfinished": not facts.finished,
         "notes": notes,
         "time": dict(seconds),
     }
@@ -167,17 +126,17 @@ def report(work_dir: Path) -> list[str]:
     facts = noted(work_dir)
     studies = stored_studies(work_dir)
     trials = {tunes: own_trials(study) for tunes, study in studies.items()}
-    runs = [RunDir(facts["teacher"])] if facts.get("teacher") else []
+    runs = [RunDir(facts.teacher)] if facts.teacher else []
     runs += [RunDir(path) for path in sorted((work_dir / RUNS_NAME).glob("*")) if path.is_dir()]
     found = table(work_dir, runs, trials)
     if found.empty:
         raise StudyError(
             "a report needs runs, and this study has none yet", value=str(work_dir), fix="wait"
         )
-    found = _current(found, rung_trials=int(facts.get("rung_trials") or 0))
+    found = _current(found, rung_trials=facts.rung_trials)
     csv, _ = write_results(found, work_dir)
     page = write_report(work_dir, found, studies, seconds=Account().merged(work_dir))
-    unfinished = "" if facts.get("finished") else " (unfinished)"
+    unfinished = "" if facts.finished else " (unfinished)"
     return [f"results: {csv}", f"report:  {page}{unfinished}"]
 
 

@@ -90,11 +90,11 @@ def main(arguments: list[str] | None = None) -> None:
 def finals(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
     """Method and score of the final runs, the chosen method as ``tuned``."""
     runs = table[table["phase"] == "final"]
-    tuned = tuned_method(table, metric=study.metric, direction=study.direction)
+    tuned = tuned_method(table, metric=study.measure)
     return pd.DataFrame(
         {
             "method": runs["method"].replace({tuned: "tuned"}),
-            "score": metric_values(runs, study.metric),
+            "score": metric_values(runs, study.measure),
         }
     )
 
@@ -163,7 +163,7 @@ def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, A
 
 def tuned_runs(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
     """The final runs of the method that the search chose."""
-    method = tuned_method(table, metric=study.metric, direction=study.direction)
+    method = tuned_method(table, metric=study.measure)
     return table[(table["phase"] == "final") & (table["method"] == method)]
 
 
@@ -183,7 +183,7 @@ def passed(mask: Mask, nuisance: Mask) -> tuple[float, float]:
 def scores(study: StudyConfig, table: pd.DataFrame) -> dict[str, str]:
     """Mean and standard deviation over final seeds, by method."""
     finals = table[table["phase"] == "final"]
-    values = metric_values(finals, study.metric).groupby(finals["method"])
+    values = metric_values(finals, study.measure).groupby(finals["method"])
     return {
         str(name): f"{group.mean():.3g} ± {group.std():.2g}"
         for name, group in sorted(values, key=lambda pair: -pair[1].mean())
@@ -232,7 +232,7 @@ def against_all_pass(
 def by_seed(study: StudyConfig, table: pd.DataFrame) -> pd.Series:
     """Scores of the tuned method by final seed."""
     finals = tuned_runs(study, table)
-    values: pd.Series = metric_values(finals, study.metric).set_axis(finals["seed"])
+    values: pd.Series = metric_values(finals, study.measure).set_axis(finals["seed"])
     return values if study.direction == "maximize" else -values
 
 

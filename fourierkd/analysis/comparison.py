@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from fourierkd.analysis.planning import seeds_needed
-from fourierkd.analysis.results import metric_direction, metric_values
+from fourierkd.analysis.results import metric_of, metric_values
 from fourierkd.analysis.robust import robust, two_groups
 from fourierkd.analysis.sequential import always_valid, followed
 from fourierkd.analysis.stats import (
@@ -43,7 +43,7 @@ from fourierkd.analysis.stats import (
     rounding_step,
 )
 from fourierkd.errors import ConfigError, DataError, StudyError, near
-from fourierkd.records import MAXIMIZE, Phase, State
+from fourierkd.records import MAXIMIZE, Metric, Phase, State
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
 TOO_FEW = "n<2"
@@ -56,9 +56,8 @@ def compare(
     table: pd.DataFrame,
     *,
     baseline: str,
-    metric: str | None = None,
+    metric: Metric | str | None = None,
     phase: str | None = Phase.FINAL,
-    direction: str | None = None,
     margin: float | None = None,
     level: float = LEVEL,
     looked: bool = False,
@@ -68,8 +67,8 @@ def compare(
     Args:
         table: a results table; only complete runs of ``phase`` count (None: of every phase).
         baseline: the method that differences are taken against.
-        metric: None: the table's own; else a metric's name (see ``metric_values``).
-        direction: ``maximize`` or ``minimize``: which way is better; None: the table's own.
+        metric: None: the table's own; else one or its name (see ``metric_values``); which way is
+            better is said by the table where it is not said here.
         margin: the smallest difference that matters, in the metric's unit; None: 0.01 where no
             score is above 1 (fractions, such as AP), else 1 (percentages, such as mIoU).
         level: coverage of the intervals of means; the differences' intervals are wider, so that
@@ -97,7 +96,7 @@ def compare(
         DataError: the runs were scored on different splits, or lack the metric.
         ConfigError: the margin is not above 0.
     """
-    direction = metric_direction(table, direction)
+    direction = metric_of(table, metric).direction
     sign = -1 if direction == MAXIMIZE else 1
     runs, scores = scored_runs(table, metric, phase)
     if baseline not in scores:
@@ -141,9 +140,8 @@ def compare(
 def compare_pairs(
     table: pd.DataFrame,
     *,
-    metric: str | None = None,
+    metric: Metric | str | None = None,
     phase: str | None = Phase.FINAL,
-    direction: str | None = None,
     margin: float | None = None,
     level: float = LEVEL,
     looked: bool = False,
@@ -156,7 +154,7 @@ def compare_pairs(
         Two rows a pair, of opposite signs: ``method, against, difference, diff_low, diff_high,
         pairs, verdict, margin``.
     """
-    direction = metric_direction(table, direction)
+    direction = metric_of(table, metric).direction
     scores = scored_runs(table, metric, phase)[1]
     margin = _margin(margin, scores)
     rows = []
@@ -231,7 +229,7 @@ def _values(scores: Mapping[str, Mapping[int, float] | pd.Series]) -> np.ndarray
 
 
 def scored_runs(
-    table: pd.DataFrame, metric: str | None, phase: str | None
+    table: pd.DataFrame, metric: Metric | str | None, phase: str | None
 ) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
     """The runs of a phase, and their scores by method and seed."""
     runs = table if phase is None else table[table["phase"] == phase]

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from fourierkd.analysis.comparison import TOO_FEW, compare, compare_pairs
-from fourierkd.analysis.results import metric_direction
+from fourierkd.analysis.results import metric_of
 from fourierkd.analysis.selection import (
     TUNED,
     found_by_tuning,
@@ -28,7 +28,7 @@ from fourierkd.analysis.selection import (
     tuned_method,
 )
 from fourierkd.analysis.words import claim, decimals, gain_cells, how, margin_words
-from fourierkd.records import MINIMIZE, Phase
+from fourierkd.records import MINIMIZE, Metric, Phase
 
 Row = dict[str, Any]  # of a comparison
 PUBLISHED = "published"  # also what names of its other forms begin with
@@ -38,8 +38,7 @@ PLAIN = "feature_l2"  # every map, every frequency: what a way to distil has to 
 def headline(
     table: pd.DataFrame,
     *,
-    metric: str,
-    direction: str | None = None,
+    metric: Metric | str,
     baseline: str = "student_alone",
     margin: float | None = None,
     looked: bool = False,
@@ -51,8 +50,7 @@ def headline(
 
     Args:
         table: a results table.
-        metric: what the final runs are compared by.
-        direction: ``maximize`` or ``minimize``; None: the table's own.
+        metric: what the final runs are compared by, or its name.
         baseline: the student alone.
         margin, looked: the smallest difference that matters, and whether seeds were added after
             scores were seen (see ``compare``).
@@ -66,32 +64,29 @@ def headline(
     finals = table[table["phase"] == Phase.FINAL].dropna(subset=["method"])
     if finals.empty:
         return ""
-    direction = metric_direction(table, direction)
+    metric = metric_of(table, metric)
     first = str(finals["method"].iloc[0])
-    measure: dict[str, Any] = {"metric": metric, "direction": direction, "margin": margin}
-    measure["looked"] = looked
+    measure: dict[str, Any] = {"metric": metric, "margin": margin, "looked": looked}
     found = compare(table, baseline=first, **measure).set_index("method")
-    means = found["mean"].dropna().sort_values(ascending=direction == MINIMIZE)
+    means = found["mean"].dropna().sort_values(ascending=metric.direction == MINIMIZE)
     if means.empty:
         return "No method is best: no final run has a value."
     best, digits = str(means.index[0]), decimals(means)
     seeds = _count(int(found.loc[best, "n"]), "seed")
     text = (
-        f"Best method by mean: {best} with {means[best]:.{digits}f} {metric} on "
+        f"Best method by mean: {best} with {means[best]:.{digits}f} {metric.name} on "
         f"{finals['split'].iloc[0]} ({seeds}"
-        f"{_tuned(found_by_tuning(table, metric=metric, direction=direction))})"
+        f"{_tuned(found_by_tuning(table, metric=metric))})"
     )
     own = of_search(table, None)
-    tuned = tuned_method(own, metric=metric, direction=direction)
+    tuned = tuned_method(own, metric=metric)
     if tuned is None and len(trials(own)):
         return f"{text}; nothing is tuned: no trial was chosen."
     if tuned is None:
         others = _others_of_best(list(means.index), baseline)
         rows = _against(compare_pairs(table, **measure), best, others) if others else {}
-        limits = (
-            f"95 % intervals {how(looked)} over every pair, {{paired}}; "
-            f"{margin_words(found, metric)}"
-        )
+        within = margin_words(found, metric.name)
+        limits = f"95 % intervals {how(looked)} over every pair, {{paired}}; {within}"
         return f"{text}{_claims('it', rows, others, digits, limits)}"
     if tuned != TUNED:
         text += f"; the search chose {tuned} itself, so {TUNED} is {tuned}"
@@ -103,7 +98,7 @@ def headline(
         against = compare(table, baseline=other, **measure).assign(against=other)
         rows |= _against(against, tuned, others)
     subject = "it" if tuned == best else tuned
-    limits = f"95 % intervals, {{paired}}; {margin_words(found, metric)}"
+    limits = f"95 % intervals, {{paired}}; {margin_words(found, metric.name)}"
     return f"{text}{_claims(subject, rows, others, digits, limits)}"
 
 

@@ -16,8 +16,7 @@ from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.gap import gap_closed, teacher_score
 from fourierkd.analysis.headline import headline
-from fourierkd.analysis.report_tables import most_common
-from fourierkd.analysis.results import metric_direction, metric_values
+from fourierkd.analysis.results import metric_of, metric_values, most_common
 from fourierkd.analysis.selection import (
     candidates,
     chosen_row,
@@ -30,7 +29,7 @@ from fourierkd.analysis.selection import (
 from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.words import how, margin_words, sentences
 from fourierkd.errors import DataError
-from fourierkd.records import Phase, State
+from fourierkd.records import Metric, Phase, State
 from fourierkd.run_dir import RunDir, write_atomic
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def write_report(
             rebuilt from the table's trials.
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
-            and ``direction`` (both default to the table's), ``margin`` (of equivalence, see
+            (a ``Metric``; default: the table's own), ``margin`` (of equivalence, see
             ``comparison.compare``), ``looked`` (seeds were added after scores were seen, as there),
             ``search_options`` (of the trials alone, see ``agreement.sentence``), ``notes``
             (sentences for the head), ``unfinished`` (marks the page), ``time`` (part -> seconds;
@@ -86,15 +85,14 @@ def write_report(
     from plotly.offline import get_plotlyjs
 
     work_dir, facts = Path(work_dir), dict(info or {})
-    metric = facts.get("metric") or most_common(table["metric"]) or "value"
-    direction = metric_direction(table, facts.get("direction"))
+    measured = metric_of(table, facts.get("metric"))
+    metric = measured.name
     baseline = facts.get("baseline") or BASELINE
-    measure: dict[str, Any] = {"metric": metric, "direction": direction}
-    measure["margin"], looked = facts.get("margin"), bool(facts.get("looked"))
-    compared = {**measure, "looked": looked}
+    looked = bool(facts.get("looked"))
+    compared: dict[str, Any] = {"metric": measured, "margin": facts.get("margin"), "looked": looked}
     finals = table[table["phase"] == Phase.FINAL]
     own = {tunes: of_search(table, tunes) for tunes in searches(table)}
-    rows = {t: chosen_row(part, metric=metric, direction=direction) for t, part in own.items()}
+    rows = {t: chosen_row(part, metric=measured) for t, part in own.items()}
     chosen = [row for row in rows.values() if row is not None]
     shown = _shown_runs(table, chosen)
     comparison = pd.DataFrame()
@@ -104,7 +102,7 @@ def write_report(
         order = list(comparison["method"])
     palette = figures.colours(order, baseline)
     split = most_common(finals["split"]) or most_common(shown["split"]) or "val"
-    tuned = tuned_method(of_search(table, None), metric=metric, direction=direction)
+    tuned = tuned_method(of_search(table, None), metric=measured)
     page = {
         "headline": headline(table, baseline=baseline, **compared),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
@@ -112,7 +110,9 @@ def write_report(
         "subtitle": report_tables.subtitle(table, metric),
         "verdicts": sentences(comparison, metric) if len(comparison) else [],
         "notes": list(facts.get("notes") or []),
-        "facts": report_tables.fact_rows(table, facts, f"{metric} on {split}, {direction}d"),
+        "facts": report_tables.fact_rows(
+            table, facts, f"{metric} on {split}, {measured.direction}d"
+        ),
         "font": Markup(figures.FONT),
         "plotly_js": Markup(get_plotlyjs()),
         "metric": metric,
@@ -121,7 +121,7 @@ def write_report(
         "no_comparison": report_tables.no_comparison(finals, baseline),
         "comparison": report_tables.comparison_rows(comparison, palette, tuned),
         "shares": report_tables.share_cells(
-            gap_closed(table, baseline=baseline, metric=metric, direction=direction), looked
+            gap_closed(table, baseline=baseline, metric=measured), looked
         ),
         "looked": looked,
         "how": how(looked),
@@ -134,11 +134,9 @@ def write_report(
         ),
         "spectra": _spectra(shown, work_dir, palette),
         "spectra_note": _shown_note(shown, SPECTRA_NOTE),
-        "tuned": report_tables.tuned_rows(
-            found_by_tuning(table, metric=metric, direction=direction)
-        ),
+        "tuned": report_tables.tuned_rows(found_by_tuning(table, metric=measured)),
         "tuning": [
-            _tuning(tunes, (studies or {}).get(tunes), part, metric, direction)
+            _tuning(tunes, (studies or {}).get(tunes), part, measured)
             | {"agreement": _agreement(part, facts.get("search_options"), metric)}
             for tunes, part in own.items()
         ],
@@ -268,8 +266,7 @@ def _tuning(
     tunes: str | None,
     study: optuna.Study | None,
     table: pd.DataFrame,
-    metric: str,
-    direction: str,
+    metric: Metric,
 ) -> dict[str, Any]:
     """One search: its choice, and Optuna's figures, each empty where the trials do not suffice.
 
@@ -277,28 +274,28 @@ def _tuning(
     """
     import optuna
 
-    found = candidates(table, metric=metric, direction=direction)
+    found = candidates(table, metric=metric)
     tail = f"-{tunes}" if tunes else ""
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        source = study if study is not None else tuning.study_from_table(table, direction=direction)
+        source = study if study is not None else tuning.study_from_table(table, metric=metric)
         page: dict[str, Any] = dict.fromkeys(("history", "importance", "parallel"), Markup())
-        page |= {"tunes": tunes or "", "choice": sentence(found, metric)}
+        page |= {"tunes": tunes or "", "choice": sentence(found, metric.name)}
         page["candidates"] = report_tables.candidate_rows(found)
-        page |= {"sentence": tuning.sentence(source, metric), "note": tuning.note(source)}
+        page |= {"sentence": tuning.sentence(source, metric.name), "note": tuning.note(source)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if tuning.complete_trials(source):
                 page["history"] = _html(
-                    tuning.history_figure(source, label=metric), f"history{tail}"
+                    tuning.history_figure(source, label=metric.name), f"history{tail}"
                 )
             shares = tuning.importances(source)
             if len(shares):
                 page["importance"] = _html(tuning.importance_figure(shares), f"importance{tail}")
                 names = tuning.drawn_parameters(source)
-                figure = tuning.parallel_figure(source, names, label=metric)
+                figure = tuning.parallel_figure(source, names, label=metric.name)
                 page["parallel"] = _html(figure, f"parallel{tail}")
         return page
     finally:

@@ -28,12 +28,6 @@ _PHASES = (
 )
 
 
-def most_common(column: pd.Series) -> str:
-    """The value most rows have, an empty string where there is none."""
-    counts = column.dropna().value_counts()
-    return str(counts.index[0]) if len(counts) else ""
-
-
 def subtitle(table: pd.DataFrame, metric: str) -> str:
     """How many runs there are and how they ended."""
     if table.empty:
@@ -118,7 +112,7 @@ def pair_rows(
 ) -> list[dict[str, object]]:
     """Differences between all methods, row minus column; empty for two methods or too many.
 
-    ``measure``: metric, direction and margin, as ``compare_pairs`` takes them.
+    ``measure``: metric and margin, as ``compare_pairs`` takes them.
     """
     names = list(comparison["method"]) if len(comparison) else []
     if not 2 < len(names) <= MAX_PAIRED_METHODS:

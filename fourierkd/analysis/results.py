@@ -22,6 +22,7 @@ from fourierkd.records import (
     MAXIMIZE,
     TEST,
     Conditions,
+    Metric,
     Phase,
     Request,
     Result,
@@ -145,18 +146,19 @@ def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     return _typed(table)
 
 
-def metric_values(table: pd.DataFrame, metric: str | None = None) -> pd.Series:
+def metric_values(table: pd.DataFrame, metric: Metric | str | None = None) -> pd.Series:
     """The numbers of one metric, a float per row, NaN where a run has none.
 
     Args:
         table: a results table.
-        metric: None or the table's own metric: column ``value``. Another metric: ``test_<metric>``
-            where the run was scored on its split, else ``val_<metric>``. A column name is taken as
-            it is.
+        metric: or its name. None or the table's own metric: column ``value``. Another metric:
+            ``test_<metric>`` where the run was scored on its split, else ``val_<metric>``. A column
+            name is taken as it is.
 
     Raises:
         DataError: no run has this metric.
     """
+    metric = metric.name if isinstance(metric, Metric) else metric
     if metric is None or set(table["metric"].dropna()) <= {metric}:
         return table["value"].astype(float)
     if metric in table.columns:
@@ -175,24 +177,32 @@ def metric_values(table: pd.DataFrame, metric: str | None = None) -> pd.Series:
     return values
 
 
-def metric_direction(table: pd.DataFrame, direction: str | None = None) -> str:
-    """``maximize`` or ``minimize``: ``direction``, or what the table says of its own metric.
+def metric_of(table: pd.DataFrame, metric: Metric | str | None = None) -> Metric:
+    """``metric`` with the direction that the table says of it; None: the table's own metric.
 
-    A table without a word on it is one of before there was one: larger is better.
+    A table without a word on the direction is one of before there was one: larger is better.
 
     Raises:
-        ConfigError: another word.
         DataError: the runs disagree.
     """
-    if direction is None:
-        ours = table[table["phase"] != Phase.TEACHER]  # it may have a metric of its own
-        said = sorted(ours["direction"].dropna().unique()) if "direction" in ours else []
-        if len(said) > 1:
-            raise DataError(
-                "runs of both directions are not compared", value=said, fix="give a direction"
-            )
-        direction = said[0] if said else MAXIMIZE
-    return checked_direction(direction)
+    if isinstance(metric, Metric):
+        return metric
+    ours = table[table["phase"] != Phase.TEACHER]  # it may have a metric of its own
+    said = sorted(ours["direction"].dropna().unique()) if "direction" in ours else []
+    if len(said) > 1:
+        raise DataError(
+            "runs of both directions are not compared",
+            value=said,
+            fix='say which is meant: metric=Metric("mIoU", MAXIMIZE) of fourierkd.records',
+        )
+    direction = checked_direction(said[0]) if said else MAXIMIZE
+    return Metric(metric or most_common(table["metric"]) or "value", direction)
+
+
+def most_common(column: pd.Series) -> str:
+    """The value most rows have, an empty string where there is none."""
+    counts = column.dropna().value_counts()
+    return str(counts.index[0]) if len(counts) else ""
 
 
 def parameters(row: Mapping[str, Any]) -> dict[str, Any]:

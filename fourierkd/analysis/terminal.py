@@ -8,6 +8,7 @@ import pandas as pd
 
 from fourierkd.analysis.comparison import BETTER, EQUIVALENT, UNDECIDED, WORSE, compare
 from fourierkd.analysis.report_tables import candidate_rows, tuned_rows
+from fourierkd.analysis.results import metric_of
 from fourierkd.analysis.selection import (
     TUNED,
     candidates,
@@ -24,7 +25,7 @@ from fourierkd.analysis.words import (
     margin_words,
     needs,
 )
-from fourierkd.records import Phase
+from fourierkd.records import Metric, Phase
 
 if TYPE_CHECKING:
     import rich.table
@@ -42,20 +43,19 @@ def summary(
     table: pd.DataFrame,
     *,
     baseline: str,
-    metric: str,
-    direction: str | None = None,
+    metric: Metric | str,
     margin: float | None = None,
     looked: bool = False,
 ) -> rich.table.Table:
     """The comparison of the final runs (see ``comparison.compare`` for args and errors)."""
     from rich.text import Text
 
-    comparison = compare(
-        table, baseline=baseline, metric=metric, direction=direction, margin=margin, looked=looked
-    )
-    tuned = tuned_method(of_search(table, None), metric=metric, direction=direction)
+    metric = metric_of(table, metric)
+    comparison = compare(table, baseline=baseline, metric=metric, margin=margin, looked=looked)
+    tuned = tuned_method(of_search(table, None), metric=metric)
     split = table.loc[table["phase"] == Phase.FINAL, "split"].iloc[0]
-    view = _table(f"{metric} on {split}, 95 % intervals, paired by seed, differences {how(looked)}")
+    title = f"{metric.name} on {split}, 95 % intervals, paired by seed, differences {how(looked)}"
+    view = _table(title)
     view.add_column("method", no_wrap=True)
     view.add_column("n", justify="right")
     view.add_column("mean", justify="right")
@@ -73,21 +73,20 @@ def summary(
     lacking = comparison[comparison["missing"] != ""]
     notes = [f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()]
     notes = [decided(comparison), *notes] if looked else notes
-    notes = [*needs(comparison, metric), *group_lines(comparison), *notes]
-    view.caption = "\n".join([margin_words(comparison, metric), *notes])
+    notes = [*needs(comparison, metric.name), *group_lines(comparison), *notes]
+    view.caption = "\n".join([margin_words(comparison, metric.name), *notes])
     return view
 
 
-def choice(
-    table: pd.DataFrame, *, metric: str, direction: str | None = None
-) -> rich.table.Table | None:
+def choice(table: pd.DataFrame, *, metric: Metric | str) -> rich.table.Table | None:
     """Values of a study's candidates at the search's seed, on the rung and of the chosen one's
     final runs, all on val; None where no trial has a value.
     """
-    rows = candidate_rows(candidates(of_search(table, None), metric=metric, direction=direction))
+    metric = metric_of(table, metric)
+    rows = candidate_rows(candidates(of_search(table, None), metric=metric))
     if not rows:
         return None
-    view = _table(f"choice of the trial, {metric} on val")
+    view = _table(f"choice of the trial, {metric.name} on val")
     view.add_column("trial", justify="right")
     view.add_column("origin")
     for name in ("search's seed", "rung", "final seeds"):
@@ -98,16 +97,15 @@ def choice(
     return view
 
 
-def tuned(
-    table: pd.DataFrame, *, metric: str, direction: str | None = None
-) -> rich.table.Table | None:
+def tuned(table: pd.DataFrame, *, metric: Metric | str) -> rich.table.Table | None:
     """What each method of a comparison was tuned to, and the values of that trial on val; None
     where none was tuned.
     """
-    rows = tuned_rows(found_by_tuning(table, metric=metric, direction=direction))
+    metric = metric_of(table, metric)
+    rows = tuned_rows(found_by_tuning(table, metric=metric))
     if not rows:
         return None
-    view = _table(f"tuned methods, {metric} on val")
+    view = _table(f"tuned methods, {metric.name} on val")
     view.add_column("method", no_wrap=True)
     view.add_column("trials", justify="right")
     view.add_column("chosen")
