@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fourierkd.errors import StudyError, advice
+from fourierkd.errors import StudyError, advice, one_line
 from fourierkd.fingerprint import digest
 from fourierkd.locks import Held, locked
 from fourierkd.records import State
@@ -240,7 +240,7 @@ def _check_journal(path: Path) -> None:
 
 def _damaged(path: Path, error: object) -> StudyError:
     return StudyError(
-        f"{path} is damaged ({' '.join(str(error).split())})",
+        f"{path} is damaged ({one_line(error)})",
         fix="restore it, or choose another --work-dir",
     )
 

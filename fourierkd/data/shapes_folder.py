@@ -10,8 +10,6 @@ replaced only where that is asked for, and never while a run reads them (``in_us
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -27,7 +25,9 @@ from fourierkd.data.folders import flush, flush_tree
 from fourierkd.data.in_use import readers, registered
 from fourierkd.data.shapes import ShapesSpec, class_names, palette
 from fourierkd.data.shapes_files import GENERATOR, VERSION, contents, file_names
-from fourierkd.errors import DataError
+from fourierkd.errors import DataError, listed
+from fourierkd.fingerprint import file_sha256, sha256
+from fourierkd.locks import locked
 
 MANIFEST = "manifest.json"
 OTHER_PARAMETERS = "was made with other parameters"
@@ -107,7 +107,7 @@ def _differences(place: Path, spec: ShapesSpec) -> str:
     there, here = _manifest(place)["parameters"], _parameters(spec)
     names = [name for name in here | there if there.get(name) != here.get(name)]
     words = [f"{name} is {there.get(name)}, not {here.get(name)}" for name in names]
-    return ", ".join(words[:3] + ([f"and {len(words) - 3} more"] if len(words) > 3 else []))
+    return listed(words, 3)
 
 
 def _manifest(place: Path) -> Manifest:
@@ -139,7 +139,7 @@ def find_fault(place: Path, spec: ShapesSpec, *, verify: bool = True) -> str:
     for name, facts in files.items():
         try:
             damaged = (place / name).stat().st_size != facts["bytes"] or (
-                verify and _sha256((place / name).read_bytes()) != facts["sha256"]
+                verify and file_sha256(place / name) != facts["sha256"]
             )
         except OSError:
             return f"{name} cannot be read"
@@ -148,10 +148,6 @@ def find_fault(place: Path, spec: ShapesSpec, *, verify: bool = True) -> str:
         if damaged:
             return f"{name} is damaged"
     return ""
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _parameters(spec: ShapesSpec) -> dict[str, Any]:
@@ -163,22 +159,15 @@ def _parameters(spec: ShapesSpec) -> dict[str, Any]:
 @contextmanager
 def _lock(place: Path) -> Iterator[None]:
     """Hold the folder for a look at it or a build; others wait."""
-    path = place.parent / f".{place.name}.lock"
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except PermissionError:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # another user made it
-    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            "a data root must lie in a folder", value=str(place), fix="choose another --out"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(place.parent / f".{place.name}.lock", wait=True))
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise DataError(
+                "a data root must lie in a folder", value=str(place), fix="choose another --out"
+            ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_foreign(place: Path) -> None:
@@ -227,7 +216,7 @@ def _build(place: Path, spec: ShapesSpec, fault: str = "") -> None:
             path = building / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            files[name] = {"bytes": len(data), "sha256": _sha256(data)}
+            files[name] = {"bytes": len(data), "sha256": sha256(data)}
         manifest = {
             "generator": GENERATOR,
             "version": VERSION,

@@ -34,7 +34,8 @@ from fourierkd.doctor.teacher_checks import (
 )
 from fourierkd.doctor.training_checks import check_frozen_student, check_step
 from fourierkd.engine.class_counts import check_class_counts
-from fourierkd.engine.runner import first_line, training_seed
+from fourierkd.engine.runner import training_seed
+from fourierkd.errors import first_line
 
 Progress = Callable[[str], None]
 

@@ -27,8 +27,7 @@ from fourierkd.doctor.subject import Subject
 from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.loaders import build_loader, in_process
-from fourierkd.engine.runner import first_line
-from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.errors import ConfigError, FourierKDError, first_line, near
 from fourierkd.literals import read_literals
 from fourierkd.records import MAXIMIZE, MINIMIZE, VAL, Direction, checked_direction
 from fourierkd.run_dir import RunDir

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, listed, number, worst
+from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, number, worst
 from fourierkd.doctor.step import LevelRecord, Step
+from fourierkd.errors import listed
 
 SHARE_LOW, SHARE_HIGH = 0.01, 0.99
 

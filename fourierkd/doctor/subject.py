@@ -34,8 +34,8 @@ from fourierkd.engine.bench import find_device
 from fourierkd.engine.config import RunConfig, load_config, require_distiller
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.prepare import complete_config, prepared_data
-from fourierkd.engine.runner import KDRunner, first_line
-from fourierkd.errors import CheckpointError, ConfigError, FourierKDError
+from fourierkd.engine.runner import KDRunner
+from fourierkd.errors import CheckpointError, ConfigError, FourierKDError, first_line
 from fourierkd.run_dir import RunDir
 
 # Which check a refusal at build time belongs to: the function that raised it, and a phrase of it.

@@ -18,12 +18,13 @@ from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.model_config import build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.taps import isolated_random_state
-from fourierkd.doctor.report import FAIL, OK, WARN, Check, listed, number, worst
+from fourierkd.doctor.report import FAIL, OK, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject
 from fourierkd.doctor.teacher_checks import untouched
 from fourierkd.doctor.watch import unchanged
 from fourierkd.engine.schedules import schedules_of
 from fourierkd.engine.switches import AMP, BatchNorm
+from fourierkd.errors import listed
 
 CLIPPED = 0.01  # of the step that there would be without a clip
 DECAYED = 0.1  # of the weights, by one step's weight decay: ten steps later they are forgotten

@@ -25,7 +25,7 @@ from fourierkd.engine.prepare import complete_config
 from fourierkd.engine.runner import KDRunner
 from fourierkd.engine.schedules import check_schedules, schedules_of
 from fourierkd.engine.switches import check_switches
-from fourierkd.errors import CheckpointError, FourierKDError
+from fourierkd.errors import CheckpointError, FourierKDError, one_line
 from fourierkd.fingerprint import file_sha256
 from fourierkd.records import Request
 from fourierkd.run_dir import RunDir, write_atomic
@@ -74,7 +74,7 @@ def refused(request: Request, teachers: dict[str, str]) -> str | None:
         return str(error)
     except Exception as error:
         traceback.print_exc()  # the server's log has all of it
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return f"{type(error).__name__}: {one_line(error)[:300]}"
     finally:  # each of its models would be a scope for ever
         DefaultScope._instance_dict.clear()
         DefaultScope._instance_dict.update(scopes)

@@ -45,7 +45,7 @@ from fourierkd.engine.ranks import from_leader, leads, peer_lost, root_cause, wa
 from fourierkd.engine.runner import KDRunner, teacher_sha256
 from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
-from fourierkd.errors import DataError, FourierKDError, RunError
+from fourierkd.errors import DataError, FourierKDError, RunError, one_line
 from fourierkd.records import (
     TEST,
     VAL,
@@ -226,7 +226,7 @@ class _Job:
         stops = isinstance(error, KeyboardInterrupt | LostWorkerError)
         state = State.STOPPED if stops else State.FAILED
         try:
-            self.finish(state, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self.finish(state, f"{type(error).__name__}: {one_line(error)}")
         except OSError:
             traceback.print_exc()  # a full disk: the exit code has to tell
 

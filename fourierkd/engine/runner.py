@@ -45,7 +45,7 @@ from fourierkd.engine.switches import (
     recompute_activations,
     restore_gradients,
 )
-from fourierkd.errors import CheckpointError
+from fourierkd.errors import CheckpointError, first_line
 from fourierkd.run_dir import RunDir, write_atomic
 
 BEAT = 0.5  # seconds between two signs of life
@@ -364,12 +364,6 @@ def training_seed(seed: int) -> int:
 def teacher_sha256(model: nn.Module) -> str | None:
     """Of the frozen teacher's checkpoint; None without a teacher."""
     return getattr(getattr(model, "teacher", None), "sha256", None)
-
-
-def first_line(error: BaseException) -> str:
-    """The part of a long message that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300]
 
 
 def plain(value: Any) -> Any:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fourierkd.errors import ConfigError, RunError
+from fourierkd.errors import ConfigError, RunError, one_line
 from fourierkd.records import (
     MINIMIZE,
     TEST,
@@ -356,5 +356,5 @@ def _new_id() -> str:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     return text if len(text) <= 200 else text[:200] + " ..."
