@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from fourierkd.errors import StudyError
 from fourierkd.fingerprint import digest
 from fourierkd.records import Request
@@ -21,9 +23,10 @@ from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executors.base import Exit
 from sweeps.fingerprint import versions
+from sweeps.points import SuggestsValues, branches, match, resolve
 from sweeps.record import StudyRecord, read_study, record
 from sweeps.searches import searches
-from sweeps.space import Space, branches, match, resolve
+from sweeps.space import Space
 from sweeps.study import StudyConfig
 from sweeps.teacher import check_weights
 
@@ -141,13 +144,14 @@ def points(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
                 yield options, parameters
 
 
-class _Point:
+class _Point(SuggestsValues):
     """Suggests the ``number``-th of a few values of each parameter, and a branch's choices."""
 
     def __init__(self, branch: Mapping[str, Any], number: int) -> None:
         self.branch, self.number = branch, number
         self.most = 0  # values that a categorical parameter has
 
+    @override
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sweeps.points import resolve, size
 from sweeps.samplers import make_sampler
-from sweeps.space import resolve, size
 from sweeps.study import StudyConfig
 
 if TYPE_CHECKING:

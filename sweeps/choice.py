@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fourierkd.records import Phase
+from sweeps.points import match, resolve
 from sweeps.searches import Searched, run_name
-from sweeps.space import match, resolve
 from sweeps.study import StudyConfig
 
 if TYPE_CHECKING:

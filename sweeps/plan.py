@@ -80,8 +80,8 @@ class Plan:
         trial: int | None = None,
         tunes: str | None = None,
         seed: int | None = None,
-        done: Callable[[Result], None] = lambda result: None,
-        report: Callable[[Row, float], str | None] = lambda row, value: None,
+        done: Callable[[Result], None] = lambda _: None,
+        report: Callable[[Row, float], str | None] = lambda *_: None,
     ) -> Run:
         """One run; its name is its folder's.
 

@@ -227,14 +227,14 @@ def _run(config: StudyConfig, args: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _report(args: argparse.Namespace, command: str) -> int:
+def _report(args: argparse.Namespace, _: str) -> int:
     from sweeps.tables import report
 
     print(*report(args.work_dir), sep="\n")
     return 0
 
 
-def _dashboard(args: argparse.Namespace, command: str) -> int:
+def _dashboard(args: argparse.Namespace, _: str) -> int:
     if not args.wandb:
         raise ConfigError("dashboard needs to know which one", fix="add --wandb")
     config = load_study(args.config)
@@ -243,7 +243,7 @@ def _dashboard(args: argparse.Namespace, command: str) -> int:
 
     project = args.project or config.wandb.get("project") or default_project()
     entity = args.entity or config.wandb.get("entity")
-    from sweeps.space import common_parameters
+    from sweeps.points import common_parameters
 
     shown: dict[str, Any] = {
         "parameters": common_parameters(config.space),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import ConfigError, near
 from fourierkd.fingerprint import sha256
-from sweeps.space import Space, choices, size
+from sweeps.points import choices, size
+from sweeps.space import Space
 from sweeps.study import StudyConfig
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from fourierkd.run_dir import Row, RunDir
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
 from sweeps.plan import Plan
+from sweeps.points import branches, match
 from sweeps.progress import Display, share_done
 from sweeps.runs import Run, forget_failure
 from sweeps.samplers import EXHAUSTIVE, make_sampler
 from sweeps.searches import Searched
-from sweeps.space import branches, match
 from sweeps.storage import open_study
 from sweeps.tables import trial_dir, trial_number
 

@@ -396,22 +396,53 @@ def _check(study: StudyConfig) -> None:
     checked_direction(study.direction)
     if study.final_split not in ("val", "test", None):
         raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)
+    _check_numbers(study)
+    _check_seeds(study)
+    if not isinstance(study.keep_checkpoints, bool):
+        raise ConfigError("keep_checkpoints is True or False", value=study.keep_checkpoints)
+    if study.space or study.trials:
+        check_space(study.space)
+    _check_arms(study)
+    _check_options("options", study.options)
+    _check_search_options(study)
+    if study.teacher is not None:
+        _check_options("teacher.options", study.teacher["options"])
+    _check_baseline(study)
+    _check_wandb(study.wandb)
+
+
+def _check_numbers(study: StudyConfig) -> None:
     searched = bool(study.space or study.trials)
-    for key, low in (
-        ("trials", int(searched)),
-        ("sampler_startup", 1),
-        ("jobs", 1),
-        ("trial_jobs", 1),
-    ):
-        _check_number(key, getattr(study, key), low)
+    low = {"trials": int(searched), "sampler_startup": 1, "jobs": 1, "trial_jobs": 1}
     for key in ("tune", "seed", "rung_trials", "rung_seeds", "final_seeds", "max_seeds"):
-        _check_number(key, getattr(study, key), 0)
+        low[key] = 0
+    for key in low:
+        _check_number(key, getattr(study, key), low[key])
     if study.tune and searched:
         raise ConfigError(
             "tune is for comparisons, a study has trials",
             value=study.tune,
             fix="use `python sweeps/run.py compare ... --tune N`",
         )
+    if not _is_real(study.prune_from) or not 0 <= study.prune_from <= 1:
+        raise ConfigError(
+            "prune_from is a share of the schedule in [0, 1]",
+            value=study.prune_from,
+            fix=f"the default is {PRUNE_FROM}; pruner=None prunes nothing",
+        )
+    margin, patience = study.margin, study.patience
+    if margin is not None and not (_is_real(margin) and 0 < margin < math.inf):
+        raise ConfigError("margin is None or above 0, in the metric's unit", value=margin)
+    if patience is not None and not (_is_real(patience) and patience > 0):
+        raise ConfigError("patience is None or seconds above 0", value=patience)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_seeds(study: StudyConfig) -> None:
+    """No two phases share a seed."""
     if study.seed > MAX_SEED // SEED_BLOCK - 1:
         raise ConfigError(f"seed is at most {MAX_SEED // SEED_BLOCK - 1}", value=study.seed)
     for key, most in (
@@ -430,27 +461,9 @@ def _check(study: StudyConfig) -> None:
             value=(study.final_seeds, study.max_seeds),
             fix="raise max_seeds, or begin with fewer seeds",
         )
-    share = study.prune_from
-    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
-        raise ConfigError(
-            "prune_from is a share of the schedule in [0, 1]",
-            value=share,
-            fix=f"the default is {PRUNE_FROM}; pruner=None prunes nothing",
-        )
-    margin = study.margin
-    if margin is not None and (
-        not isinstance(margin, int | float) or isinstance(margin, bool) or not 0 < margin < math.inf
-    ):
-        raise ConfigError("margin is None or above 0, in the metric's unit", value=margin)
-    if not isinstance(study.keep_checkpoints, bool):
-        raise ConfigError("keep_checkpoints is True or False", value=study.keep_checkpoints)
-    patience = study.patience
-    if patience is not None and (
-        not isinstance(patience, int | float) or isinstance(patience, bool) or not patience > 0
-    ):
-        raise ConfigError("patience is None or seconds above 0", value=patience)
-    if searched:
-        check_space(study.space)
+
+
+def _check_arms(study: StudyConfig) -> None:
     for key in _METHODS:
         arms = getattr(study, key)
         if not isinstance(arms, dict):
@@ -460,10 +473,9 @@ def _check(study: StudyConfig) -> None:
             if name in RESERVED or (key != "arms" and name in study.arms):
                 raise ConfigError(f"{key}: the name is taken", value=name)
             _check_options(f"{key}.{name}", options)
-    _check_options("options", study.options)
-    _check_search_options(study)
-    if study.teacher is not None:
-        _check_options("teacher.options", study.teacher["options"])
+
+
+def _check_baseline(study: StudyConfig) -> None:
     _check_name("baseline", study.baseline)
     arms = study.arms if study.trials else study.reference_arms
     if study.baseline not in arms:
@@ -476,17 +488,20 @@ def _check(study: StudyConfig) -> None:
             value=study.trials,
             fix=f"use at least {len(study.arms)}",
         )
-    if not isinstance(study.wandb, dict):
-        raise ConfigError("wandb must be a dict", value=study.wandb)
-    _check_keys(study.wandb, _WANDB_KEYS, "wandb")
-    for key, value in study.wandb.items():
+
+
+def _check_wandb(wandb: Any) -> None:
+    if not isinstance(wandb, dict):
+        raise ConfigError("wandb must be a dict", value=wandb)
+    _check_keys(wandb, _WANDB_KEYS, "wandb")
+    for key, value in wandb.items():
         words = "a list of texts" if key == "tags" else "a text"
         texts = value if key == "tags" else [value]
         right = isinstance(texts, list | tuple) and all(isinstance(t, str) and t for t in texts)
         if value is not None and not right:
             raise ConfigError(f"wandb.{key} is {words}", value=value)
-    if study.wandb.get("mode") not in (None, *MODES):
-        raise ConfigError(f"wandb.mode is one of {', '.join(MODES)}", value=study.wandb["mode"])
+    if wandb.get("mode") not in (None, *MODES):
+        raise ConfigError(f"wandb.mode is one of {', '.join(MODES)}", value=wandb["mode"])
 
 
 def _check_search_options(study: StudyConfig) -> None:

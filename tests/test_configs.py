@@ -25,7 +25,7 @@ from fourierkd.engine.run import run
 from fourierkd.methods import STUDENT_ALONE, method_names, read_method
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
-from sweeps.space import branches, match, resolve
+from sweeps.points import branches, match, resolve
 from sweeps.study import load_study
 from tests.pictures import write_image
 

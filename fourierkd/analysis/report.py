@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,49 +207,8 @@ def _spectra(
     shown: pd.DataFrame, work_dir: Path, palette: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """One part per loss and level: radial profiles, gap per band over time, pictures per method."""
-    found: dict[str, dict[str, tuple[Any, Spectrum]]] = {}
-    for method in palette:
-        own = shown[(shown["method"] == method) & (shown["state"] != State.FAILED)]
-        for run in own.sort_values("seed").to_dict("records"):
-            spectra = last_spectra(RunDir(work_dir / run["run_dir"]))
-            for spectrum in spectra:
-                found.setdefault(spectrum.name, {})[method] = (run["seed"], spectrum)
-            if spectra:
-                break
-    parts: list[dict[str, Any]] = []
-    for name, by_method in found.items():
-        arrays, problems = {}, []
-        for method, (_, spectrum) in by_method.items():
-            try:
-                if spectrum.npz is not None:
-                    arrays[method] = spectrum.arrays()
-            except DataError as error:
-                problems.append(f"{method}: {error}")
-        profile = figures.profile_figure(arrays, palette=palette) if arrays else None
-        captions: dict[str, list[str]] = {}
-        for method, own in arrays.items():
-            if "caption" in own:
-                captions.setdefault(str(own["caption"]), []).append(method)
-        pictures = [
-            {
-                "method": method,
-                "colour": palette[method],
-                "caption": f"seed {seed}, iteration {spectrum.iteration}",
-                "data": _inlined(spectrum.png),
-            }
-            for method, (seed, spectrum) in by_method.items()
-            if spectrum.png is not None
-        ]
-        parts.append(
-            {
-                "name": name,
-                "captions": [f"{', '.join(methods)}: {text}" for text, methods in captions.items()],
-                "profile": _html(profile, f"profile-{len(parts)}") if profile else Markup(),
-                "gap": Markup(),
-                "pictures": pictures,
-                "problems": problems,
-            }
-        )
+    found = _last_spectra(shown, work_dir, palette)
+    parts = [_spectrum_part(i, found[name], palette, name) for i, name in enumerate(found)]
     gaps = scalar_curves(shown, work_dir, prefix="spectra/")
     for i, (loss, own) in enumerate(gaps.groupby(gaps["name"].str.split("/").str[1], sort=False)):
         gap = _html(figures.gap_figure(mean_curves(own), palette=palette), f"gap-{i}")
@@ -260,6 +219,61 @@ def _spectra(
             empty = {"captions": [], "profile": Markup(), "pictures": [], "problems": []}
             parts.append({"name": loss, "gap": gap, **empty})
     return parts
+
+
+def _last_spectra(
+    shown: pd.DataFrame, work_dir: Path, methods: Iterable[str]
+) -> dict[str, dict[str, tuple[Any, Spectrum]]]:
+    """Loss and level -> method -> (seed, spectrum) of the method's first run that has any."""
+    found: dict[str, dict[str, tuple[Any, Spectrum]]] = {}
+    for method in methods:
+        own = shown[(shown["method"] == method) & (shown["state"] != State.FAILED)]
+        for run in own.sort_values("seed").to_dict("records"):
+            spectra = last_spectra(RunDir(work_dir / run["run_dir"]))
+            for spectrum in spectra:
+                found.setdefault(spectrum.name, {})[method] = (run["seed"], spectrum)
+            if spectra:
+                break
+    return found
+
+
+def _spectrum_part(
+    number: int,
+    by_method: Mapping[str, tuple[Any, Spectrum]],
+    palette: Mapping[str, str],
+    name: str,
+) -> dict[str, Any]:
+    """Profile and pictures of one loss and level; arrays that cannot be read are problems."""
+    arrays, problems = {}, []
+    for method, (_, spectrum) in by_method.items():
+        try:
+            if spectrum.npz is not None:
+                arrays[method] = spectrum.arrays()
+        except DataError as error:
+            problems.append(f"{method}: {error}")
+    profile = figures.profile_figure(arrays, palette=palette) if arrays else None
+    captions: dict[str, list[str]] = {}
+    for method, own in arrays.items():
+        if "caption" in own:
+            captions.setdefault(str(own["caption"]), []).append(method)
+    pictures = [
+        {
+            "method": method,
+            "colour": palette[method],
+            "caption": f"seed {seed}, iteration {spectrum.iteration}",
+            "data": _inlined(spectrum.png),
+        }
+        for method, (seed, spectrum) in by_method.items()
+        if spectrum.png is not None
+    ]
+    return {
+        "name": name,
+        "captions": [f"{', '.join(methods)}: {text}" for text, methods in captions.items()],
+        "profile": _html(profile, f"profile-{number}") if profile else Markup(),
+        "gap": Markup(),
+        "pictures": pictures,
+        "problems": problems,
+    }
 
 
 def _tuning(

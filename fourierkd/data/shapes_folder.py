@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -136,18 +136,21 @@ def find_fault(place: Path, spec: ShapesSpec, *, verify: bool = True) -> str:
         return f"{name} is {'missing' if name in expected else 'not part of it'}"
     if files.keys() != expected:
         return "its manifest is damaged"
-    for name, facts in files.items():
-        try:
-            damaged = (place / name).stat().st_size != facts["bytes"] or (
-                verify and file_sha256(place / name) != facts["sha256"]
-            )
-        except OSError:
-            return f"{name} cannot be read"
-        except (KeyError, TypeError):
-            return "its manifest is damaged"
-        if damaged:
-            return f"{name} is damaged"
-    return ""
+    faults = (_fault_of(place, name, facts, verify=verify) for name, facts in files.items())
+    return next(filter(None, faults), "")
+
+
+def _fault_of(place: Path, name: str, facts: Mapping[str, Any], *, verify: bool) -> str:
+    """What keeps a file from being what the manifest says of it; empty where nothing does."""
+    try:
+        damaged = (place / name).stat().st_size != facts["bytes"] or (
+            verify and file_sha256(place / name) != facts["sha256"]
+        )
+    except OSError:
+        return f"{name} cannot be read"
+    except (KeyError, TypeError):
+        return "its manifest is damaged"
+    return f"{name} is damaged" if damaged else ""
 
 
 def _parameters(spec: ShapesSpec) -> dict[str, Any]:

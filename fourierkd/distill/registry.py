@@ -78,7 +78,7 @@ def registered_only() -> Iterator[None]:
     """
     module = importlib.import_module("mmengine.registry.registry")
     original = module.get_object_from_string
-    module.get_object_from_string = lambda name: None  # type: ignore[attr-defined]  # a name of any module
+    module.get_object_from_string = lambda _: None  # type: ignore[attr-defined]  # a name of any module
     try:
         yield
     finally:

@@ -58,7 +58,7 @@ def diagnose(
     seed: int = 0,
     device: str | None = None,
     checkpoint: str | Path | None = None,
-    progress: Progress = lambda name: None,
+    progress: Progress = lambda _: None,
 ) -> list[Check]:
     """Build what a config describes and run every check.
 
@@ -90,7 +90,7 @@ def diagnose(
 
 
 def examine(
-    subject: Subject, *, effort: Effort = FULL, progress: Progress = lambda name: None
+    subject: Subject, *, effort: Effort = FULL, progress: Progress = lambda _: None
 ) -> list[Check]:
     """Run every check on a built subject; what one finds does not stop the next.
 

@@ -288,7 +288,7 @@ def answering(teacher: nn.Module, counts: Tensor) -> Iterator[list[str]]:
     logits = (counts.float() + 1e-6).log()  # a class without a pixel costs nothing, and is finite
     names = []
 
-    def answer(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def answer(_: nn.Module, __: Any, output: Tensor) -> Tensor:
         return logits.to(output)[None, :, None, None].expand_as(output)
 
     with ExitStack() as stack:

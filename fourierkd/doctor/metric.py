@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import PixelData
-from torch import Tensor
 
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.model_config import build_model
@@ -247,7 +246,7 @@ def constant_score(subject: Subject, score: Score, metric: str) -> Constant | No
         return None
     index = max(score.pixels, key=lambda i: score.pixels[i])
 
-    def answer(inputs: Tensor, data_samples: Sequence[Any], mode: str) -> Sequence[Any]:
+    def answer(*, data_samples: Sequence[Any], **_: Any) -> Sequence[Any]:
         for sample in data_samples:
             labels = sample.gt_sem_seg.data
             sample.set_data({"pred_sem_seg": PixelData(data=torch.full_like(labels, index))})

@@ -106,7 +106,7 @@ def _metainfo(shape: tuple[int, int]) -> dict[str, Any]:
     return {**sizes, "scale_factor": (1.0, 1.0), "img_id": 0, "img_path": "random"}
 
 
-def _detection_sample(shape: tuple[int, int], model: Distiller, generator: torch.Generator) -> Any:
+def _detection_sample(shape: tuple[int, int], _: Distiller, generator: torch.Generator) -> Any:
     from mmdet.structures import DetDataSample
 
     height, width = shape

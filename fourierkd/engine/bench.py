@@ -220,7 +220,7 @@ def flops(part: Part) -> int:
     return int(counter.get_total_flops())
 
 
-def _flops_of_addmm_(to: Any, a: tuple[int, int], b: tuple[int, int], **_: Any) -> int:
+def _flops_of_addmm_(_: Any, a: tuple[int, int], b: tuple[int, int], **__: Any) -> int:
     """Shapes (M, K), (K, N) of the product in place, which torch's table does not have."""
     return 2 * a[0] * a[1] * b[1]
 

@@ -63,6 +63,23 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     values = _check_keys(read_file(path, packages), path, packages)
     refuse_passwords(values)
     check_options(options)
+    values, taps = _replaced(values, options)
+    values = _check_keys(values, path, packages)
+    check_types(values)
+    values = _fill(values, values.get("data_root"))
+    _complete_model(values.get("model") or {}, values.get("student_norm"), taps)
+    for part in _parts(values):
+        if part is not None and part["type"] in PACKAGE_TYPES:
+            part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
+    _scope_children(values)
+    values["default_scope"] = "fourierkd"
+    return RunConfig(values, filename=str(path))
+
+
+def _replaced(
+    values: dict[str, Any], options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """The config with its method and then the options, and its taps, which stand apart."""
     first = {key: value for key, value in options.items() if key.split(".")[0] in METHOD_KEYS}
     for key, value in first.items():
         replace_at(values, key, value)
@@ -74,26 +91,19 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     for key, value in options.items():
         if key not in first:
             replace_at(values, key, value)
-    if alone:
-        values = _student_alone(values)
-    values = _check_keys(values, path, packages)
-    check_types(values)
-    values = _fill(values, values.get("data_root"))
-    model = values.get("model") or {}
+    return (_student_alone(values) if alone else values), taps
+
+
+def _complete_model(model: dict[str, Any], norm: Any, taps: Mapping[str, Any]) -> None:
+    """Resolve the student and put taps in place of roles, in place."""
     if "student" in model:
-        model["student"] = _whole_student(model["student"], values.get("student_norm"))
+        model["student"] = _whole_student(model["student"], norm)
     if isinstance(model.get("losses"), dict):
         model["losses"] = {
             name: methods.with_taps(name, entry, taps)
             for name, entry in model["losses"].items()
             if entry is not None
         }
-    for part in _parts(values):
-        if part is not None and part["type"] in PACKAGE_TYPES:
-            part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
-    _scope_children(values)
-    values["default_scope"] = "fourierkd"
-    return RunConfig(values, filename=str(path))
 
 
 def _with_method(values: dict[str, Any], name: str, taps: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class _Names:
     """Stands where a study has its ``suggest``: only the names of what is tuned are wanted."""
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *values, **named: None
+        return lambda *_, **__: None
 
 
 def describe_methods(config: str | None = None) -> dict[str, list[str]]:

@@ -74,7 +74,7 @@ def used_parameters(model: nn.Module) -> Iterator[set[str]]:
     used: set[str] = set()
 
     def recorder(name: str) -> Any:
-        return lambda parameter: used.add(name)
+        return lambda _: used.add(name)
 
     handles = [
         parameter.register_post_accumulate_grad_hook(recorder(name))

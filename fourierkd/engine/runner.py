@@ -27,6 +27,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed, weights_to_cpu
 from mmengine.visualization import Visualizer
 from torch import nn
+from typing_extensions import override
 
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.checkpoint import save as save_atomic
@@ -104,7 +105,7 @@ class KDRunner(Runner):
     def dump_config(self) -> None:
         """config.py is written before the runner exists."""
 
-    def build_logger(self, log_level: int | str = "INFO", *args: Any, **kwargs: Any) -> MMLogger:
+    def build_logger(self, log_level: int | str = "INFO", *_: Any, **__: Any) -> MMLogger:
         """Log to the console only: a run's console is its run.log."""
         return MMLogger.get_instance(self._experiment_name, log_level=log_level)
 
@@ -251,6 +252,7 @@ class KDRunner(Runner):
             self.run_dir.keep_only(path)
         self.saved_iteration = iteration
 
+    @override
     def save_checkpoint(
         self,
         out_dir: str,
@@ -309,7 +311,7 @@ class KDRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self.bare_model.load_state_dict(checkpoint["state_dict"])
 
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+    def resume(self, filename: str, *_: Any, **__: Any) -> None:
         """Take weights, optimizer, schedules, counts, clock and random states from a checkpoint.
 
         Raises:

@@ -61,30 +61,16 @@ def main() -> None:
     for end in (wake_read, wake_write):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(wake_write)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)  # only to wake up
-    children: dict[int, str] = {}
-
-    def emit(**event: Any) -> None:
-        os.write(events, (json.dumps(event) + "\n").encode())
-
-    emit(event="ready")
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake up
+    server = Server(events, wake_read, wake_write)
+    server.emit(event="ready")
     pending = b""
     while True:
         ready, _, _ = select.select([0, wake_read], [], [])
         if wake_read in ready:
             with suppress(BlockingIOError):
                 os.read(wake_read, 4096)
-        for pid in list(children):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                code = os.waitstatus_to_exitcode(status)
-                died = -code if code < 0 else None
-                emit(
-                    event="exited",
-                    run=children.pop(pid),
-                    code=None if died else code,
-                    signal=died,
-                )
+        server.reap()
         if 0 not in ready:
             continue
         data = os.read(0, 65536)
@@ -92,21 +78,50 @@ def main() -> None:
             return
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
-            if not line.strip():
-                continue
-            try:
-                message = json.loads(line)
-                if "kill" in message:
-                    for pid, run in children.items():
-                        if run == message["kill"]:
-                            os.killpg(pid, signal.SIGKILL)
-                else:
-                    pid = spawn(message, [events, wake_read, wake_write])
-                    children[pid] = message.get("run") or message["check"]
-                    emit(event="started", run=children[pid], pid=pid)
-            except (ValueError, KeyError, TypeError, OSError):
-                traceback.print_exc()
-                print(f"not understood: {line!r}", file=sys.stderr, flush=True)
+            if line.strip():
+                server.obey(line)
+
+
+class Server:
+    """Its children, and what it tells of them.
+
+    Args:
+        events: descriptor that events are written to.
+        others: further descriptors that no child keeps.
+    """
+
+    def __init__(self, events: int, *others: int) -> None:
+        self._events, self._own = events, [events, *others]
+        self._children: dict[int, str] = {}
+
+    def emit(self, **event: Any) -> None:
+        os.write(self._events, (json.dumps(event) + "\n").encode())
+
+    def reap(self) -> None:
+        """Tell which children have ended."""
+        for pid in list(self._children):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                died = -code if code < 0 else None
+                run = self._children.pop(pid)
+                self.emit(event="exited", run=run, code=None if died else code, signal=died)
+
+    def obey(self, line: bytes) -> None:
+        """Do what a message asks for; one that cannot be read is told on stderr."""
+        try:
+            message = json.loads(line)
+            if "kill" in message:
+                for pid, run in self._children.items():
+                    if run == message["kill"]:
+                        os.killpg(pid, signal.SIGKILL)
+            else:
+                pid = spawn(message, self._own)
+                self._children[pid] = message.get("run") or message["check"]
+                self.emit(event="started", run=self._children[pid], pid=pid)
+        except (ValueError, KeyError, TypeError, OSError):
+            traceback.print_exc()
+            print(f"not understood: {line!r}", file=sys.stderr, flush=True)
 
 
 def load() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fourierkd.engine.config import load_config
-from sweeps.space import branches, match
+from sweeps.points import branches, match
 from sweeps.study import load_study
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourierkd.errors import ConfigError
-from sweeps.space import match, resolve, suggest
+from sweeps.points import match, resolve
+from sweeps.space import suggest
 from sweeps.study import KEYS, load_study
 
 

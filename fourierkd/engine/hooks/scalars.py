@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from typing_extensions import override
 
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.hooks.checkpoint import short_names
@@ -51,10 +52,12 @@ class ScalarsHook(Hook):
         """Rows count from here."""
         self._clock = (runner.clock.seconds["data"], runner.clock.seconds["step"])
 
+    @override
     def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
         """Ask for gradients where a row is due."""
         runner.bare_model.keep_gradients = (runner.iter + 1) % self.interval == 0
 
+    @override
     def after_train_iter(
         self, runner: KDRunner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
