@@ -22,8 +22,9 @@ from fourierkd.doctor.report import FAIL, OK, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject
 from fourierkd.doctor.teacher_checks import untouched
 from fourierkd.doctor.watch import unchanged
+from fourierkd.engine.amp import AMP
+from fourierkd.engine.norms import BatchNorm
 from fourierkd.engine.schedules import schedules_of
-from fourierkd.engine.switches import AMP, BatchNorm
 from fourierkd.errors import listed
 
 CLIPPED = 0.01  # of the step that there would be without a clip

@@ -1,7 +1,8 @@
 """Schedules against the length of a training: in flow a run config, out flow refusals and warnings.
 
 Each of these trains without a word at another learning rate than was meant, or ends in the middle.
-A schedule is gone through as a whole beforehand (two of 80 000 iterations: 0.2 s).
+A schedule is gone through as a whole beforehand (two of 80 000 iterations: 0.2 s). And the learning
+rate that a batch of another size wants (``auto_scale_lr``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.registry import PARAM_SCHEDULERS
 
 from fourierkd.distill.refusals import told_in_one_line
@@ -184,3 +186,41 @@ def schedules_of(given: Any) -> Iterator[Mapping[str, Any]]:
     elif isinstance(given, list | tuple):
         for part in given:
             yield from schedules_of(part)
+
+
+def scaled_lr(config: Mapping[str, Any]) -> tuple[float, float, int] | None:
+    """Old and new learning rate and the real batch size; None where none is scaled.
+
+    As MMEngine scales: lr * (ranks * batch of a rank) / base_batch_size, for every parameter group.
+    Accumulated iterations do not count, as in MMEngine.
+
+    Raises:
+        ConfigError: no base batch size, or a schedule that sets the learning rate itself.
+    """
+    scale = config.get("auto_scale_lr") or {}
+    if not scale.get("enable"):
+        return None
+    base = scale.get("base_batch_size")
+    if not isinstance(base, int) or base < 1:
+        raise ConfigError(
+            "auto_scale_lr needs base_batch_size, the batch size that the lr is meant for",
+            value=base,
+            fix="set auto_scale_lr=dict(base_batch_size=16) in the config",
+        )
+    optimizer = config["optim_wrapper"].get("optimizer") or {}
+    for name, value in (
+        ("train_dataloader.batch_size", config["train_dataloader"].get("batch_size")),
+        ("optim_wrapper.optimizer.lr", optimizer.get("lr")),
+    ):
+        if value is None:
+            raise ConfigError(f"auto_scale_lr needs {name}", fix="set it, or leave scaling out")
+    batch = get_world_size() * config["train_dataloader"]["batch_size"]
+    for scheduler in schedules_of(config.get("param_scheduler")):
+        if scheduler.get("type") in ONE_CYCLE:
+            peak = scheduler.get("eta_max") or 0.0
+            raise ConfigError(
+                "auto_scale_lr scales the optimizer's learning rate, which OneCycleLR does not use",
+                value=f"eta_max={peak}",
+                fix=f"set its eta_max to {peak * batch / base:g} yourself, for a batch of {batch}",
+            )
+    return optimizer["lr"], optimizer["lr"] * batch / base, batch

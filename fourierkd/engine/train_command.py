@@ -160,8 +160,8 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
 
     from fourierkd.engine.config import load_config
     from fourierkd.engine.prepare import complete_config
-    from fourierkd.engine.schedules import check_schedules
-    from fourierkd.engine.switches import check_switches, scaled_lr, switch_options
+    from fourierkd.engine.schedules import check_schedules, scaled_lr
+    from fourierkd.engine.switches import check_switches, switch_options
 
     options = parse_options(args.cfg_options)
     if args.method is not None:

@@ -10,7 +10,8 @@ from mmengine.registry import OPTIMIZERS
 
 from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
-from fourierkd.engine.schedules import check_schedules
+from fourierkd.engine.schedules import check_schedules, scaled_lr
+from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError
 from tests.engine.conftest import HERE
 
@@ -152,3 +153,21 @@ def test_a_schedule_that_goes_on_after_the_end_is_named(make_run):
     run(run_dir, resume=False)
     facts = json.loads(run_dir.environment.read_text())
     assert facts["warnings"] == ["the warm-up ends at iter 500, after the training's end at 1"]
+
+
+def test_learning_rate_is_scaled_as_mmengine_does(make_run):
+    options = {"auto_scale_lr": {"enable": True, "base_batch_size": 12}, "param_scheduler": None}
+    assert scaled_lr(load_config(TOY, options)) == (1e-2, 1e-2 * 3 / 12, 3)
+    run_dir = make_run(options=options)
+    run(run_dir, resume=False)
+    rates = [r["train/lr"] for r in run_dir.rows() if "train/lr" in r]
+    assert rates == pytest.approx([1e-2 * 3 / 12] * 2)
+    assert scaled_lr(load_config(TOY)) is None
+
+
+def test_learning_rates_that_cannot_be_scaled_are_refused():
+    on = {"auto_scale_lr": {"enable": True, "base_batch_size": 12}}
+    with pytest.raises(ConfigError, match="OneCycleLR does not use.*eta_max to 0.0025 yourself"):
+        scaled_lr(load_config(TOY, {**on, "param_scheduler": one_cycle()}))
+    with pytest.raises(ConfigError, match="needs base_batch_size"):
+        check_switches(load_config(TOY, {"auto_scale_lr": {"enable": True}}))
