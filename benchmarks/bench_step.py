@@ -47,13 +47,12 @@ from fourierkd.engine.bench import (
     STUDENT,
     TEACHER,
     Part,
-    find_device,
     measure_parts,
     median_ratio,
     ratio,
     step_parts,
 )
-from fourierkd.engine.environment import environment
+from fourierkd.engine.environment import environment, find_device
 from fourierkd.engine.run import parameter_counts
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -30,8 +30,8 @@ from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.register import register_all
 from fourierkd.doctor.report import FAIL, Check
-from fourierkd.engine.bench import find_device
 from fourierkd.engine.config import RunConfig, load_config, require_distiller
+from fourierkd.engine.environment import find_device
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.prepare import complete_config, prepared_data
 from fourierkd.engine.runner import KDRunner

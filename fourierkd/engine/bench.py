@@ -26,7 +26,7 @@ from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS, SCOPE
 from fourierkd.engine.batches import Batch, make_batch
 from fourierkd.engine.config import load_config, require_distiller
-from fourierkd.engine.environment import environment
+from fourierkd.engine.environment import environment, find_device
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
 
@@ -94,22 +94,6 @@ def bench(
         "parts": rows,
         "ratio": ratio(seconds) if TEACHER in seconds else None,
     }
-
-
-def find_device(name: str | None) -> torch.device:
-    """The named device, else CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError("no such device", value=name, fix="use --device cpu") from error
-    return device
 
 
 def step_parts(model: Distiller, batch: Batch) -> dict[str, Part]:

@@ -15,7 +15,6 @@ from fourierkd.engine.bench import (
     STUDENT,
     TEACHER,
     bench,
-    find_device,
     flops,
     peak_mib,
     ratio,
@@ -103,8 +102,6 @@ def test_parts_are_measured_in_turns():
 def test_bad_input_is_refused():
     with pytest.raises(ConfigError, match="--iters is a whole number from 1 on, got 0"):
         bench(TOY, iters=0)
-    with pytest.raises(ConfigError, match="no such device, got 'tpu'"):
-        find_device("tpu")
     with pytest.raises(ConfigError, match="random batches are made for mmdet and mmseg"):
         bench(TOY, iters=1, shape=(8, 8))
     with pytest.raises(ConfigError, match="--shape and --batch-size are from 1 on"):
