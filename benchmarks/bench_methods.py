@@ -33,12 +33,20 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 from torch.nn import functional as F
 
+from fourierkd.commands.batches import Batch, make_batch
+from fourierkd.commands.bench import (
+    STEP,
+    STUDENT,
+    TEACHER,
+    Part,
+    median_ratio,
+    peak_mib,
+    step_parts,
+)
+from fourierkd.config.load import load_config
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS, SCOPE
-from fourierkd.engine.batches import Batch, make_batch
-from fourierkd.engine.bench import STEP, STUDENT, TEACHER, Part, median_ratio, peak_mib, step_parts
-from fourierkd.engine.config import load_config
 from fourierkd.errors import ConfigError
 from fourierkd.losses.binary_kd import binary_distillation
 from fourierkd.losses.fourier import FourierLoss, cosine_distance

@@ -1,7 +1,7 @@
 """What a study will ask of its runs, tried before its teacher is trained: in flows the study, out
 flows a refusal in one line, or the hashes of the weights that it names.
 
-Every arm, reference arm and start point is built once without training (``engine.dry_build``), and
+Every arm, reference arm and start point is built once without training (``serving.dry_build``), and
 every branch of the space at its lowest, its highest and its middle values, with each value of a
 ``suggest.categorical``.
 """

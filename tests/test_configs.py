@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from fourierkd.cli import run_command
+from fourierkd.config.load import load_config
 from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS
-from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.methods import STUDENT_ALONE, method_names, read_method
 from fourierkd.records import single_request

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from fourierkd.cli import run_command
+from fourierkd.config.load import load_config
 from fourierkd.distill.fetch import cached_path
 from fourierkd.distill.model_config import build_model
-from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir

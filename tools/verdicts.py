@@ -33,7 +33,7 @@ sys.path.insert(0, str(REPO))  # before what this checkout holds is imported (E4
 from fourierkd.analysis import compare, load_results, paired_difference  # noqa: E402
 from fourierkd.analysis.results import metric_values  # noqa: E402
 from fourierkd.analysis.selection import tuned_method  # noqa: E402
-from fourierkd.engine.config import load_config  # noqa: E402
+from fourierkd.config.load import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
 from fourierkd.run_dir import RunDir  # noqa: E402

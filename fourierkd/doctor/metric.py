@@ -18,12 +18,12 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import PixelData
 
+from fourierkd.config.load import RunConfig
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.model_config import build_model
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject
-from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.errors import ConfigError, FourierKDError, first_line, near

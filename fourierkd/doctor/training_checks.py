@@ -14,6 +14,8 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
+from fourierkd.config.norms import BatchNorm
+from fourierkd.config.schedules import schedules_of
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.model_config import build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
@@ -23,8 +25,6 @@ from fourierkd.doctor.subject import Subject
 from fourierkd.doctor.teacher_checks import untouched
 from fourierkd.doctor.watch import unchanged
 from fourierkd.engine.amp import AMP
-from fourierkd.engine.norms import BatchNorm
-from fourierkd.engine.schedules import schedules_of
 from fourierkd.errors import listed
 
 CLIPPED = 0.01  # of the step that there would be without a clip

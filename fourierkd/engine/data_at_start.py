@@ -17,11 +17,11 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
+from fourierkd.config.load import RunConfig
 from fourierkd.data.check import BOXES, MASKS, check_config
 from fourierkd.data.findings import Depth, Finding
 from fourierkd.distill.refusals import refusals, unknown_type
 from fourierkd.distill.registry import DATASETS, register_scope
-from fourierkd.engine.config import RunConfig
 from fourierkd.errors import ConfigError, DataError
 
 ADDED = ("img_suffix", "seg_map_suffix", "reduce_zero_label")

@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from fourierkd.config.load import RunConfig
+from fourierkd.config.schedules import schedules_of
 from fourierkd.distill.refusals import registered, unknown_type
 from fourierkd.distill.registry import OPTIMIZERS
-from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import check_metric, check_monitor
-from fourierkd.engine.schedules import schedules_of
 from fourierkd.errors import ConfigError, DataError
 from fourierkd.records import MAXIMIZE, checked_direction
 

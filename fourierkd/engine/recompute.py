@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fourierkd.engine.norms import BatchNorm
+from fourierkd.config.norms import BatchNorm
 from fourierkd.errors import ConfigError, near
 
 

@@ -29,20 +29,20 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from typing_extensions import override
 
+from fourierkd.config.keys import RUNNER_KEYS
+from fourierkd.config.load import RunConfig
+from fourierkd.config.norms import check_student_norm
+from fourierkd.config.schedules import check_iterations
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.checkpoint import save as save_atomic
 from fourierkd.distill.registry import SCOPE, register_scope
 from fourierkd.engine.accumulation import accumulated_gradients, restore_gradients
 from fourierkd.engine.clock import Clock
-from fourierkd.engine.config import RunConfig
-from fourierkd.engine.keys import RUNNER_KEYS
 from fourierkd.engine.loaders import build_loader
-from fourierkd.engine.norms import check_student_norm
 from fourierkd.engine.optimizers import build_by_constructor
 from fourierkd.engine.parallel import average_buffers, ddp_config
 from fourierkd.engine.ranks import leads
 from fourierkd.engine.recompute import recompute_activations
-from fourierkd.engine.schedules import check_iterations
 from fourierkd.errors import CheckpointError, first_line
 from fourierkd.run_dir import RunDir, write_atomic
 

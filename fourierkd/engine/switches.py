@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fourierkd.config.schedules import scaled_lr
 from fourierkd.engine.amp import AMP, check_amp
-from fourierkd.engine.schedules import scaled_lr
 from fourierkd.errors import ConfigError
 
 

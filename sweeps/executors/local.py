@@ -1,6 +1,6 @@
 """Runs on this machine: in flow run folders, out flow their ends.
 
-``LocalExecutor`` feeds a warm fork server (``python -m fourierkd.engine.worker``; JSON lines, see
+``LocalExecutor`` feeds a warm fork server (``python -m fourierkd.serving.server``; JSON lines, see
 ``docs/design.md``), which has torch and the MM packages loaded, so that a child starts at once. The
 server dies with this process and its children die with it.
 """
@@ -24,7 +24,7 @@ from fourierkd.errors import RunError, StudyError
 from fourierkd.run_dir import RunDir
 from sweeps.executors.base import Exit
 
-WORKER = (sys.executable, "-m", "fourierkd.engine.worker")
+WORKER = (sys.executable, "-m", "fourierkd.serving.server")
 REPO = Path(__file__).resolve().parents[2]
 FALSE_STARTS = 2  # servers in a row that die before they are ready
 PATIENCE = 10.0  # seconds for a killed process to let go of its run folder
@@ -135,7 +135,7 @@ class LocalExecutor:
         return run_dir.path in self._begun
 
     def check(self, requests: Path) -> None:
-        """Try what can be built of a file of requests (``engine.dry_build``); it ends as a run
+        """Try what can be built of a file of requests (``serving.dry_build``); it ends as a run
         would whose folder is that file.
         """
         self.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fourierkd.config.load import load_config
 from fourierkd.doctor.metric import (
     Claim,
     Constant,
@@ -15,7 +16,6 @@ from fourierkd.doctor.metric import (
     read_claim,
     run_claim,
 )
-from fourierkd.engine.config import load_config
 from fourierkd.errors import ConfigError
 from tests.doctor.conftest import CONFIG
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from fourierkd.config.load import load_config
 from fourierkd.engine.amp import Bf16OptimWrapper
-from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fourierkd.engine.config import load_config
+from fourierkd.config.load import load_config
 from fourierkd.engine.switches import switch_options
 from fourierkd.errors import ConfigError
 from tests.engine.conftest import HERE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fourierkd.engine.config import load_config
+from fourierkd.config.load import load_config
 from sweeps.points import branches, match
 from sweeps.study import load_study
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from mmengine.registry import LOOPS, METRICS, PARAM_SCHEDULERS, DefaultScope
 
+from fourierkd.config.load import RunConfig, load_config
+from fourierkd.config.schedules import check_schedules, schedules_of
 from fourierkd.distill.fetch import is_address
 from fourierkd.distill.refusals import check_keys, refusals
 from fourierkd.distill.register import register_all
 from fourierkd.distill.teacher import RANDOM
-from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.prepare import complete_config
 from fourierkd.engine.runner import KDRunner
-from fourierkd.engine.schedules import check_schedules, schedules_of
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import CheckpointError, FourierKDError, one_line
 from fourierkd.fingerprint import file_sha256

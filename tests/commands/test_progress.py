@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 
-from fourierkd.engine.progress import show_progress
+from fourierkd.commands.progress import show_progress
 from fourierkd.run_dir import RunDir, write_atomic
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from fourierkd.engine.config import load_config
+from fourierkd.config.load import load_config
 from fourierkd.engine.prepare import complete_config
 from fourierkd.errors import ConfigError
 from fourierkd.literals import config_text

@@ -107,8 +107,8 @@ def train(args: argparse.Namespace, *, leads: bool) -> int:
             print(summary(args, run_dir, finished))
         return 0
 
+    from fourierkd.commands.progress import show_progress
     from fourierkd.engine.console import console_to
-    from fourierkd.engine.progress import show_progress
     from fourierkd.engine.run import run
 
     if not leads:
@@ -158,9 +158,9 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
     if result is not None and result.state == State.COMPLETE:
         return result
 
-    from fourierkd.engine.config import load_config
+    from fourierkd.config.load import load_config
+    from fourierkd.config.schedules import check_schedules, scaled_lr
     from fourierkd.engine.prepare import complete_config
-    from fourierkd.engine.schedules import check_schedules, scaled_lr
     from fourierkd.engine.switches import check_switches, switch_options
 
     options = parse_options(args.cfg_options)

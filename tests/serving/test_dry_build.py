@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from fourierkd.engine.dry_build import answer, answer_path
 from fourierkd.fingerprint import file_sha256
 from fourierkd.records import single_request
+from fourierkd.serving.dry_build import answer, answer_path
 from tests.engine.conftest import HERE, TEACHER
 
 NOWHERE = {"data_root": "/nowhere", "train_dataloader.dataset": {"type": "ToyDataset"}}

@@ -1,7 +1,7 @@
 """Export: in flows a checkpoint of ours or of other code, out flows its student in one file.
 
 ``pth`` is what plain MMDetection and MMSegmentation load, ``safetensors`` is for everything else,
-and ``onnx`` (``engine.onnx``) is a segmentation student that runs without PyTorch.
+and ``onnx`` (``commands.onnx``) is a segmentation student that runs without PyTorch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
+from fourierkd.config.load import SCOPES, load_config
 from fourierkd.distill.checkpoint import (
     EMA_KEY,
     SAFETENSORS,
@@ -27,7 +28,6 @@ from fourierkd.distill.foreign import OURS, layout_of
 from fourierkd.distill.model_config import build_model, student_config
 from fourierkd.distill.registry import SCOPE, registered_only
 from fourierkd.distill.teacher import load_strictly
-from fourierkd.engine.config import SCOPES, load_config
 from fourierkd.errors import CheckpointError, ConfigError, near
 from fourierkd.literals import config_text, read_literals
 from fourierkd.run_dir import RunDir
@@ -125,7 +125,7 @@ def _export(
             raise ConfigError(
                 "the ONNX export builds the student, so it needs a config", fix="add --config"
             )
-        from fourierkd.engine.onnx import export_onnx
+        from fourierkd.commands.onnx import export_onnx
 
         classes = tuple(dataset_meta(checkpoint.content).get("classes", ()))
         report = export_onnx(model, plain, out, classes=classes, shape=shape, image=image)

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from fourierkd.config.load import load_config, require_distiller
 from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS, SCOPE
 from fourierkd.distill.teacher import RANDOM
-from fourierkd.engine.config import load_config, require_distiller
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
 from fourierkd.losses.table import LOSSES

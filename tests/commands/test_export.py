@@ -12,13 +12,14 @@ from mmengine.config import Config
 from toy import ToyModel
 
 from fourierkd.cli import run_command
+from fourierkd.commands.export import check_format, export, plain_config, received_config
 from fourierkd.distill.checkpoint import export_student, load_checkpoint, load_state_dict
-from fourierkd.engine.export import check_format, export, plain_config, received_config
 from fourierkd.errors import CheckpointError, ConfigError
 from fourierkd.records import Request
 from fourierkd.run_dir import RunDir
+from tests.engine.conftest import HERE
 
-CONFIG = str(Path(__file__).parent / "toy_config.py")
+CONFIG = str(HERE / "toy_config.py")
 NARROW = """
 custom_imports = dict(imports=["toy"], allow_failed_imports=False)
 model = dict(type="ToyModel", width={width})

@@ -10,9 +10,9 @@ import torch
 from mmengine.config import Config
 
 from fourierkd.cli import run_command
+from fourierkd.commands.export import export
+from fourierkd.commands.onnx import export_onnx
 from fourierkd.distill.model_config import build_model
-from fourierkd.engine.export import export
-from fourierkd.engine.onnx import export_onnx
 from fourierkd.errors import CheckpointError, ConfigError, DataError
 
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
@@ -89,7 +89,7 @@ def test_a_difference_above_the_tolerance_is_refused_and_nothing_is_written(
     student, tmp_path, monkeypatch
 ):
     _, _, model = student
-    import fourierkd.engine.onnx as onnx_export
+    import fourierkd.commands.onnx as onnx_export
 
     run = onnx_export._run
     monkeypatch.setattr(onnx_export, "_run", lambda *args: run(*args) * 1.01)
@@ -119,7 +119,7 @@ def test_a_detector_is_refused_in_one_line(tmp_path):
 
 
 def test_the_size_comes_from_the_test_pipeline(student):
-    from fourierkd.engine.onnx import _size
+    from fourierkd.commands.onnx import _size
 
     config = Config({"test_pipeline": [{"type": "mmseg.Resize", "scale": (80, 64)}]})
     assert _size(student[2], config) == (64, 80)

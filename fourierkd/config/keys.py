@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from fourierkd.engine.schedules import schedules_of
+from fourierkd.config.schedules import schedules_of
 from fourierkd.errors import ConfigError, near
 
 OWN_KEYS = {

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fourierkd.config.load import load_config
 from fourierkd.data.check import check_config
 from fourierkd.data.findings import Checked, Depth
 from fourierkd.engine.class_counts import class_findings
-from fourierkd.engine.config import load_config
 from fourierkd.engine.data_at_start import defaults, line
 from fourierkd.errors import ConfigError
 

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fourierkd.config.keys import KNOWN_KEYS
+from fourierkd.config.load import load_config
+from fourierkd.config.schedules import check_schedules
 from fourierkd.engine.class_counts import check_class_counts
-from fourierkd.engine.config import load_config
 from fourierkd.engine.console import console_to
-from fourierkd.engine.keys import KNOWN_KEYS
 from fourierkd.engine.prepare import complete_config
 from fourierkd.engine.run import run
-from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError, FourierKDError
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
-from tests.engine.conftest import TEACHER
+from tests.engine.conftest import HERE, TEACHER
 
-CONFIG = Path(__file__).parent / "toy_config.py"
+CONFIG = HERE / "toy_config.py"
 CONFIGS = Path(__file__).parents[2] / "configs"
 OPTIONS: dict[str, Any] = {
     **TEACHER,

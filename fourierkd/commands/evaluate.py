@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from fourierkd.config.load import load_config
 from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.register import register_all
 from fourierkd.distill.teacher import load_strictly
-from fourierkd.engine.config import load_config
 from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.hooks.checkpoint import scoring, short_names
 from fourierkd.engine.prepare import check_ends, prepared_data

@@ -20,12 +20,12 @@ import torch
 from mmengine.registry import DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
+from fourierkd.commands.batches import Batch, make_batch
+from fourierkd.config.load import load_config, require_distiller
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS, SCOPE
-from fourierkd.engine.batches import Batch, make_batch
-from fourierkd.engine.config import load_config, require_distiller
 from fourierkd.engine.environment import environment, find_device
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError

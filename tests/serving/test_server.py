@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 from fourierkd.records import State
-from tests.engine.conftest import TEACHER
+from tests.engine.conftest import HERE, TEACHER
 from tests.wandb_files import history, segments, summary
 
-HERE = Path(__file__).parent
 LONG = {"train_cfg.max_iters": 1_000_000, "param_scheduler": None}
 WORKERS = {"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True}
 SPECTRA = {"default_hooks": {"spectra": {"type": "SpectraHook", "every": 1}}}
@@ -36,8 +35,8 @@ def record(function, *arguments, **keywords):
     return register(function, *arguments, **keywords)
 
 atexit.register = record
-from fourierkd.engine import worker
-load = worker.load
+from fourierkd.serving import server
+load = server.load
 
 def load_and_list():
     load()
@@ -54,8 +53,8 @@ def load_and_list():
     with open(sys.argv[1], "w") as file:
         json.dump(inherited, file)
 
-worker.load = load_and_list
-worker.main()
+server.load = load_and_list
+server.main()
 """
 HARMLESS = {  # they end with the process whether they run or not
     "logging.shutdown",
@@ -73,11 +72,11 @@ MENDED = {  # what ``disinherit`` is for
 
 
 class Server:
-    """``python -m fourierkd.engine.worker`` in a session of its own."""
+    """``python -m fourierkd.serving.server`` in a session of its own."""
 
     def __init__(self, log: Path, *, inventory: Path | None = None, temporary: Path) -> None:
         path = os.pathsep.join([str(HERE.parent.parent), str(HERE)])
-        how = ["-m", "fourierkd.engine.worker"] if inventory is None else ["-c", LISTED, inventory]
+        how = ["-m", "fourierkd.serving.server"] if inventory is None else ["-c", LISTED, inventory]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
         temporary.mkdir()
         with open(log, "wb") as errors:

@@ -6,9 +6,9 @@ import pytest
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from fourierkd.config.load import load_config
+from fourierkd.config.norms import with_student_norm
 from fourierkd.distill.model_config import build_model, student_config
-from fourierkd.engine.config import load_config
-from fourierkd.engine.norms import with_student_norm
 from fourierkd.engine.run import run
 from fourierkd.errors import ConfigError
 from fourierkd.literals import config_text

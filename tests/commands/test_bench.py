@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fourierkd.cli import run_command
-from fourierkd.engine.bench import (
+from fourierkd.commands.bench import (
     STEP,
     STUDENT,
     TEACHER,
@@ -21,9 +21,10 @@ from fourierkd.engine.bench import (
     time_in_turns,
 )
 from fourierkd.errors import ConfigError
+from tests.engine.conftest import HERE
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "shapes"
-TOY = Path(__file__).parent / "toy_config.py"
+TOY = HERE / "toy_config.py"
 CPU = torch.device("cpu")
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from mmengine.config import Config
 
 from fourierkd import methods
+from fourierkd.config.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
+from fourierkd.config.norms import with_student_norm
 from fourierkd.distill.config_files import package_config, read_file
 from fourierkd.distill.model_config import replace_at, resolve_model
-from fourierkd.engine.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
-from fourierkd.engine.norms import with_student_norm
 from fourierkd.errors import ConfigError, near
 from fourierkd.literals import config_text
 from fourierkd.options import refuse_passwords

@@ -11,7 +11,7 @@ It loads torch and the MM packages once, so that a child trains at once. Childre
 of their own (Ctrl-C does not reach them) and die with the server; the server dies with its stdin.
 What a child inherits is its own from ``disinherit`` on: no handler or folder is shared by siblings.
 Exit codes of a child: 0 complete, pruned or stopped; 2 bad input or no disk space; 1 anything else.
-Run it as ``python -m fourierkd.engine.worker``.
+Run it as ``python -m fourierkd.serving.server``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PACKAGES = (
     "mmdet.datasets",
     "mmdet.evaluation",
     "matplotlib.pyplot",  # MMEngine's Visualizer
-    "fourierkd.engine.dry_build",
+    "fourierkd.serving.dry_build",
     "fourierkd.engine.run",
     "fourierkd.engine.hooks",
 )
@@ -232,7 +232,7 @@ def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
 
 def check(requests: Path, *, env: dict[str, str]) -> int:
     """Answer which runs can be built, in this process; its console is the server's log."""
-    from fourierkd.engine.dry_build import answer
+    from fourierkd.serving.dry_build import answer
 
     use(env)
     disinherit()

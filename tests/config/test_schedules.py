@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.registry import OPTIMIZERS
 
-from fourierkd.engine.config import load_config
+from fourierkd.config.load import load_config
+from fourierkd.config.schedules import check_schedules, scaled_lr
 from fourierkd.engine.run import run
-from fourierkd.engine.schedules import check_schedules, scaled_lr
 from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError
 from tests.engine.conftest import HERE
