@@ -3,9 +3,9 @@
 A lock ends with its process, however that ends. Forked children (workers of a data loader) let go
 of it: one that hangs would otherwise keep a run locked that is dead.
 
-This is the one module that calls ``flock``. The package ``filelock`` is not used: here a lock's
-file names its holder and the person is told whom to wait for, its age is a sign of life, a link in
-its place is refused, and a reader of generated data hands its lock down to the workers that read.
+No other module of the package calls ``flock``. ``filelock`` is not used: here a lock's file names
+its holder and the person is told whom to wait for, its age is a sign of life, a link in its place
+is refused, and a reader of generated data hands its lock down to the workers that read.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from typing import Any, ClassVar, TypeVar
 from fourierkd.errors import ConfigError, RunError, near
 
 VAL, TEST = "val", "test"  # splits, and the groups of their scores
+Json = dict[str, Any]  # an object in JSON's types
+Options = dict[str, Any]  # dotted option of a run config -> value, in JSON's types
+Parameters = dict[str, Any]  # what a search chose, by short name
 
 
 class _Word(str, Enum):
@@ -106,7 +109,7 @@ class Record:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
     what: ClassVar[str] = "a record"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """JSON's types alone."""
         return asdict(self, dict_factory=_plain)
 
@@ -143,13 +146,13 @@ class Record:
         return record
 
 
-def flat_metric(value: Mapping[str, Any]) -> dict[str, Any]:
+def flat_metric(value: Mapping[str, Any]) -> Json:
     """A record's JSON with its metric's name and direction side by side."""
     metric = value["metric"] or {}
     return {**value, "metric": metric.get("name"), "direction": metric.get("direction")}
 
 
-def nested_metric(value: Mapping[str, Any]) -> dict[str, Any]:
+def nested_metric(value: Mapping[str, Any]) -> Json:
     """The other way round; an older version gave a metric no direction."""
     rest = {"metric": None, **value}
     direction = rest.pop("direction", None) or MAXIMIZE
@@ -158,7 +161,7 @@ def nested_metric(value: Mapping[str, Any]) -> dict[str, Any]:
     return rest
 
 
-def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def _plain(items: list[tuple[str, Any]]) -> Json:
     return {key: value.value if isinstance(value, Enum) else value for key, value in items}
 
 
@@ -205,13 +208,13 @@ class Request(Record):
 
     config: str
     seed: int
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     study: str | None = None
     phase: Phase = Phase.SINGLE
     method: str = "run"
     trial: int | None = None
     tunes: str | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
     test_split: str | None = None
     wandb: Tracking = field(default_factory=Tracking)
 
@@ -301,13 +304,13 @@ class Result(Record):
     seconds: Mapping[str, float | None] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     conditions: Conditions = field(default_factory=Conditions)
-    teacher_maps: dict[str, Any] | None = None
+    teacher_maps: Json | None = None
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Metric, direction and conditions side by side."""
         value = flat_metric(super().to_json())
-        conditions: dict[str, Any] = value.pop("conditions")
+        conditions: Json = value.pop("conditions")
         return value | conditions
 
     @classmethod

@@ -18,16 +18,16 @@ from typing_extensions import override
 
 from fourierkd.errors import StudyError
 from fourierkd.fingerprint import digest
-from fourierkd.records import Request
+from fourierkd.records import Options, Parameters, Request
 from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executors.base import Exit
 from sweeps.fingerprint import versions
 from sweeps.points import SuggestsValues, branches, match, resolve
-from sweeps.record import StudyRecord, read_study, record
 from sweeps.searches import searches
 from sweeps.space import Space
 from sweeps.study import StudyConfig
+from sweeps.study_record import StudyRecord, read_study, record
 from sweeps.teacher import check_weights
 
 FILE = "check.json"  # of the work dir, while it lasts; the answer lies beside it
@@ -89,7 +89,7 @@ def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[s
 def requests(config: StudyConfig) -> dict[str, Request]:
     """Name, as a person would say it, -> request of a run."""
     found: dict[str, Request] = {}
-    common: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
+    common: Options = {"metric": config.metric, "direction": config.direction}
     if config.teacher is not None:
         found["the teacher"] = Request(
             config=str(config.teacher["config"]),
@@ -122,7 +122,7 @@ def requests(config: StudyConfig) -> dict[str, Request]:
     return found
 
 
-def points(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def points(space: Space) -> Iterator[tuple[Options, Parameters]]:
     """Options and parameters of points that together see every branch and every end of a range.
 
     Example:

@@ -8,9 +8,9 @@ notebook agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from fourierkd.records import Phase
+from fourierkd.records import Options, Parameters, Phase
 from sweeps.points import match, resolve
 from sweeps.searches import Searched, run_name
 from sweeps.study import StudyConfig
@@ -33,8 +33,8 @@ class Contender(NamedTuple):
 
     name: str
     folder: str
-    options: dict[str, Any]
-    parameters: dict[str, Any]
+    options: Options
+    parameters: Parameters
     trial: int | None = None
     tunes: str | None = None
 
@@ -122,7 +122,7 @@ def still_open(config: StudyConfig, table: pd.DataFrame) -> list[str]:
     return open_pairs(scores, config.baseline, direction=config.direction, margin=config.margin)
 
 
-def _resolved(config: StudyConfig, trial: FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:
+def _resolved(config: StudyConfig, trial: FrozenTrial) -> tuple[Options, Parameters]:
     import optuna
 
     return resolve(config.space, optuna.trial.FixedTrial(trial.params))

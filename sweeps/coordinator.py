@@ -30,7 +30,6 @@ from sweeps.executors.base import Executor
 from sweeps.executors.local import LocalExecutor
 from sweeps.plan import Plan
 from sweeps.progress import Display
-from sweeps.record import note, note_config, noted
 from sweeps.runs import Run, forget_failure, left_of, to_do
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.search import Search
@@ -38,6 +37,7 @@ from sweeps.searches import searches
 from sweeps.state import StudyState
 from sweeps.storage import check_place, claim, not_writable, one_writer
 from sweeps.study import StudyConfig
+from sweeps.study_record import note, note_config, noted
 from sweeps.teacher import study_teacher
 
 

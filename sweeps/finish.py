@@ -10,8 +10,8 @@ from fourierkd.errors import FourierKDError
 from fourierkd.records import Phase, State
 from sweeps import tables
 from sweeps.account import sentence
-from sweeps.record import note, noted
 from sweeps.state import StudyState
+from sweeps.study_record import note, noted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from fourierkd.records import Phase, Request, Result, Tracking
+from fourierkd.records import Json, Options, Parameters, Phase, Request, Result, Tracking
 from fourierkd.run_dir import Row, RunDir
 from sweeps.choice import Contender
 from sweeps.runs import Run
@@ -29,7 +28,7 @@ class Plan:
 
     def __init__(self, config: StudyConfig, work_dir: Path) -> None:
         self.config, self.work_dir = config, work_dir
-        self.common: dict[str, Any] = {
+        self.common: Options = {
             "metric": config.metric,
             "direction": config.direction,
             **config.options,
@@ -75,8 +74,8 @@ class Plan:
         *,
         phase: Phase,
         method: str,
-        options: dict[str, Any],
-        parameters: dict[str, Any] | None = None,
+        options: Options,
+        parameters: Parameters | None = None,
         trial: int | None = None,
         tunes: str | None = None,
         seed: int | None = None,
@@ -110,7 +109,7 @@ class Plan:
         return Run(run_dir, request, name, done, metric=config.metric, report=report)
 
 
-def _as_read(values: dict[str, Any]) -> dict[str, Any]:
+def _as_read(values: Json) -> Json:
     """As the run folder will give it back: tuples are lists there."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
+    plain: Json = json.loads(json.dumps(values))
     return plain

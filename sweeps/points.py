@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from fourierkd.records import Options, Parameters
 from sweeps.space import (
     METHOD,
     NODES,
@@ -39,7 +40,7 @@ class SuggestsValues(Protocol):
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
 
 
-def resolve(space: Space, trial: SuggestsValues) -> tuple[dict[str, Any], dict[str, Any]]:
+def resolve(space: Space, trial: SuggestsValues) -> tuple[Options, Parameters]:
     """Let ``trial`` fill in every node that its own choices make active.
 
     Returns:
@@ -52,7 +53,7 @@ def resolve(space: Space, trial: SuggestsValues) -> tuple[dict[str, Any], dict[s
         >>> resolve(space, optuna.trial.FixedTrial({"mask": "low", "mask.low.cutoff": 0.5}))
         ({'mask': {'cutoff': 0.5}}, {'mask': 'low', 'mask.low.cutoff': 0.5})
     """
-    parameters: dict[str, Any] = {}
+    parameters: Parameters = {}
     options = {}
     for key, value in space.items():
         chosen = _fill(value, parameter_name(key), trial, parameters)
@@ -64,7 +65,7 @@ def resolve(space: Space, trial: SuggestsValues) -> tuple[dict[str, Any], dict[s
     return options, parameters
 
 
-def match(space: Space, options: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+def match(space: Space, options: Mapping[str, Any]) -> tuple[Parameters | None, str]:
     """The parameters with which ``resolve`` gives ``options``, so that an arm can be a trial.
 
     Where ``options`` name a method, what they leave open has the method's own values.
@@ -85,7 +86,7 @@ def match(space: Space, options: Mapping[str, Any]) -> tuple[dict[str, Any] | No
     for key in options:
         if key not in space:
             return None, f"{key} is not in the space"
-    parameters: dict[str, Any] = {}
+    parameters: Parameters = {}
     for key, node in space.items():
         if key not in options:
             return None, f"{key} is not given"
@@ -94,7 +95,7 @@ def match(space: Space, options: Mapping[str, Any]) -> tuple[dict[str, Any] | No
     return parameters, ""
 
 
-def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+def branches(space: Space, tried: Sequence[Mapping[str, Any]] = ()) -> list[Parameters]:
     """Parameters of trials that together take every option of every choice once.
 
     A sampler that starts by drawing at random leaves a rare branch (a mask of one kind in a loss of
@@ -162,7 +163,7 @@ def common_parameters(space: Space) -> list[str]:
     return [name for key, value in space.items() for name in outer(value, parameter_name(key))]
 
 
-def _fill(value: Any, name: str, trial: SuggestsValues, parameters: dict[str, Any]) -> Any:
+def _fill(value: Any, name: str, trial: SuggestsValues, parameters: Parameters) -> Any:
     if isinstance(value, Float):
         chosen: Any = trial.suggest_float(
             name, value.low, value.high, step=value.step, log=value.log
@@ -187,7 +188,7 @@ def _fill(value: Any, name: str, trial: SuggestsValues, parameters: dict[str, An
     return chosen
 
 
-def _match(node: Any, value: Any, name: str, parameters: dict[str, Any]) -> bool:
+def _match(node: Any, value: Any, name: str, parameters: Parameters) -> bool:
     """Whether ``value`` is one that ``node`` can give; its parameters are added."""
     if isinstance(node, Choice):
         return _match_choice(node, value, name, parameters)
@@ -206,9 +207,9 @@ def _match(node: Any, value: Any, name: str, parameters: dict[str, Any]) -> bool
     return bool(node == value)
 
 
-def _match_choice(node: Choice, value: Any, name: str, parameters: dict[str, Any]) -> bool:
+def _match_choice(node: Choice, value: Any, name: str, parameters: Parameters) -> bool:
     for key, item in node.values.items():
-        inner: dict[str, Any] = {}
+        inner: Parameters = {}
         if _match(item, value, f"{name}.{key}", inner):
             parameters.update({name: key, **inner})
             return True
@@ -230,7 +231,7 @@ def _holds(node: Float | Int | Methods | Categorical, value: Any) -> bool:
     return bool(abs(steps - round(steps)) <= 1e-8)
 
 
-def _branches(value: Any, name: str) -> list[dict[str, Any]]:
+def _branches(value: Any, name: str) -> list[Parameters]:
     """One dict for each leaf of the tree of choices in ``value``; none where it holds no choice."""
     if isinstance(value, Choice):
         return [
@@ -275,7 +276,7 @@ def _middle(node: Float | Int) -> float:
     return round(middle) if isinstance(node, Int) else middle
 
 
-def _side_by_side(lists: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _side_by_side(lists: Sequence[list[Parameters]]) -> list[Parameters]:
     """The i-th of all together; a shorter list starts again."""
     lists = [some for some in lists if some]
     return [

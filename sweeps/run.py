@@ -22,6 +22,7 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
+from fourierkd.records import Options  # noqa: E402
 from sweeps.study import StudyConfig, load_study  # noqa: E402
 
 MAX_SEEDS = 20  # of a method, where seeds are added until its pair is decided
@@ -205,8 +206,8 @@ def _max_seeds(args: argparse.Namespace) -> int:
     return known if args.until_decided else 0
 
 
-def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    overrides: dict[str, Any] = parse_options(args.overrides)
+def _overrides(args: argparse.Namespace) -> Options:
+    overrides: Options = parse_options(args.overrides)
     return (
         overrides
         if args.jobs is None

@@ -7,9 +7,9 @@ run that ended unheard is told from its result, and an unfinished one goes on fr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fourierkd.records import Phase, Result, State
+from fourierkd.records import Parameters, Phase, Result, State
 from fourierkd.run_dir import Row, RunDir
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
@@ -45,7 +45,7 @@ class Search:
         self.notes: list[str] = []
         self._open = 0  # trials that were sent off and have not ended
         # Arms that the space can express are trials, from which the sampler learns.
-        self._points: dict[str, dict[str, dict[str, Any]]] = {"arm": {}, "start": {}}
+        self._points: dict[str, dict[str, Parameters]] = {"arm": {}, "start": {}}
         self.outside: list[str] = []
         for key, kind, methods in (
             ("arm", "arm", self.config.arms),
@@ -139,7 +139,7 @@ class Search:
                 if name not in known:
                     self.study.enqueue_trial(parameters, user_attrs={key: name})
 
-    def _branches(self) -> dict[str, dict[str, Any]]:
+    def _branches(self) -> dict[str, Parameters]:
         """Choices that the first sampled trials take, so that none of the space is left out."""
         if self.config.sampler["type"] in EXHAUSTIVE:
             return {}

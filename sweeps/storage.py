@@ -21,10 +21,10 @@ from fourierkd.fingerprint import digest
 from fourierkd.locks import Held, locked
 from fourierkd.records import State
 from fourierkd.run_dir import RunDir
-from sweeps.record import STUDY_NAME, StudyRecord, read_study, record, write_record
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.searches import tuned_of
 from sweeps.study import StudyConfig
+from sweeps.study_record import STUDY_NAME, StudyRecord, read_study, record, replace_record
 
 if TYPE_CHECKING:
     import optuna
@@ -98,7 +98,7 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
             moved, recorded = _move_aside(work_dir), None
         if recorded is None:
             recorded = _begun(config)
-            write_record(work_dir, recorded)
+            replace_record(work_dir, recorded)
         if config.tune < recorded.tune and _has_trial(work_dir):
             raise StudyError(
                 "a comparison tunes its methods with equal numbers of trials, and those of this "

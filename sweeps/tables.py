@@ -20,9 +20,9 @@ from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
-from sweeps.record import noted
 from sweeps.searches import run_name
 from sweeps.storage import RUNS_NAME, stored_studies
+from sweeps.study_record import noted
 from sweeps.teacher import best_checkpoint
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver
 from sweeps.executors.local import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
-from sweeps.record import StudyRecord, TeacherFile, read_study, record
 from sweeps.runs import Run
 from sweeps.storage import has_finished_run
 from sweeps.study import StudyConfig
+from sweeps.study_record import StudyRecord, TeacherFile, read_study, record
 
 FOLDER = "teachers"  # of the cache folder
 KEY_LENGTH = 20

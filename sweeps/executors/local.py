@@ -18,9 +18,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from fourierkd.errors import RunError, StudyError
+from fourierkd.records import Json
 from fourierkd.run_dir import RunDir
 from sweeps.executors.base import Exit
 
@@ -51,7 +51,7 @@ class LocalExecutor:
         self.jobs = jobs
         self._log, self._command = log, list(WORKER if command is None else command)
         self._server: subprocess.Popen[bytes] | None = None
-        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._events: queue.Queue[Json] = queue.Queue()
         self._running: dict[Path, int] = {}  # run folder -> slot
         self._begun: set[Path] = set()  # those whose process there is
         self._killed: dict[Path, float] = {}  # when their end was asked for
@@ -183,7 +183,7 @@ class LocalExecutor:
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         return environment
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: Json) -> None:
         server = self._server
         if server is not None and server.stdin is not None:
             with suppress(OSError):  # it died: poll sees that, and submits again

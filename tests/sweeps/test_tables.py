@@ -13,9 +13,9 @@ from tiny_study import REPO, run_dirs
 from fourierkd.analysis import load_results
 from fourierkd.errors import StudyError
 from sweeps.coordinator import run_study
-from sweeps.record import note, noted
 from sweeps.run import main
 from sweeps.study import load_study
+from sweeps.study_record import note, noted
 from sweeps.tables import UNFINISHED
 
 SLOW = ("--set", "trials=4", "final_seeds=1", "options.fake.sleep=0.03")

@@ -6,7 +6,7 @@ import pytest
 
 from fourierkd.errors import RunError
 from fourierkd.records import MINIMIZE, Metric
-from sweeps.record import StudyRecord, TeacherFile, Told, note, read_study, record
+from sweeps.study_record import StudyRecord, TeacherFile, Told, note, read_study, record
 
 WHOLE = StudyRecord(
     identity={"name": "mine", "space": {"lr": [0.1, 1]}, "data": None},

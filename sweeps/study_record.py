@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fourierkd.errors import StudyError
-from fourierkd.records import Metric, Record, flat_metric, nested_metric
+from fourierkd.records import Json, Metric, Record, flat_metric, nested_metric
 from fourierkd.run_dir import read_json, write_atomic
 from sweeps.study import StudyConfig
 
@@ -78,7 +78,7 @@ class StudyRecord(Record):
 
     what: ClassVar[str] = "a study's record"
 
-    identity: dict[str, Any] | None = None
+    identity: Json | None = None
     fingerprint: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     created: str | None = None
@@ -89,7 +89,7 @@ class StudyRecord(Record):
     teacher: TeacherFile | None = None
     report: Told = field(default_factory=Told)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The metric of the report and its direction side by side."""
         value = super().to_json()
         return {**value, "report": flat_metric(value["report"])}
@@ -119,10 +119,10 @@ def record(work_dir: Path, **facts: Any) -> None:
     before = read_study(work_dir)
     after = replace(before or StudyRecord(), **facts)
     if after != before:
-        write_record(work_dir, after)
+        replace_record(work_dir, after)
 
 
-def write_record(work_dir: Path, recorded: StudyRecord) -> None:
+def replace_record(work_dir: Path, recorded: StudyRecord) -> None:
     """Replace ``study.json``."""
     write_atomic(work_dir / STUDY_NAME, json.dumps(recorded.to_json(), indent=1) + "\n")
 
