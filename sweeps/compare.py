@@ -18,6 +18,7 @@ from fourierkd.errors import ConfigError, DataError, near
 from fourierkd.fingerprint import different_keys
 from fourierkd.literals import read_literals
 from fourierkd.methods import STUDENT_ALONE, method_label, method_names
+from fourierkd.records import Phase
 from fourierkd.run_dir import RunDir
 from sweeps.fingerprint import literal
 from sweeps.searches import searches
@@ -138,7 +139,7 @@ def runs_by_hand(folders: Sequence[Path]) -> pd.DataFrame:
         name if method == "run" else method
         for name, method in zip(named, table["method"], strict=True)
     ]
-    table["phase"] = "final"
+    table["phase"] = Phase.FINAL.value
     _check_comparable(runs, table)
     return table
 

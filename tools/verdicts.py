@@ -36,6 +36,7 @@ from fourierkd.analysis.selection import tuned_method  # noqa: E402
 from fourierkd.config.load import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
+from fourierkd.records import Phase  # noqa: E402
 from fourierkd.run_dir import RunDir  # noqa: E402
 from fourierkd.spectral.masks import Mask, build_mask, mask_config  # noqa: E402
 from sweeps.coordinator import run_study  # noqa: E402
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def finals(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
     """Method and score of the final runs, the chosen method as ``tuned``."""
-    runs = table[table["phase"] == "final"]
+    runs = table[table["phase"] == Phase.FINAL]
     tuned = tuned_method(table, metric=study.measure)
     return pd.DataFrame(
         {
@@ -164,7 +165,7 @@ def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, A
 def tuned_runs(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
     """The final runs of the method that the search chose."""
     method = tuned_method(table, metric=study.measure)
-    return table[(table["phase"] == "final") & (table["method"] == method)]
+    return table[(table["phase"] == Phase.FINAL) & (table["method"] == method)]
 
 
 def passed(mask: Mask, nuisance: Mask) -> tuple[float, float]:
@@ -182,7 +183,7 @@ def passed(mask: Mask, nuisance: Mask) -> tuple[float, float]:
 
 def scores(study: StudyConfig, table: pd.DataFrame) -> dict[str, str]:
     """Mean and standard deviation over final seeds, by method."""
-    finals = table[table["phase"] == "final"]
+    finals = table[table["phase"] == Phase.FINAL]
     values = metric_values(finals, study.measure).groupby(finals["method"])
     return {
         str(name): f"{group.mean():.3g} ± {group.std():.2g}"
@@ -194,7 +195,7 @@ def found_verdicts(study: StudyConfig, table: pd.DataFrame) -> Iterator[tuple[st
     """(method, verdict, against): all against the student alone, the tuned against all others."""
     common: dict[str, Any] = {"metric": study.metric, "direction": study.direction}
     tuned = tuned_method(table, **common)
-    methods = list(table.loc[table["phase"] == "final", "method"].unique())
+    methods = list(table.loc[table["phase"] == Phase.FINAL, "method"].unique())
     for baseline in methods:
         compared = compare(table, baseline=baseline, margin=study.margin, **common)
         for row in compared.to_dict("records"):

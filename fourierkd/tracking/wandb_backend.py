@@ -270,7 +270,7 @@ class WandbBackend:
         """Send the summary, and wait for the upload; True where all of it arrived."""
         self._run.summary.update(final)
         try:
-            self._run.finish(exit_code=1 if final["state"] == "failed" else 0)
+            self._run.finish(exit_code=1 if final["state"] == State.FAILED else 0)
         except TimeoutError:
             _log.warning(
                 "W&B: the upload did not end in %g s; later: wandb sync --include-online %s",

@@ -16,6 +16,7 @@ from fourierkd.engine.ranks import mean
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import RunError
 from fourierkd.options import whole_number
+from fourierkd.records import as_scores
 
 PARTS = ("teacher", "student", "losses")
 
@@ -78,7 +79,7 @@ class ScalarsHook(Hook):
     def after_val_epoch(self, runner: KDRunner, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics."""
         values = short_names(metrics, runner.cfg.get("metric"))
-        runner.write_row({f"val/{k}": v for k, v in values.items()}, iteration=runner.iter)
+        runner.write_row(as_scores(values), iteration=runner.iter)
         runner.logger.info(
             f"iter {runner.iter}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items())
         )

@@ -21,6 +21,7 @@ from fourierkd.engine.ranks import leads
 from fourierkd.engine.runner import KDRunner
 from fourierkd.losses.base import DistillationLoss
 from fourierkd.options import whole_number
+from fourierkd.records import scores
 from fourierkd.run_dir import picture_label, write_atomic
 from fourierkd.spectral.frequency import (
     BANDS,
@@ -66,7 +67,7 @@ class SpectraHook(Hook):
     def before_train(self, runner: KDRunner) -> None:
         """A resumed run draws where the whole one does."""
         rows = runner.run_dir.rows()
-        self.validations = sum(any(key.startswith("val/") for key in row) for row in rows)
+        self.validations = sum(bool(scores(row)) for row in rows)
 
     @override
     def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
