@@ -22,7 +22,8 @@ from fourierkd.records import Phase
 from fourierkd.run_dir import RunDir
 from sweeps.fingerprint import literal
 from sweeps.searches import searches
-from sweeps.study import StudyConfig, load_study, make_study
+from sweeps.study import StudyConfig
+from sweeps.study_file import load_study, make_study
 
 if TYPE_CHECKING:
     import pandas as pd

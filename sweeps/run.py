@@ -23,7 +23,8 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
 from fourierkd.records import Options  # noqa: E402
-from sweeps.study import StudyConfig, load_study  # noqa: E402
+from sweeps.study import StudyConfig  # noqa: E402
+from sweeps.study_file import load_study  # noqa: E402
 
 MAX_SEEDS = 20  # of a method, where seeds are added until its pair is decided
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"

@@ -72,7 +72,7 @@ class Methods:
 
     Attributes:
         tunable: method -> dotted option -> what can be tuned there; None until the study's run
-            config is known, as a method is tuned by what its pair has (``sweeps.study``).
+            config is known, as a method is tuned by what its pair has (``sweeps.study_file``).
         files: method -> what a run is told, where that is another word: a file of the user's.
     """
 

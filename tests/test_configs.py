@@ -26,7 +26,7 @@ from fourierkd.methods import STUDENT_ALONE, method_names, read_method
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
 from sweeps.points import branches, match, resolve
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 from tests.pictures import write_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -41,7 +41,8 @@ from fourierkd.run_dir import RunDir  # noqa: E402
 from fourierkd.spectral.masks import Mask, build_mask, mask_config  # noqa: E402
 from sweeps.coordinator import run_study  # noqa: E402
 from sweeps.space import METHOD, suggest  # noqa: E402
-from sweeps.study import StudyConfig, load_study  # noqa: E402
+from sweeps.study import StudyConfig  # noqa: E402
+from sweeps.study_file import load_study  # noqa: E402
 
 ALL_PASS = ("pkd", "feature_l2")
 # What differs from the usual study: its keys, and variables of the environment.

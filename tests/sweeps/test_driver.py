@@ -15,7 +15,7 @@ from sweeps.driver import Driver
 from sweeps.executors.base import Executor, Exit
 from sweeps.progress import Display
 from sweeps.runs import Run
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 
 class InProcess:

@@ -17,7 +17,7 @@ from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
 from sweeps.executors.local import LocalExecutor
 from sweeps.run import main
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 # Optuna warns that this pruner is experimental.
 WARNS = {"type": "PatientPruner", "wrapped_pruner": None, "patience": 1}

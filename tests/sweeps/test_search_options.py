@@ -10,7 +10,7 @@ from fourierkd.errors import ConfigError, StudyError
 from sweeps.ahead import requests
 from sweeps.coordinator import run_study
 from sweeps.run import main
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 SHORT = {"search_options.train_cfg.max_iters": 4}
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fourierkd.errors import ConfigError
 from sweeps.points import match, resolve
 from sweeps.space import suggest
-from sweeps.study import KEYS, load_study
+from sweeps.study import KEYS
+from sweeps.study_file import load_study
 
 
 def edited(path: Path, old: str, new: str) -> Path:

@@ -14,7 +14,7 @@ from fourierkd.analysis import load_results
 from fourierkd.errors import StudyError
 from sweeps.coordinator import run_study
 from sweeps.run import main
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 from sweeps.study_record import note, noted
 from sweeps.tables import UNFINISHED
 
