@@ -134,7 +134,7 @@ def runs_by_hand(folders: Sequence[Path]) -> pd.DataFrame:
     for run in runs:
         if not run.request.exists():
             raise ConfigError("a run folder holds a run", value=str(run.path), fix="check the path")
-    table = results_table(runs)
+    table = results_table(runs, work_dir=Path.cwd())
     named = [re.sub(r"[-_]?seed[-_]?\d+$", "", run.path.name) or run.path.name for run in runs]
     table["method"] = [
         name if method == "run" else method
@@ -155,6 +155,7 @@ def show(table: pd.DataFrame, *, reference: str | None) -> None:
     from rich.console import Console
 
     from fourierkd.analysis.headline import headline
+    from fourierkd.analysis.published import beside_published
     from fourierkd.analysis.results import metric_of
     from fourierkd.analysis.terminal import summary
 
@@ -168,6 +169,8 @@ def show(table: pd.DataFrame, *, reference: str | None) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(headline(table, metric=metric, baseline=reference), markup=False)
     console.print(summary(table, metric=metric, baseline=reference))
+    for line in beside_published(table, Path.cwd(), metric=metric.name):
+        console.print(line, markup=False)
 
 
 def _check_comparable(runs: Sequence[RunDir], table: pd.DataFrame) -> None:

@@ -41,6 +41,7 @@ def finish(state: StudyState) -> None:
     """Write tables and report of a study whose runs are done, and print what came out."""
     from fourierkd.analysis import agreement
     from fourierkd.analysis.headline import headline
+    from fourierkd.analysis.published import beside_published
     from fourierkd.analysis.terminal import choice, summary, tuned
 
     config, work_dir, display = state.config, state.work_dir, state.display
@@ -52,6 +53,8 @@ def finish(state: StudyState) -> None:
             compared |= {"metric": config.measure, "looked": noted(work_dir).looked}
             display.say(headline(table, **compared))
             display.console.print(summary(table, **compared))
+            for line in beside_published(table, work_dir, metric=config.metric):
+                display.say(line)
         chosen = choice(table, metric=config.measure)
         if config.search_options:
             display.say(agreement.sentence(table, config.search_options, metric=config.metric))

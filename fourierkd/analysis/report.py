@@ -16,6 +16,7 @@ from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.gap import gap_closed, teacher_score
 from fourierkd.analysis.headline import headline
+from fourierkd.analysis.published import beside_published
 from fourierkd.analysis.results import metric_of, metric_values, most_common
 from fourierkd.analysis.selection import (
     candidates,
@@ -128,6 +129,7 @@ def write_report(
         "teacher": report_tables.teacher_words(teacher_score(table, metric), metric),
         "margin": margin_words(comparison, metric) if len(comparison) else "",
         "matrix": report_tables.pair_rows(table, comparison, compared),
+        "published": beside_published(table, work_dir, metric=metric),
         "plots": _plots(shown, comparison, work_dir, metric, palette),
         "curves_note": _shown_note(
             shown, "Mean on val over the seeds, with the 95 % t interval as band"

@@ -245,6 +245,7 @@ def summary(args: argparse.Namespace, run_dir: RunDir, result: Result) -> str:
     tested = scores(result.metrics, TEST)
     if tested:
         lines.append("  ".join(f"{TEST}/{k} {v:.4g}" for k, v in tested.items()))
+    lines += beside_published(run_dir, result)
     lines.append(f"folder: {shown(run_dir.path)}")
     if result.state != State.COMPLETE:
         lines.append(continue_line(args, run_dir))
@@ -253,6 +254,18 @@ def summary(args: argparse.Namespace, run_dir: RunDir, result: Result) -> str:
         named = f" --config {shown(run_dir.config)}" if imports_modules(run_dir) else ""
         lines.append(f"export: fourierkd export {best_path} --out student.pth{named}")
     return "\n".join(lines)
+
+
+def beside_published(run_dir: RunDir, result: Result) -> list[str]:
+    """The run's score beside the published number of its pair, if it has one."""
+    if result.state != State.COMPLETE or result.metric is None:
+        return []
+    from fourierkd.analysis import published, results_table
+
+    around = run_dir.path.parent
+    table = results_table([run_dir], work_dir=around)
+    phase = str(table["phase"].iloc[0])
+    return published.beside_published(table, around, metric=result.metric.name, phase=phase)
 
 
 def imports_modules(run_dir: RunDir) -> bool:
