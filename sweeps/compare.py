@@ -70,24 +70,38 @@ def comparison(
         raise ConfigError(
             "the reference is one of the methods", value=reference, fix=near(reference, known)
         )
-    keys = {
-        "trials": 0,
-        "tune": tune,
-        "space": {},
-        "arms": {},
-        "start_points": {},
-        "reference_arms": list(names),
-        "baseline": reference,
-        "final_seeds": seeds,
-        "max_seeds": max_seeds,
-        **(overrides or {}),
-    }
-    if _is_study(config):
-        study = load_study(config, {"name": f"{config.stem}_compare", **keys})
-    else:
-        study = make_study(_of_a_run_config(config), config, keys)
+    study = study_of(
+        config,
+        "compare",
+        {
+            "tune": tune,
+            "reference_arms": list(names),
+            "baseline": reference,
+            "final_seeds": seeds,
+            "max_seeds": max_seeds,
+            **(overrides or {}),
+        },
+    )
     searches(study)  # refuses what cannot be tuned
     return study
+
+
+def study_of(config: Path, kind: str, keys: Mapping[str, Any]) -> StudyConfig:
+    """A study that trains reference arms alone.
+
+    Args:
+        config: a study's config or a run config.
+        kind: what its name ends with, so that it has a folder beside others of this config.
+        keys: study keys.
+
+    Raises:
+        ConfigError: what is wrong with them.
+    """
+    nothing = {"trials": 0, "tune": 0, "max_seeds": 0, "space": {}, "arms": {}, "start_points": {}}
+    keys = {**nothing, **keys}
+    if _is_study(config):
+        return load_study(config, {"name": f"{config.stem}_{kind}", **keys})
+    return make_study(_of_a_run_config(config, kind), config, keys)
 
 
 def _is_study(config: Path) -> bool:
@@ -102,14 +116,14 @@ def _is_study(config: Path) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "study" for target in targets)
 
 
-def _of_a_run_config(config: Path) -> dict[str, Any]:
+def _of_a_run_config(config: Path, kind: str) -> dict[str, Any]:
     metric = literal(config, "metric")
     if not isinstance(metric, str):
         raise ConfigError(
             f"{config} names no metric to compare by", fix='add metric = "mIoU", or "bbox_mAP"'
         )
     direction = literal(config, "direction") or "maximize"
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{config.parent.name}_{config.stem}_compare")
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{config.parent.name}_{config.stem}_{kind}")
     return {
         "name": name.lstrip("_-"),
         "config": str(config.absolute()),

@@ -42,17 +42,21 @@ def finish(state: StudyState) -> None:
     from fourierkd.analysis import agreement
     from fourierkd.analysis.headline import headline
     from fourierkd.analysis.published import beside_published
-    from fourierkd.analysis.terminal import choice, summary, tuned
+    from fourierkd.analysis.terminal import choice, components, summary, tuned
 
     config, work_dir, display = state.config, state.work_dir, state.display
     account = state.account
     with account.part("report"):
         table, report = _write(state, finished=True)
         if (table["phase"] == Phase.FINAL).any():
-            compared: dict[str, Any] = {"baseline": config.baseline, "margin": config.margin}
-            compared |= {"metric": config.measure, "looked": noted(work_dir).looked}
+            measured: dict[str, Any] = {"metric": config.measure, "margin": config.margin}
+            measured["looked"] = noted(work_dir).looked
+            compared = {"baseline": config.baseline, **measured}
             display.say(headline(table, **compared))
-            display.console.print(summary(table, **compared))
+            if config.parts:
+                display.console.print(components(table, config.parts, **measured))
+            else:
+                display.console.print(summary(table, **compared))
             for line in beside_published(table, work_dir, metric=config.metric):
                 display.say(line)
         chosen = choice(table, metric=config.measure)

@@ -86,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--methods", metavar="A,B,...", help="`fourierkd methods` lists them; or files of your own"
     )
+    compare.add_argument(
+        "--factors",
+        metavar="A,B,...",
+        help="in place of --methods: which parts of the published Fourier loss matter; of noise, "
+        "fusion, predictor, similarity, normalize, sphere, mask, defects, and iou",
+    )
     compare.add_argument("--seeds", type=int, default=5, metavar="N", help="of each; default 5")
     compare.add_argument(
         "--tune",
@@ -175,11 +181,13 @@ def _compare(args: argparse.Namespace, command: str) -> int:
     from sweeps.compare import comparison, runs_by_hand, show
 
     if all(path.is_dir() for path in args.what):
-        if args.tune or args.until_decided:
+        others = {"--tune": args.tune, "--until-decided": args.until_decided}
+        others |= {"--factors": args.factors}
+        for flag in [flag for flag, given in others.items() if given]:
             raise ConfigError(
                 "run folders are compared as they are",
-                value="--tune" if args.tune else "--until-decided",
-                fix="name a config, of which methods are tuned and seeds are added",
+                value=flag,
+                fix="name a config, of which runs are trained",
             )
         show(runs_by_hand(args.what), reference=args.reference)
         return 0
@@ -187,7 +195,9 @@ def _compare(args: argparse.Namespace, command: str) -> int:
         raise ConfigError(
             "compare takes one config, or run folders", value=[str(path) for path in args.what]
         )
-    names = [name for name in (args.methods or "").split(",") if name]
+    if args.factors:
+        return _run(_components(args), args, command)
+    names = _names(args.methods)
     study = comparison(
         args.what[0],
         names,
@@ -198,6 +208,30 @@ def _compare(args: argparse.Namespace, command: str) -> int:
         overrides=_overrides(args),
     )
     return _run(study, args, command)
+
+
+def _components(args: argparse.Namespace) -> StudyConfig:
+    from sweeps.factors import component_study
+
+    others = {"--methods": args.methods, "--tune": args.tune, "--until-decided": args.until_decided}
+    for flag in [flag for flag, given in others.items() if given]:
+        raise ConfigError(
+            "--factors trains the runs of one design, as published and with equal seeds",
+            value=flag,
+            fix="compare methods by a command of its own",
+        )
+    _max_seeds(args)
+    return component_study(
+        args.what[0],
+        _names(args.factors),
+        seeds=args.seeds,
+        reference=args.reference,
+        overrides=_overrides(args),
+    )
+
+
+def _names(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]
 
 
 def _max_seeds(args: argparse.Namespace) -> int:

@@ -63,6 +63,7 @@ class StudyConfig:
         reference_arms: the same; only retrained at the end. Among all arms, names
             that begin with ``published`` are forms of the published settings; to the report's first
             sentence every other one but ``baseline`` is a simple baseline.
+        parts: of a component study (``sweeps.factors``): reference arm -> the parts that are on.
         start_points: name -> dotted options: the first trials that are not arms. One that lies
             outside of the space is left out, and the report says so.
         baseline: the arm that differences are taken against.
@@ -103,6 +104,7 @@ class StudyConfig:
         default_factory=lambda: {"student_alone": dict(STUDENT_ALONE)}
     )
     reference_arms: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    parts: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     start_points: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     baseline: str = "student_alone"
     margin: float | None = None

@@ -38,7 +38,7 @@ class Told(Record):
         baseline, metric, margin: of its comparisons.
         looked: whether seeds were added after scores were seen: who has looked has looked, whatever
             a later command says.
-        search_options, rung_trials: see ``StudyConfig``.
+        search_options, parts, rung_trials: see ``StudyConfig``.
         teacher: the run folder of its teacher.
         notes: sentences.
         finished: whether it is at its end.
@@ -54,6 +54,7 @@ class Told(Record):
     margin: float | None = None
     looked: bool = False
     search_options: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, list[str]] = field(default_factory=dict)
     rung_trials: int = 0
     teacher: str | None = None
     notes: list[str] = field(default_factory=list)
@@ -145,6 +146,7 @@ def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
         metric=config.measure,
         margin=config.margin,
         search_options=config.search_options,
+        parts=config.parts,
         looked=bool(config.max_seeds or known.report.looked),
         rung_trials=config.rung_trials,
     )

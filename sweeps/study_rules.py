@@ -50,6 +50,7 @@ def check_study(study: StudyConfig) -> None:
     if study.space or study.trials:
         check_space(study.space)
     _check_arms(study)
+    _check_parts(study)
     _check_options("options", study.options)
     _check_search_options(study)
     if study.teacher is not None:
@@ -120,6 +121,24 @@ def _check_arms(study: StudyConfig) -> None:
             if name in RESERVED or (key != "arms" and name in study.arms):
                 raise ConfigError(f"{key}: the name is taken", value=name)
             _check_options(f"{key}.{name}", options)
+
+
+def _check_parts(study: StudyConfig) -> None:
+    """A design has its runs and no others, all with equal seeds and as they are."""
+    if study.parts == {}:
+        return
+    added = [key for key in ("tune", "max_seeds") if getattr(study, key)]
+    runs = study.parts if isinstance(study.parts, dict) else {}
+    whole = list(runs) == list(study.reference_arms) and all(
+        isinstance(on, list) for on in runs.values()
+    )
+    if added or not whole:
+        raise ConfigError(
+            "parts are those of a component study, which trains the runs of one design as they "
+            "are, with equal seeds",
+            value=added or study.parts,
+            fix="use `python sweeps/run.py compare ... --factors A,B` without these keys",
+        )
 
 
 def _check_baseline(study: StudyConfig) -> None:

@@ -105,7 +105,7 @@ def compare(
             value=baseline,
             fix=near(baseline, scores),
         )
-    margin, step = _margin(margin, scores), rounding_step(_values(scores))
+    margin, step = margin_of(margin, scores), rounding_step(_values(scores))
     of_one, of_pairs = _intervals(looked)
     gains = of_pairs(scores, [(m, baseline) for m in scores if m != baseline], level)
     together = bonferroni(sum(looked or gain.n > 1 for gain in gains.values()), level)
@@ -124,9 +124,9 @@ def compare(
                 "mean": own.mean,
                 "low": own.low,
                 "high": own.high,
-                **_columns(gain, found, margin),
+                **difference_columns(gain, found, margin),
                 **_beside(paired, of_one(paired, together, error=step), level, looked=looked),
-                "seeds_needed": _needed(paired, found, margin, together, step, looked=looked),
+                "seeds_needed": needed(paired, found, margin, together, step, looked=looked),
                 "groups": str(groups.get(method, "")),
                 "missing": _missing(runs, method, values, looked=looked),
             }
@@ -156,12 +156,12 @@ def compare_pairs(
     """
     direction = metric_of(table, metric).direction
     scores = scored_runs(table, metric, phase)[1]
-    margin = _margin(margin, scores)
+    margin = margin_of(margin, scores)
     rows = []
     for (a, b), gain in _intervals(looked)[1](scores, combinations(scores, 2), level).items():
         other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
         for method, against, found in ((a, b, gain), (b, a, other)):
-            columns = _columns(found, verdict(found, direction, margin), margin)
+            columns = difference_columns(found, verdict(found, direction, margin), margin)
             rows.append({"method": method, "against": against, **columns})
     return pd.DataFrame(rows)
 
@@ -183,7 +183,7 @@ def open_pairs(
         scores: method -> seed -> score.
         baseline, direction, margin, level: as for ``compare``.
     """
-    margin = _margin(margin, scores)
+    margin = margin_of(margin, scores)
     pairs = [(method, baseline) for method in scores if method != baseline]
     return [
         method
@@ -216,7 +216,12 @@ def _intervals(looked: bool) -> tuple[Callable[..., Interval], Callable[..., Gai
     return (always_valid, followed) if looked else (interval, family)
 
 
-def _margin(margin: float | None, scores: Mapping[str, Mapping[int, float] | pd.Series]) -> float:
+def margin_of(margin: float | None, scores: Mapping[str, Mapping[int, float] | pd.Series]) -> float:
+    """The margin that was given, else by the metric's unit: 1 for percentages, 0.01 for fractions.
+
+    Raises:
+        ConfigError: it is not above 0.
+    """
     if margin is None:
         return 1.0 if (np.abs(_values(scores)) > 1).any() else 0.01
     if not (math.isfinite(margin) and margin > 0):
@@ -252,7 +257,7 @@ def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:
     return own.set_index("seed")["score"]
 
 
-def _columns(gain: Interval, found: str, margin: float) -> dict[str, Any]:
+def difference_columns(gain: Interval, found: str, margin: float) -> dict[str, Any]:
     """What a table says of a difference."""
     return {
         "difference": gain.mean,
@@ -282,9 +287,10 @@ def _beside(
     }
 
 
-def _needed(
+def needed(
     paired: list[float], found: str, margin: float, level: float, step: float, *, looked: bool
 ) -> float:
+    """With how many seeds an undecided effect of the margin would be found; NaN for any other."""
     if found != UNDECIDED:
         return math.nan
     deviation = max(float(np.std(paired, ddof=1)), step / math.sqrt(6))  # that of rounding alone

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from fourierkd.analysis import agreement, figures, report_tables, tuning
+from fourierkd.analysis import agreement, factorial, figures, report_tables, tuning
 from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.gap import gap_closed, teacher_score
@@ -72,6 +72,7 @@ def write_report(
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
             (a ``Metric``; default: the table's own), ``margin`` (of equivalence, see
             ``comparison.compare``), ``looked`` (seeds were added after scores were seen, as there),
+            ``parts`` (of a component study, see ``factorial.effects``),
             ``search_options`` (of the trials alone, see ``agreement.sentence``), ``notes``
             (sentences for the head), ``unfinished`` (marks the page), ``time`` (part -> seconds;
             parts before ``total`` are shown as shares of it, those after it apart).
@@ -129,6 +130,7 @@ def write_report(
         "teacher": report_tables.teacher_words(teacher_score(table, metric), metric),
         "margin": margin_words(comparison, metric) if len(comparison) else "",
         "matrix": report_tables.pair_rows(table, comparison, compared),
+        "components": _components(table, facts.get("parts"), compared),
         "published": beside_published(table, work_dir, metric=metric),
         "plots": _plots(shown, comparison, work_dir, metric, palette),
         "curves_note": _shown_note(
@@ -155,6 +157,20 @@ def write_report(
     path = work_dir / REPORT_NAME
     write_atomic(path, environment.get_template("report.html.j2").render(page))
     return path
+
+
+def _components(
+    table: pd.DataFrame, points: factorial.Points | None, measure: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Effects of the parts of a component study; empty where it is none, or has no final run."""
+    if not points or not (table["phase"] == Phase.FINAL).any():
+        return {}
+    found = factorial.effects(table, points, **measure)
+    return {
+        "rows": report_tables.effect_rows(found),
+        "sentences": factorial.effect_sentences(found, measure["metric"].name),
+        "notes": [*factorial.left_out(table, points), *factorial.design_sentences(points)],
+    }
 
 
 def _shown_runs(table: pd.DataFrame, chosen: Sequence[Hashable]) -> pd.DataFrame:

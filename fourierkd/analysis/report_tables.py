@@ -88,6 +88,19 @@ def comparison_rows(
     ]
 
 
+def effect_rows(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per part of ``factorial.effects``; cells: on, off, difference and interval, seeds."""
+    digits = decimals(found["on"])
+    rows = []
+    for row in found.to_dict("records"):
+        gain, limits = gain_cells(row, digits)
+        means = [_number(row[level], digits) for level in ("on", "off")]
+        difference = gain if "–" in (gain, limits) else f"{gain} {limits}"
+        cells = [*means, difference, str(row["pairs"])]
+        rows.append({"part": row["part"], "cells": cells, "verdict": row["verdict"]})
+    return rows
+
+
 def share_cells(shares: Mapping[str, Share], looked: bool = False) -> dict[str, str]:
     """Method -> its share of the teacher's gap in percent, with its interval where it has one that
     holds: Fieller's is of a number of seeds that was fixed before.

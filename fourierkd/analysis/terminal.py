@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fourierkd.analysis.comparison import BETTER, EQUIVALENT, UNDECIDED, WORSE, compare
-from fourierkd.analysis.report_tables import candidate_rows, tuned_rows
+from fourierkd.analysis.factorial import (
+    Points,
+    design_sentences,
+    effects,
+    left_out,
+    undecided_parts,
+)
+from fourierkd.analysis.report_tables import candidate_rows, effect_rows, tuned_rows
 from fourierkd.analysis.results import metric_of
 from fourierkd.analysis.selection import (
     TUNED,
@@ -75,6 +82,35 @@ def summary(
     notes = [decided(comparison), *notes] if looked else notes
     notes = [*needs(comparison, metric.name), *group_lines(comparison), *notes]
     view.caption = "\n".join([margin_words(comparison, metric.name), *notes])
+    return view
+
+
+def components(
+    table: pd.DataFrame,
+    points: Points,
+    *,
+    metric: Metric | str,
+    margin: float | None = None,
+    looked: bool = False,
+) -> rich.table.Table:
+    """The effects of a component study (see ``factorial.effects`` for args and errors)."""
+    from rich.text import Text
+
+    metric = metric_of(table, metric)
+    found = effects(table, points, metric=metric, margin=margin, looked=looked)
+    means = f"mean {metric.name} of the runs with and without"
+    view = _table(f"parts, {means}, 95 % intervals {how(looked)}")
+    view.add_column("part", no_wrap=True)
+    view.add_column("on", justify="right")
+    view.add_column("off", justify="right")
+    view.add_column("on minus off", justify="right")
+    view.add_column("seeds", justify="right")
+    view.add_column("on is", no_wrap=True)
+    for row in effect_rows(found):
+        word = Text(row["verdict"], style=_STYLE.get(row["verdict"], ""))
+        view.add_row(row["part"], *row["cells"], word)
+    notes = [*needs(undecided_parts(found), metric.name), *left_out(table, points)]
+    view.caption = "\n".join([margin_words(found, metric.name), *notes, *design_sentences(points)])
     return view
 
 
