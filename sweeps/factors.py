@@ -93,6 +93,8 @@ def component_study(
 
 
 def _check(parts: Sequence[str]) -> None:
+    if not parts:
+        raise ConfigError("a component study names parts", fix=f"--factors {','.join(PARTS)}")
     for part in parts:
         if part not in PARTS:
             raise ConfigError(

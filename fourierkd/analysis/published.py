@@ -96,8 +96,9 @@ def beside_published(
 ) -> list[str]:
     """A line for each method whose pair has a published number; none for other pairs.
 
-    The number is that of the method itself, else the highest of the pair; of several protocols it
-    is of the one that differs least.
+    The number is that of the method itself, else the highest of the pair whose protocol is known
+    whole; of several protocols it is of the one that differs least. Methods that differ from one
+    number in the same share a line.
 
     Args:
         table: a results table; complete runs of ``phase`` count.
@@ -105,7 +106,7 @@ def beside_published(
         metric: what the runs are compared by.
     """
     runs = table[(table["phase"] == phase) & (table["state"] == State.COMPLETE)]
-    lines = []
+    lines, apart = [], dict[str, list[str]]()
     for method, own in runs.groupby("method", sort=False):
         configs = [_read(RunDir(Path(work_dir) / name)) for name in own["run_dir"]]
         facts = [
@@ -113,11 +114,17 @@ def beside_published(
             for (config, ranks), split in zip(configs, own["split"], strict=True)
         ]
         scores = metric_values(own, metric).dropna()
-        rows = of_pair(facts[0])
+        rows, name = of_pair(facts[0]), str(method)
         if rows and len(scores):
-            name = str(method)
             known = _known(rows, configs[0][0]) if name == UNNAMED else name
-            lines.append(_line(name, scores, *_nearest(rows, known, facts)))
+            row, different = _nearest(rows, known, facts)
+            if different:
+                apart.setdefault(f"{_number(row)}: {'; '.join(different)}", []).append(name)
+            else:
+                lines.append(_beside(name, scores, row))
+    for what, names in apart.items():
+        verb = "is" if len(names) == 1 else "are"
+        lines.append(f"{', '.join(names)} {verb} not compared with {what}")
     return lines
 
 
@@ -159,7 +166,8 @@ def _nearest(
     rows: Sequence[Published], method: str, facts: Sequence[Protocol]
 ) -> tuple[Published, list[str]]:
     """The number that a method's score stands beside, and in what it differs."""
-    own = [row for row in rows if row.ours == method] or rows
+    whole = [row for row in rows if row.protocol.batch]
+    own = [row for row in rows if row.ours == method] or whole or rows
     found = [
         (row, next((d for own in facts if (d := row.differences(own))), []))  # runs by hand may
         for row in own  # differ in their number of processes
@@ -173,13 +181,15 @@ def _distance(found: tuple[Published, list[str]]) -> tuple[bool, int, float]:
     return bool(different), len(different) + (not row.protocol.batch), -row.value
 
 
-def _line(method: str, scores: pd.Series, row: Published, different: Sequence[str]) -> str:
+def _number(row: Published) -> str:
     digits = decimals(pd.Series([row.value]))
     number = f"{row.value:.{digits}f} {row.protocol.metric} of {row.method}"
-    there = f"{number} as published ({row.source})"
-    if different:
-        return f"{method} is not compared with {there}: {'; '.join(different)}"
+    return f"{number} as published ({row.source})"
+
+
+def _beside(method: str, scores: pd.Series, row: Published) -> str:
+    digits = decimals(pd.Series([row.value]))
     seeds = f"{len(scores)} seed{'' if len(scores) == 1 else 's'}"
     unknown = "" if row.protocol.batch else " as far as it is published (images a step are not)"
     own = f"{method} has {scores.mean():.{digits}f} ({seeds})"
-    return f"{own} beside {there}, of one protocol{unknown}"
+    return f"{own} beside {_number(row)}, of one protocol{unknown}"

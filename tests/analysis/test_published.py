@@ -146,6 +146,14 @@ def test_a_method_stands_beside_its_own_number_and_another_beside_the_highest(
     assert fourth.endswith("README of its code): the teacher has a control")
 
 
+def test_what_differs_in_all_methods_is_said_once(build: Build) -> None:
+    losses = {"l2": {"loss": {"type": "L2Loss"}}}
+    runs = [build(name, taught(losses), method=name, ranks=1) for name in ("tuned", "l2")]
+    (line,) = lines(runs)
+    assert line.startswith("tuned, l2 are not compared with 74.86 mIoU of FourierKD as published")
+    assert line.endswith(": the number of images a step is 2, there 8")
+
+
 def test_pairs_without_a_number_are_silent(build: Build, build_run: Build) -> None:
     inline = pspnet(student={"type": "mmseg.EncoderDecoder"})
     other = pspnet()

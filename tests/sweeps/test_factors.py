@@ -113,6 +113,7 @@ def test_the_iou_loss_is_a_part_of_detectors():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--factors", ","], "a component study names parts; --factors noise,fusion,"),
         (["--factors", "nose"], "part of FourierLoss, got 'nose'; did you mean 'noise'"),
         (["--factors", "mask,noise,mask"], "a factor is named once, got 'mask'"),
         (["--factors", "mask", "--methods", "pkd"], "runs of one design.*got '--methods'"),
