@@ -11,8 +11,8 @@ SHELL  := /bin/bash
 OLDEST    := OMP_NUM_THREADS=3,MKL_CBWR=COMPATIBLE,ATEN_CPU_CAPABILITY=default,ONEDNN_MAX_CPU_ISA=SSE41
 VARIANTS  := OMP_NUM_THREADS=1 OMP_NUM_THREADS=2 OMP_NUM_THREADS=3 MKL_CBWR=COMPATIBLE \
              ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(OLDEST)
-NUMERICAL := tests/test_variants.py tests/spectral tests/losses tests/distill tests/doctor \
-             $(addprefix tests/engine/test_,run.py switches.py ranks.py spectra_hook.py teacher_maps_hook.py)
+NUMERICAL := tests/test_variants.py tests/spectral tests/losses tests/distill tests/doctor tests/config/test_norms.py \
+             $(patsubst %,tests/engine/test_%.py,run amp accumulation recompute ranks spectra_hook teacher_maps_hook)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # $(call step,what it does,command): one line for the reader, the rest into the log; the log's end when it fails

@@ -6,7 +6,7 @@ with gradient shares, random states, checkpoints, control and spectra with pictu
 random weights, which cost what trained ones do. W&B is off; ``seconds.tracking`` books it apart.
 
     python benchmarks/bench_hooks.py [CONFIG] [--threads 2] [--json FILE]
-    pytest benchmarks/bench_hooks.py     # the same, and the bar of 3 %
+    pytest benchmarks/bench_hooks.py     # the same, and the bars: 3 %, a picture in 20 ms
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import argparse
 import json
 import os
 import tempfile
+import timeit
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as runs have it
 
+import numpy as np
 import torch
 
 from fourierkd.engine.console import console_to
 from fourierkd.engine.run import run
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
+from fourierkd.tracking.figures import spectra_picture
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes" / "pspnet_fourier.py"
 BAR = 0.03
@@ -50,6 +53,15 @@ def test_hooks_take_less_than_three_percent_of_a_run() -> None:
     seconds = measure()
     print(json.dumps(seconds))
     assert seconds["share"] < BAR, seconds
+
+
+def test_a_picture_takes_milliseconds() -> None:
+    student, teacher = np.random.default_rng(0).normal(size=(2, 32, 32))
+    seconds = timeit.repeat(
+        lambda: spectra_picture(student, teacher, np.tri(32), "t"), number=1, repeat=9
+    )
+    print(json.dumps(seconds))
+    assert min(seconds) < 0.02, seconds  # 3 to 6 ms on 2 cores
 
 
 def main() -> None:

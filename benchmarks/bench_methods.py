@@ -32,9 +32,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fourierkd.distill.distiller import Distiller
-from fourierkd.engine.batches import Batch, make_batch
-from fourierkd.engine.bench import (
+from fourierkd.commands.batches import Batch, make_batch
+from fourierkd.commands.bench import (
     STEP,
     STUDENT,
     TEACHER,
@@ -44,7 +43,8 @@ from fourierkd.engine.bench import (
     peak_mib,
     step_parts,
 )
-from fourierkd.engine.config import load_config
+from fourierkd.config.load import load_config
+from fourierkd.distill.distiller import Distiller
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
 from fourierkd.losses.binary_kd import binary_distillation

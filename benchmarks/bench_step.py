@@ -37,23 +37,22 @@ from mmcv.cnn import ConvModule
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from fourierkd.distill.distiller import Distiller
-from fourierkd.distill.register import register_all
-from fourierkd.distill.registry import SCOPE
-from fourierkd.distill.taps import Taps
-from fourierkd.engine.batches import Batch, make_batch
-from fourierkd.engine.bench import (
+from fourierkd.commands.batches import Batch, make_batch
+from fourierkd.commands.bench import (
     STEP,
     STUDENT,
     TEACHER,
     Part,
-    find_device,
     measure_parts,
     median_ratio,
     ratio,
     step_parts,
 )
-from fourierkd.engine.environment import environment
+from fourierkd.distill.distiller import Distiller
+from fourierkd.distill.register import register_all
+from fourierkd.distill.registry import SCOPE
+from fourierkd.distill.taps import Taps
+from fourierkd.engine.environment import environment, find_device
 from fourierkd.engine.run import parameter_counts
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -74,7 +74,7 @@ def measure(variant: str, args: argparse.Namespace) -> dict[str, Any]:
 
     from fourierkd.distill.distiller import Distiller
     from fourierkd.distill.register import register_all
-    from fourierkd.engine.switches import recompute_activations
+    from fourierkd.engine.recompute import recompute_activations
 
     torch.set_num_threads(args.threads)
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"

@@ -22,9 +22,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as runs have it
 
 import torch
 
+from fourierkd.config.load import load_config
 from fourierkd.distill.model_config import build_model
 from fourierkd.distill.register import register_all
-from fourierkd.engine.config import load_config
 from fourierkd.engine.console import console_to
 from fourierkd.engine.run import run
 from fourierkd.records import single_request

@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 from fourierkd import errors
+from fourierkd.commands.train import add_train_parser, shown
 from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
-from fourierkd.engine.train_command import add_train_parser, shown
 from fourierkd.options import add_options, parse_options
 from fourierkd.run_dir import json_text, require_writable, write_atomic
 
@@ -136,8 +136,8 @@ def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 def test_command(args: argparse.Namespace) -> int:
     """Print the metrics of a checkpoint's student."""
+    from fourierkd.commands.evaluate import evaluate
     from fourierkd.engine.console import console_to
-    from fourierkd.engine.evaluate import evaluate
 
     if args.json:
         require_writable(Path(args.json))
@@ -157,8 +157,8 @@ def test_command(args: argparse.Namespace) -> int:
 
 def export_command(args: argparse.Namespace) -> int:
     """Write the student alone and say what was written and checked."""
+    from fourierkd.commands.export import export
     from fourierkd.engine.console import console_to
-    from fourierkd.engine.export import export
 
     with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
         report = export(
@@ -195,8 +195,8 @@ def export_command(args: argparse.Namespace) -> int:
 
 def methods_command(args: argparse.Namespace) -> int:
     """Print every method; with a config also what each adds to that pair."""
+    from fourierkd.commands.method_list import describe_methods, print_methods
     from fourierkd.engine.console import console_to
-    from fourierkd.engine.method_list import describe_methods, print_methods
 
     with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
         methods = describe_methods(args.config)
@@ -206,14 +206,14 @@ def methods_command(args: argparse.Namespace) -> int:
 
 def check_command(args: argparse.Namespace) -> int:
     """``data check``: a table; exit code 1 where the data are wrong."""
-    from fourierkd.engine.check_data import check_data
+    from fourierkd.commands.check_data import check_data
 
     return check_data(args.config, parse_options(args.cfg_options), images=args.images)
 
 
 def bench_command(args: argparse.Namespace) -> int:
     """Measure and print a table."""
-    from fourierkd.engine.bench import bench, print_table
+    from fourierkd.commands.bench import bench, print_table
     from fourierkd.engine.console import console_to
 
     if args.json:

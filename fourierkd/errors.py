@@ -11,7 +11,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 EXIT_BAD_INPUT = 2
@@ -80,6 +80,23 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"known: {shown}" if options else "none are known"
 
 
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """A few names, and how many more there are: ``a, b and 3 more``."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def one_line(error: object) -> str:
+    """The text of an error without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def first_line(error: BaseException) -> str:
+    """The part of a long message that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]
+
+
 def advice(error: OSError) -> str:
     """What helps against a failed read or write, for a ``fix``; empty where that is not known."""
     words = {
@@ -119,5 +136,5 @@ def exit_on_error(program: str, main: Callable[[], int | None]) -> NoReturn:
         message = f"cannot write or read {error.filename or 'a file'}: {error.strerror}"
         if advice(error):
             message += f"; {advice(error)}"
-    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program}: error: {one_line(message)}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)

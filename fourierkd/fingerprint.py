@@ -14,10 +14,15 @@ CONTENT = (".csv", ".json", ".txt")
 BLOCK = 1 << 20  # bytes read at once
 
 
+def sha256(data: bytes) -> str:
+    """sha256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def digest(value: Any) -> str:
     """sha256 of ``value`` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode())
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

@@ -191,7 +191,7 @@ def _read(path: Path) -> Method:
     if space is not None and not callable(space):
         raise ConfigError(f"space of the method {path} is a function of suggest", value=space)
     first_line = title.strip().splitlines()[0]
-    return Method(path.stem, first_line, source, losses, space or (lambda suggest: {}))
+    return Method(path.stem, first_line, source, losses, space or (lambda _: {}))
 
 
 def _check_losses(path: Path, losses: Any) -> dict[str, dict[str, dict[str, Any]]]:

@@ -17,6 +17,9 @@ from typing import Any, ClassVar, TypeVar
 from fourierkd.errors import ConfigError, RunError, near
 
 VAL, TEST = "val", "test"  # splits, and the groups of their scores
+Json = dict[str, Any]  # an object in JSON's types
+Options = dict[str, Any]  # dotted option of a run config -> value, in JSON's types
+Parameters = dict[str, Any]  # what a search chose, by short name
 
 
 class _Word(str, Enum):
@@ -101,11 +104,12 @@ _adapters: dict[type, Any] = {}  # record -> what reads it
 
 @dataclass(frozen=True)
 class Record:
-    """One JSON object of a known form."""
+    """One JSON object of a known form; ``what`` it is, for the line that names damage."""
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
+    what: ClassVar[str] = "a record"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """JSON's types alone."""
         return asdict(self, dict_factory=_plain)
 
@@ -124,7 +128,6 @@ class Record:
         """
         from pydantic import ValidationError
 
-        kind = cls.__name__.lower()
         try:
             record: RecordT = _adapter(cls).validate_json(json.dumps(value))
         except ValidationError as error:
@@ -133,17 +136,32 @@ class Record:
             if wrong["type"] == "unexpected_keyword_argument":
                 hint = "" if "." in key else f"{near(key, [part.name for part in fields(cls)])}; "
                 raise RunError(
-                    f"{where} must hold a run's {kind}, and none has this key",
+                    f"{where} must hold {cls.what}, and none has this key",
                     value=key,
                     fix=hint + fix,
                 ) from error
             raise RunError(
-                f"{where} must hold a run's {kind} ({key}: {wrong['msg']})", fix=fix
+                f"{where} must hold {cls.what} ({key}: {wrong['msg']})", fix=fix
             ) from error
         return record
 
 
-def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def flat_metric(value: Mapping[str, Any]) -> Json:
+    """A record's JSON with its metric's name and direction side by side."""
+    metric = value["metric"] or {}
+    return {**value, "metric": metric.get("name"), "direction": metric.get("direction")}
+
+
+def nested_metric(value: Mapping[str, Any]) -> Json:
+    """The other way round; an older version gave a metric no direction."""
+    rest = {"metric": None, **value}
+    direction = rest.pop("direction", None) or MAXIMIZE
+    if rest["metric"] is not None:
+        rest["metric"] = {"name": rest["metric"], "direction": direction}
+    return rest
+
+
+def _plain(items: list[tuple[str, Any]]) -> Json:
     return {key: value.value if isinstance(value, Enum) else value for key, value in items}
 
 
@@ -180,18 +198,23 @@ class Request(Record):
         study: name of the study; None: the run belongs to none.
         phase, method, trial, parameters: what the run is in the study; ``parameters`` are what the
             search chose, by short name.
+        tunes: of trials and the rung: the method whose own search they belong to, where a
+            comparison tunes its methods; None: the study's one search.
         test_split: where the best checkpoint is scored at the end; None: nowhere.
         wandb: of its tracking.
     """
 
+    what: ClassVar[str] = "a run's request"
+
     config: str
     seed: int
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     study: str | None = None
     phase: Phase = Phase.SINGLE
     method: str = "run"
     trial: int | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
+    tunes: str | None = None
+    parameters: Parameters = field(default_factory=dict)
     test_split: str | None = None
     wandb: Tracking = field(default_factory=Tracking)
 
@@ -270,6 +293,8 @@ class Result(Record):
         checkpoints: that are left.
     """
 
+    what: ClassVar[str] = "a run's result"
+
     state: State
     reason: str | None = None
     metric: Metric | None = None
@@ -279,25 +304,21 @@ class Result(Record):
     seconds: Mapping[str, float | None] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     conditions: Conditions = field(default_factory=Conditions)
-    teacher_maps: dict[str, Any] | None = None
+    teacher_maps: Json | None = None
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Metric, direction and conditions side by side."""
-        value = super().to_json()
-        metric, conditions = value.pop("metric") or {}, value.pop("conditions")
-        measure = {"metric": metric.get("name"), "direction": metric.get("direction")}
-        result: dict[str, Any] = value | measure | conditions
-        return result
+        value = flat_metric(super().to_json())
+        conditions: Json = value.pop("conditions")
+        return value | conditions
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], where: Path, fix: str) -> Result:
         """As ``Record.from_json``; one of an older version knows less of itself."""
-        rest = dict(value)
-        name, direction = rest.pop("metric", None), rest.pop("direction", None)
+        rest = nested_metric(value)
         conditions = {f.name: rest.pop(f.name) for f in fields(Conditions) if f.name in rest}
-        metric = None if name is None else {"name": name, "direction": direction or MAXIMIZE}
-        return super().from_json({**rest, "metric": metric, "conditions": conditions}, where, fix)
+        return super().from_json({**rest, "conditions": conditions}, where, fix)
 
     @property
     def value(self) -> float | None:
@@ -312,6 +333,8 @@ class Result(Record):
 @dataclass(frozen=True, kw_only=True)
 class Stop(Record):
     """What the coordinator asks of a live run: to save, and to end in ``state``."""
+
+    what: ClassVar[str] = "a run's stop"
 
     state: State
     reason: str

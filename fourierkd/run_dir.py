@@ -23,9 +23,9 @@ from typing import Any
 
 from fourierkd.errors import ConfigError, RunError
 from fourierkd.locks import Held, locked
-from fourierkd.records import Request, Result, State, Stop
+from fourierkd.records import Json, Request, Result, State, Stop
 
-Row = dict[str, Any]
+Row = Json  # of scalars
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
@@ -96,7 +96,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> Json | None:
     """The JSON object in ``path``, or None where there is no such file.
 
     Raises:

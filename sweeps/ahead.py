@@ -1,7 +1,7 @@
 """What a study will ask of its runs, tried before its teacher is trained: in flows the study, out
 flows a refusal in one line, or the hashes of the weights that it names.
 
-Every arm, reference arm and start point is built once without training (``engine.dry_build``), and
+Every arm, reference arm and start point is built once without training (``serving.dry_build``), and
 every branch of the space at its lowest, its highest and its middle values, with each value of a
 ``suggest.categorical``.
 """
@@ -14,16 +14,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from fourierkd.errors import StudyError
 from fourierkd.fingerprint import digest
-from fourierkd.records import Request
+from fourierkd.records import Options, Parameters, Request
 from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executors.base import Exit
 from sweeps.fingerprint import versions
-from sweeps.space import Space, branches, match, resolve
-from sweeps.storage import read_study, record
+from sweeps.points import SuggestsValues, branches, match, resolve
+from sweeps.searches import searches
+from sweeps.space import Space
 from sweeps.study import StudyConfig
+from sweeps.study_record import StudyRecord, read_study, record
 from sweeps.teacher import check_weights
 
 FILE = "check.json"  # of the work dir, while it lasts; the answer lies beside it
@@ -40,9 +44,8 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
         StudyError: the first of its runs that is refused, and why; other weights.
         Interrupted: by Ctrl-C.
     """
-    recorded = read_study(work_dir) or {}
-    weights: dict[str, str] = recorded.get("weights") or {}
-    for path, sha256 in weights.items():
+    recorded = read_study(work_dir) or StudyRecord()
+    for path, sha256 in recorded.weights.items():
         check_weights(Path(path), sha256, "the weights of a teacher")
     asked = requests(config)
     tried = digest(
@@ -53,11 +56,11 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
             versions(),
         ]
     )
-    if recorded.get("tried") == tried:
+    if recorded.tried == tried:
         return
     with driver.account.part("start-up"):
         found = _try(asked, work_dir, driver)
-    record(work_dir, tried=tried, weights={**found, **weights})
+    record(work_dir, tried=tried, weights={**found, **recorded.weights})
 
 
 def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[str, str]:
@@ -86,7 +89,7 @@ def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[s
 def requests(config: StudyConfig) -> dict[str, Request]:
     """Name, as a person would say it, -> request of a run."""
     found: dict[str, Request] = {}
-    common: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
+    common: Options = {"metric": config.metric, "direction": config.direction}
     if config.teacher is not None:
         found["the teacher"] = Request(
             config=str(config.teacher["config"]),
@@ -102,7 +105,12 @@ def requests(config: StudyConfig) -> dict[str, Request]:
         for name, options in config.start_points.items()
         if match(config.space, options)[0] is not None  # another one is left out
     }
-    own |= {f"a trial with {parameters}": options for options, parameters in points(config.space)}
+    cheap = config.search_options
+    own |= {
+        f"a trial with {parameters}": {**cheap, **options}
+        for _, searched in searches(config)
+        for options, parameters in points(searched.space)
+    }
     for name, options in own.items():
         found[name] = Request(
             config=str(config.config),
@@ -114,7 +122,7 @@ def requests(config: StudyConfig) -> dict[str, Request]:
     return found
 
 
-def points(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def points(space: Space) -> Iterator[tuple[Options, Parameters]]:
     """Options and parameters of points that together see every branch and every end of a range.
 
     Example:
@@ -136,13 +144,14 @@ def points(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
                 yield options, parameters
 
 
-class _Point:
+class _Point(SuggestsValues):
     """Suggests the ``number``-th of a few values of each parameter, and a branch's choices."""
 
     def __init__(self, branch: Mapping[str, Any], number: int) -> None:
         self.branch, self.number = branch, number
         self.most = 0  # values that a categorical parameter has
 
+    @override
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:

@@ -8,10 +8,11 @@ run of the budget is spent on a new point. Such a trial names the other one in `
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from fourierkd.records import Options, Parameters
+from sweeps.points import resolve, size
 from sweeps.samplers import make_sampler
-from sweeps.space import resolve, size
 from sweeps.study import StudyConfig
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Proposal(NamedTuple):
     """A trial that is to be run, its options and its parameters (short name -> value)."""
 
     trial: optuna.Trial
-    options: dict[str, Any]
-    parameters: dict[str, Any]
+    options: Options
+    parameters: Parameters
 
 
 def own_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

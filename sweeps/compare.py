@@ -1,8 +1,9 @@
 """Methods on one pair with the same seeds, or runs made by hand: in flows what to compare, out flow
 the runs, a table and verdicts.
 
-A comparison is a study without a search: the same teacher, queue, folders, report and W&B. So it
-can be killed and continued, and a later call adds methods and seeds to an earlier one.
+A comparison is a study without a search, or with one for each method that is tuned: the same
+teacher, queue, folders, choice, report and W&B. So it can be killed and continued, and a later call
+adds methods, seeds and trials to an earlier one.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from fourierkd.errors import ConfigError, DataError, near
 from fourierkd.fingerprint import different_keys
 from fourierkd.literals import read_literals
 from fourierkd.methods import STUDENT_ALONE, method_label, method_names
+from fourierkd.records import Phase
 from fourierkd.run_dir import RunDir
 from sweeps.fingerprint import literal
-from sweeps.study import StudyConfig, load_study, make_study
+from sweeps.searches import searches
+from sweeps.study import StudyConfig
+from sweeps.study_file import load_study, make_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,22 +38,27 @@ def comparison(
     names: Sequence[str],
     *,
     seeds: int,
+    tune: int = 0,
+    max_seeds: int = 0,
     reference: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
-    """The study that trains every method with every seed.
+    """The study that tunes every method, if asked to, and trains it with every seed.
 
     Args:
         config: a study's config, of which teacher, metric and options are taken, or a run config.
         names: of methods, or files of methods relative to ``config``; ``student_alone`` is one.
         seeds: how many each method is trained with.
+        tune: trials that each method gets in its own space before; 0: all have the settings of
+            their files.
+        max_seeds: seeds are added to undecided pairs up to so many; 0: none are.
         reference: the method that differences are taken against; None: the student alone, or the
             first method.
         overrides: study keys.
 
     Raises:
-        ConfigError: no method, one that does not exist, a reference that is none of them, or what
-            is wrong with the config.
+        ConfigError: no method, one that does not exist, a reference that is none of them, none to
+            be tuned, or what is wrong with the config.
     """
     if not names:
         raise ConfigError(
@@ -61,21 +70,38 @@ def comparison(
         raise ConfigError(
             "the reference is one of the methods", value=reference, fix=near(reference, known)
         )
-    keys = {
-        "trials": 0,
-        "space": {},
-        "arms": {},
-        "start_points": {},
-        "reference_arms": list(names),
-        "baseline": reference,
-        "final_seeds": seeds,
-        **(overrides or {}),
-    }
-    if _is_study(config):
-        study = load_study(config, {"name": f"{config.stem}_compare", **keys})
-    else:
-        study = make_study(_of_a_run_config(config), config, keys)
+    study = study_of(
+        config,
+        "compare",
+        {
+            "tune": tune,
+            "reference_arms": list(names),
+            "baseline": reference,
+            "final_seeds": seeds,
+            "max_seeds": max_seeds,
+            **(overrides or {}),
+        },
+    )
+    searches(study)  # refuses what cannot be tuned
     return study
+
+
+def study_of(config: Path, kind: str, keys: Mapping[str, Any]) -> StudyConfig:
+    """A study that trains reference arms alone.
+
+    Args:
+        config: a study's config or a run config.
+        kind: what its name ends with, so that it has a folder beside others of this config.
+        keys: study keys.
+
+    Raises:
+        ConfigError: what is wrong with them.
+    """
+    nothing = {"trials": 0, "tune": 0, "max_seeds": 0, "space": {}, "arms": {}, "start_points": {}}
+    keys = {**nothing, **keys}
+    if _is_study(config):
+        return load_study(config, {"name": f"{config.stem}_{kind}", **keys})
+    return make_study(_of_a_run_config(config, kind), config, keys)
 
 
 def _is_study(config: Path) -> bool:
@@ -90,14 +116,14 @@ def _is_study(config: Path) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "study" for target in targets)
 
 
-def _of_a_run_config(config: Path) -> dict[str, Any]:
+def _of_a_run_config(config: Path, kind: str) -> dict[str, Any]:
     metric = literal(config, "metric")
     if not isinstance(metric, str):
         raise ConfigError(
             f"{config} names no metric to compare by", fix='add metric = "mIoU", or "bbox_mAP"'
         )
     direction = literal(config, "direction") or "maximize"
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{config.parent.name}_{config.stem}_compare")
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{config.parent.name}_{config.stem}_{kind}")
     return {
         "name": name.lstrip("_-"),
         "config": str(config.absolute()),
@@ -122,13 +148,13 @@ def runs_by_hand(folders: Sequence[Path]) -> pd.DataFrame:
     for run in runs:
         if not run.request.exists():
             raise ConfigError("a run folder holds a run", value=str(run.path), fix="check the path")
-    table = results_table(runs)
+    table = results_table(runs, work_dir=Path.cwd())
     named = [re.sub(r"[-_]?seed[-_]?\d+$", "", run.path.name) or run.path.name for run in runs]
     table["method"] = [
         name if method == "run" else method
         for name, method in zip(named, table["method"], strict=True)
     ]
-    table["phase"] = "final"
+    table["phase"] = Phase.FINAL.value
     _check_comparable(runs, table)
     return table
 
@@ -143,6 +169,8 @@ def show(table: pd.DataFrame, *, reference: str | None) -> None:
     from rich.console import Console
 
     from fourierkd.analysis.headline import headline
+    from fourierkd.analysis.published import beside_published
+    from fourierkd.analysis.results import metric_of
     from fourierkd.analysis.terminal import summary
 
     known = sorted(table["method"].unique())
@@ -151,10 +179,12 @@ def show(table: pd.DataFrame, *, reference: str | None) -> None:
         raise ConfigError(
             "the reference is one of the methods", value=reference, fix=near(reference, known)
         )
-    metric = str(table["metric"].dropna().iloc[0])
+    metric = metric_of(table)
     console = Console(soft_wrap=True, highlight=False)
     console.print(headline(table, metric=metric, baseline=reference), markup=False)
     console.print(summary(table, metric=metric, baseline=reference))
+    for line in beside_published(table, Path.cwd(), metric=metric.name):
+        console.print(line, markup=False)
 
 
 def _check_comparable(runs: Sequence[RunDir], table: pd.DataFrame) -> None:

@@ -15,10 +15,16 @@ from pathlib import Path
 
 from fourierkd.errors import FourierKDError
 from fourierkd.records import Phase
-from sweeps import finish, tables
+from sweeps import finish
 from sweeps.account import Account
 from sweeps.ahead import try_ahead
-from sweeps.choice import arm_contenders, rung_contenders, tuned_contender
+from sweeps.choice import (
+    Contender,
+    arm_contenders,
+    rung_contenders,
+    still_open,
+    tuned_contender,
+)
 from sweeps.driver import Driver, Interrupted, stop_on_signals
 from sweeps.executors.base import Executor
 from sweeps.executors.local import LocalExecutor
@@ -27,9 +33,11 @@ from sweeps.progress import Display
 from sweeps.runs import Run, forget_failure, left_of, to_do
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.search import Search
+from sweeps.searches import searches
 from sweeps.state import StudyState
 from sweeps.storage import check_place, claim, not_writable, one_writer
 from sweeps.study import StudyConfig
+from sweeps.study_record import note, note_config, noted
 from sweeps.teacher import study_teacher
 
 
@@ -58,8 +66,10 @@ def run_study(
     """
     work_dir = work_dir.absolute()
     make_pruner(config.pruner)  # before anything is written
-    make_sampler(config, 0)
-    display = display or Display(config.metric, config.direction)
+    searched = searches(config)
+    for one in searched:
+        make_sampler(one.config, 0)
+    display = display or Display(config.measure)
     with one_writer(work_dir):
         moved = claim(config, work_dir)
         if moved is not None:
@@ -69,13 +79,14 @@ def run_study(
         driver = Driver(executor, display, account, patience=config.patience)
         try:
             account.merged(work_dir)  # damaged seconds are told now, not at the end
-            tables.note_config(work_dir, config, command)
+            note_config(work_dir, config, command)
             driver.guard = partial(check_place, work_dir)
-            if not tables.noted(work_dir).get("finished"):
+            if not noted(work_dir).finished:
                 executor.start()  # it loads its packages while we load ours
             with stop_on_signals(driver), display:
                 plan = Plan(config, work_dir)
-                state = StudyState(plan, Search(plan, display, account), display, account)
+                found = [Search(plan, one, display, account) for one in searched]
+                state = StudyState(plan, found, display, account)
                 try:
                     Coordinator(state, driver, retry_failed=retry_failed).run()
                 except (FourierKDError, Interrupted):
@@ -97,59 +108,109 @@ class Coordinator:
 
     def __init__(self, state: StudyState, driver: Driver, *, retry_failed: bool) -> None:
         self.state, self.driver, self.retry_failed = state, driver, retry_failed
-        self.config, self.plan, self.search = state.config, state.plan, state.search
+        self.config, self.plan, self.searches = state.config, state.plan, state.searches
         driver.after_run = self._after_run
 
     def run(self) -> None:
         """All phases but the report."""
         config, state = self.config, self.state
+        if config.max_seeds:
+            from fourierkd.analysis.planning import outlook
+
+            pairs = len(config.arms | config.reference_arms) - 1 + bool(config.trials)
+            state.display.say(outlook(pairs))
         try_ahead(config, state.work_dir, self.driver)
         if config.teacher is not None:
             checkpoint, state.teacher = study_teacher(config, state.work_dir, self.driver)
-            tables.note(state.work_dir, teacher=str(state.teacher.path))
+            note(state.work_dir, teacher=str(state.teacher.path))
             self.plan.common[config.teacher["option"]] = str(checkpoint)
-        state.arms = [self.plan.arm(name) for name in self.search.outside]
-        finals = self.plan.repeats(Phase.FINAL, arm_contenders(config), config.seeds_of_finals())
+        state.arms = [
+            self.plan.arm(name, search.searched)
+            for search in self.searches
+            for name in search.outside
+        ]
+        finals = self.plan.repeats(Phase.FINAL, self._arms(), config.seeds_of_finals())
         state.repeats[Phase.FINAL] = finals
         self._begin([*state.arms, *finals])
         independent = left_of(finals)
         search, rest = self._search(), self._chosen(independent)
         if config.trial_jobs == config.jobs:  # else a run's threads would hang on its neighbours
-            between = self._meanwhile(independent, lambda: self.search.ended)
+            between = self._meanwhile(independent, lambda: all(s.ended for s in self.searches))
             self.driver.drive(chain(search, between, rest), config.jobs)
         else:
             self.driver.drive(search, config.trial_jobs)
             self.driver.drive(rest, config.jobs)
 
     def _search(self) -> Iterator[Run]:
-        """Arms and trials."""
+        """Arms and trials, one search after the other."""
         yield from left_of(self.state.arms)
-        yield from self.search.runs(retry_failed=self.retry_failed)
+        for search in self.searches:
+            yield from search.runs(retry_failed=self.retry_failed)
 
     def _chosen(self, independent: Iterator[Run]) -> Iterator[Run | None]:
-        """What waits for the search: the rung, and the final runs of what it chose."""
+        """What waits for the searches: the rung, and the final runs of what they chose."""
         config, state = self.config, self.state
-        self.search.note_repeats()
+        for search in self.searches:
+            search.note_repeats()
         with state.account.part("choice"):
-            methods = rung_contenders(config, state.table(), self.search.trials())
+            table = state.table()
+            methods = [
+                contender
+                for search in self.searches
+                for contender in rung_contenders(search.searched, table, search.trials())
+            ]
         rung = self.plan.repeats(Phase.RUNG, methods, config.seeds_of_rung())
         state.repeats[Phase.RUNG] = rung
         self._begin(rung)
         yield from left_of(rung)
         yield from self._meanwhile(independent, lambda: not any(map(to_do, rung)))
         with state.account.part("choice"):
-            tuned, why_none = tuned_contender(config, state.table(), self.search.trials())
-        if why_none and config.trials:
-            self.search.notes.append(why_none)
-        methods = [] if tuned is None else [tuned]
+            methods, table = [], state.table()
+            for search in self.searches:
+                tuned, why_none = tuned_contender(search.searched, table, search.trials())
+                search.notes += [why_none] if why_none else []
+                methods += [tuned] if tuned is not None else []
         finals = self.plan.repeats(Phase.FINAL, methods, config.seeds_of_finals())
-        state.tuned_known = True
-        state.repeats[Phase.FINAL] = sorted(  # seed by seed, the tuned one first
+        state.chosen = True
+        state.repeats[Phase.FINAL] = sorted(  # seed by seed, the tuned ones first
             [*finals, *state.repeats[Phase.FINAL]], key=lambda run: run.request.seed
         )
         self._begin(finals)
         yield from left_of(finals)
         yield from independent
+        yield from self._until_decided([*methods, *self._arms()])
+
+    def _arms(self) -> list[Contender]:
+        """Methods of the final runs that wait for no search."""
+        return arm_contenders(self.config, [search.searched for search in self.searches])
+
+    def _until_decided(self, methods: list[Contender]) -> Iterator[Run | None]:
+        """Seed by seed, final runs of what is undecided against the baseline, and of the baseline.
+
+        A round looks at the seeds before it alone, so a study that goes on takes the same steps.
+        """
+        config, state = self.config, self.state
+        for seed in config.seeds_to_add():
+            finals = state.repeats[Phase.FINAL]
+            yield from self._ended(finals)
+            with state.account.part("choice"):
+                undecided = still_open(config, state.table())
+            if not undecided:
+                return
+            found = self.plan.repeats(Phase.FINAL, methods, [seed])
+            asked = (config.baseline, *undecided)
+            runs = [run for run in found if run.request.method in asked or not to_do(run)]
+            state.repeats[Phase.FINAL] = [*finals, *runs]
+            self._begin(runs)
+            if any(map(to_do, runs)):
+                state.display.say(f"undecided: {', '.join(undecided)}; seed {seed} is added")
+            yield from left_of(runs)
+
+    @staticmethod
+    def _ended(runs: list[Run]) -> Iterator[None]:
+        """Nothing, until all of ``runs`` have ended; those that have are not looked at again."""
+        while runs := [run for run in runs if to_do(run)]:
+            yield None
 
     def _meanwhile(self, runs: Iterator[Run], over: Callable[[], bool]) -> Iterator[Run | None]:
         """Runs that wait for nothing, until something else is over; None where there is none."""
@@ -166,5 +227,5 @@ class Coordinator:
     def _after_run(self) -> None:
         """The table can be looked at while the study runs."""
         with self.state.account.part("report"):
-            tables.note(self.state.work_dir, finished=False)
+            note(self.state.work_dir, finished=False)
             finish.write_tables(self.state)

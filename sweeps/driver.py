@@ -271,7 +271,7 @@ class Driver:
 def stop_on_signals(driver: Driver) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask live runs to save and stop; a second one ends all at once."""
 
-    def note(number: int, frame: Any) -> None:
+    def note(*_: Any) -> None:
         driver.interrupts += 1
         if driver.interrupts > 1:
             raise KeyboardInterrupt

@@ -11,6 +11,7 @@ from fourierkd.records import Phase, State
 from sweeps import tables
 from sweeps.account import sentence
 from sweeps.state import StudyState
+from sweeps.study_record import note, noted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,21 +39,32 @@ def stopped(state: StudyState) -> None:
 
 def finish(state: StudyState) -> None:
     """Write tables and report of a study whose runs are done, and print what came out."""
+    from fourierkd.analysis import agreement
     from fourierkd.analysis.headline import headline
-    from fourierkd.analysis.terminal import choice, summary
+    from fourierkd.analysis.published import beside_published
+    from fourierkd.analysis.terminal import choice, components, summary, tuned
 
     config, work_dir, display = state.config, state.work_dir, state.display
     account = state.account
     with account.part("report"):
         table, report = _write(state, finished=True)
-        measure: dict[str, Any] = {"metric": config.metric, "direction": config.direction}
         if (table["phase"] == Phase.FINAL).any():
-            compared = {"baseline": config.baseline, "margin": config.margin, **measure}
+            measured: dict[str, Any] = {"metric": config.measure, "margin": config.margin}
+            measured["looked"] = noted(work_dir).looked
+            compared = {"baseline": config.baseline, **measured}
             display.say(headline(table, **compared))
-            display.console.print(summary(table, **compared))
-        chosen = choice(table, **measure)
-        if chosen is not None:
-            display.console.print(chosen)
+            if config.parts:
+                display.console.print(components(table, config.parts, **measured))
+            else:
+                display.console.print(summary(table, **compared))
+            for line in beside_published(table, work_dir, metric=config.metric):
+                display.say(line)
+        chosen = choice(table, metric=config.measure)
+        if config.search_options:
+            display.say(agreement.sentence(table, config.search_options, metric=config.metric))
+        for view in (chosen, tuned(table, metric=config.measure)):
+            if view is not None:
+                display.console.print(view)
     state.drop_checkpoints()
     if account.runs and _tracked(state):
         with account.part("tracking"):
@@ -70,10 +82,11 @@ def finish(state: StudyState) -> None:
 
 def _write(state: StudyState, *, finished: bool) -> tuple[pd.DataFrame, Path]:
     work_dir = state.work_dir
-    tables.note(work_dir, notes=state.notes, finished=finished)
+    note(work_dir, notes=state.notes, finished=finished)
     found = write_tables(state)
     seconds = state.account.merged(work_dir)
-    return found, tables.write_report(work_dir, found, state.search.study, seconds=seconds)
+    studies = {search.tunes: search.study for search in state.searches}
+    return found, tables.write_report(work_dir, found, studies, seconds=seconds)
 
 
 def _tracked(state: StudyState) -> bool:
@@ -97,9 +110,9 @@ def _track(state: StudyState, table: pd.DataFrame) -> None:
         sent["comparison"] = compare(
             table,
             baseline=config.baseline,
-            metric=config.metric,
-            direction=config.direction,
+            metric=config.measure,
             margin=config.margin,
+            looked=noted(state.work_dir).looked,
         )
     except FourierKDError:
         pass  # no final runs to compare

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from fourierkd.records import Phase, Request, Result, Tracking
+from fourierkd.records import Json, Options, Parameters, Phase, Request, Result, Tracking
 from fourierkd.run_dir import Row, RunDir
 from sweeps.choice import Contender
 from sweeps.runs import Run
+from sweeps.searches import Searched
 from sweeps.storage import RUNS_NAME
 from sweeps.study import StudyConfig
 
@@ -28,7 +28,7 @@ class Plan:
 
     def __init__(self, config: StudyConfig, work_dir: Path) -> None:
         self.config, self.work_dir = config, work_dir
-        self.common: dict[str, Any] = {
+        self.common: Options = {
             "metric": config.metric,
             "direction": config.direction,
             **config.options,
@@ -38,13 +38,14 @@ class Plan:
         """The folder of a run."""
         return RunDir(self.work_dir / RUNS_NAME / name)
 
-    def arm(self, name: str) -> Run:
-        """An arm beside the search, with the search's seed."""
+    def arm(self, name: str, searched: Searched) -> Run:
+        """An arm beside its search, with the search's seed."""
         return self.run(
             self.run_dir(f"baseline_{name}"),
             phase=Phase.BASELINE,
             method=name,
-            options=self.config.arms[name],
+            options=searched.config.arms[name],
+            tunes=searched.tunes,
         )
 
     def repeats(
@@ -60,6 +61,7 @@ class Plan:
                 options=method.options,
                 parameters=method.parameters,
                 trial=method.trial,
+                tunes=method.tunes,
                 seed=seed,
             )
             for seed in seeds
@@ -72,31 +74,34 @@ class Plan:
         *,
         phase: Phase,
         method: str,
-        options: dict[str, Any],
-        parameters: dict[str, Any] | None = None,
+        options: Options,
+        parameters: Parameters | None = None,
         trial: int | None = None,
+        tunes: str | None = None,
         seed: int | None = None,
-        done: Callable[[Result], None] = lambda result: None,
-        report: Callable[[Row, float], str | None] = lambda row, value: None,
+        done: Callable[[Result], None] = lambda _: None,
+        report: Callable[[Row, float], str | None] = lambda *_: None,
     ) -> Run:
         """One run; its name is its folder's.
 
         Args:
             run_dir: its folder.
-            phase, method, options, parameters, trial: of its request.
+            phase, method, options, parameters, trial, tunes: of its request.
             seed: None: that of the search.
             done, report: of the ``Run``.
         """
         config, name = self.config, run_dir.path.name
+        cheap = config.search_options if phase in (Phase.BASELINE, Phase.TRIAL) else {}
         shown = {**config.wandb, "group": config.name, "job_type": phase.value, "name": name}
         request = Request(
             config=str(config.config),
-            options=_as_read({**self.common, **options}),
+            options=_as_read({**self.common, **cheap, **options}),
             seed=config.seed if seed is None else seed,
             study=config.name,
             phase=phase,
             method=method,
             trial=trial,
+            tunes=tunes,
             parameters=_as_read(parameters or {}),
             test_split=config.final_split if phase == Phase.FINAL else None,
             wandb=Tracking(**shown),
@@ -104,7 +109,7 @@ class Plan:
         return Run(run_dir, request, name, done, metric=config.metric, report=report)
 
 
-def _as_read(values: dict[str, Any]) -> dict[str, Any]:
+def _as_read(values: Json) -> Json:
     """As the run folder will give it back: tuples are lists there."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
+    plain: Json = json.loads(json.dumps(values))
     return plain

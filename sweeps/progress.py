@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from fourierkd.records import Metric
 from fourierkd.run_dir import Row, RunDir
 from sweeps.account import duration
 from sweeps.fingerprint import literal
@@ -19,15 +20,14 @@ class Display:
     """Progress of one study.
 
     Args:
-        metric: name of what is tuned.
-        direction: ``maximize`` or ``minimize``.
+        metric: what is tuned.
         console: where to print; a terminal gets bars.
     """
 
-    def __init__(self, metric: str, direction: str, console: Console | None = None) -> None:
+    def __init__(self, metric: Metric, console: Console | None = None) -> None:
         # A log has no width of its own, and a line that is broken cannot be searched for.
         self.console = console or Console(soft_wrap=True, highlight=False)
-        self._metric, self._sign = metric, 1 if direction == "maximize" else -1
+        self._metric = metric
         self._bars: Progress | None = None
         self._study: TaskID | None = None
         self._runs: dict[str, TaskID] = {}
@@ -69,7 +69,7 @@ class Display:
 
     def best(self, value: float, label: str) -> None:
         """Note a trial's value; the best one is shown."""
-        if self._best is None or self._sign * value > self._sign * self._best[0]:
+        if self._best is None or self._metric.better(value, than=self._best[0]):
             self._best = (value, label)
         self._update()
 
@@ -87,12 +87,12 @@ class Display:
         unit, last = self._lengths[label] or ("iter", 0)
         row = rows[-1]
         now = row.get(unit) or 0
-        for value in (r.get(f"val/{self._metric}") for r in rows):
+        for value in (r.get(self._metric.key()) for r in rows):
             if value is not None:
                 self._values[label] = value
         text = f"{unit} {now}/{last}" if last else f"{unit} {now}"
         if label in self._values:
-            text += f"  val {self._metric} {self._values[label]:.4g}"
+            text += f"  val {self._metric.name} {self._values[label]:.4g}"
         self._bars.update(self._runs[label], total=last or None, completed=now, text=text)
 
     def ended(self, label: str, text: str, *, seconds: float | None, counts: bool = True) -> None:
@@ -115,7 +115,7 @@ class Display:
         words = []
         if self._best is not None:
             value, label = self._best
-            words.append(f"best trial: val {self._metric} {value:.4g} ({label})")
+            words.append(f"best trial: val {self._metric.name} {value:.4g} ({label})")
         if self._seconds and self._done < self._total:
             mean = sum(self._seconds) / len(self._seconds)
             words.append(f"about {duration(mean * (self._total - self._done) / self.jobs)} left")

@@ -22,8 +22,11 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
-from sweeps.study import StudyConfig, load_study  # noqa: E402
+from fourierkd.records import Options  # noqa: E402
+from sweeps.study import StudyConfig  # noqa: E402
+from sweeps.study_file import load_study  # noqa: E402
 
+MAX_SEEDS = 20  # of a method, where seeds are added until its pair is decided
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
 
 
@@ -68,8 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="train methods with the same seeds and compare them, or compare runs made by hand",
         description="Train methods on one pair with the same seeds, scored on the test split, and "
-        "say which is better. The same command goes on with an interrupted comparison; with more "
-        "methods or seeds it adds to an earlier one. Or compare run folders that are there.",
+        "say which is better; with --tune each is tuned before, with equal numbers of trials; with "
+        "--until-decided seeds are added until it is known. The same command goes on with an "
+        "interrupted comparison; with more methods, seeds or trials it adds to an earlier one. Or "
+        "compare run folders that are there.",
     )
     compare.add_argument(
         "what",
@@ -81,7 +86,33 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--methods", metavar="A,B,...", help="`fourierkd methods` lists them; or files of your own"
     )
+    compare.add_argument(
+        "--factors",
+        metavar="A,B,...",
+        help="in place of --methods: which parts of the published Fourier loss matter; of noise, "
+        "fusion, predictor, similarity, normalize, sphere, mask, defects, and iou",
+    )
     compare.add_argument("--seeds", type=int, default=5, metavar="N", help="of each; default 5")
+    compare.add_argument(
+        "--tune",
+        type=int,
+        default=0,
+        metavar="N",
+        help="tune every method that has a space with N trials first, that of its file among them; "
+        "default: none",
+    )
+    compare.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="after these seeds add more, one by one, to the pairs with the reference that are "
+        "undecided, by intervals that hold however often they are looked at",
+    )
+    compare.add_argument(
+        "--max-seeds",
+        type=int,
+        metavar="M",
+        help=f"with --until-decided: no more than so many of each; default {MAX_SEEDS}",
+    )
     compare.add_argument(
         "--reference", metavar="M", help="what the others are compared with; default student_alone"
     )
@@ -150,25 +181,68 @@ def _compare(args: argparse.Namespace, command: str) -> int:
     from sweeps.compare import comparison, runs_by_hand, show
 
     if all(path.is_dir() for path in args.what):
+        others = {"--tune": args.tune, "--until-decided": args.until_decided}
+        others |= {"--factors": args.factors}
+        for flag in [flag for flag, given in others.items() if given]:
+            raise ConfigError(
+                "run folders are compared as they are",
+                value=flag,
+                fix="name a config, of which runs are trained",
+            )
         show(runs_by_hand(args.what), reference=args.reference)
         return 0
     if len(args.what) > 1:
         raise ConfigError(
             "compare takes one config, or run folders", value=[str(path) for path in args.what]
         )
-    names = [name for name in (args.methods or "").split(",") if name]
+    if args.factors:
+        return _run(_components(args), args, command)
+    names = _names(args.methods)
     study = comparison(
         args.what[0],
         names,
         seeds=args.seeds,
+        tune=args.tune,
+        max_seeds=_max_seeds(args),
         reference=args.reference,
         overrides=_overrides(args),
     )
     return _run(study, args, command)
 
 
-def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    overrides: dict[str, Any] = parse_options(args.overrides)
+def _components(args: argparse.Namespace) -> StudyConfig:
+    from sweeps.factors import component_study
+
+    others = {"--methods": args.methods, "--tune": args.tune, "--until-decided": args.until_decided}
+    for flag in [flag for flag, given in others.items() if given]:
+        raise ConfigError(
+            "--factors trains the runs of one design, as published and with equal seeds",
+            value=flag,
+            fix="compare methods by a command of its own",
+        )
+    _max_seeds(args)
+    return component_study(
+        args.what[0],
+        _names(args.factors),
+        seeds=args.seeds,
+        reference=args.reference,
+        overrides=_overrides(args),
+    )
+
+
+def _names(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]
+
+
+def _max_seeds(args: argparse.Namespace) -> int:
+    if args.max_seeds is not None and not args.until_decided:
+        raise ConfigError("--max-seeds goes with --until-decided", value=args.max_seeds)
+    known: int = MAX_SEEDS if args.max_seeds is None else args.max_seeds
+    return known if args.until_decided else 0
+
+
+def _overrides(args: argparse.Namespace) -> Options:
+    overrides: Options = parse_options(args.overrides)
     return (
         overrides
         if args.jobs is None
@@ -189,14 +263,14 @@ def _run(config: StudyConfig, args: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _report(args: argparse.Namespace, command: str) -> int:
+def _report(args: argparse.Namespace, _: str) -> int:
     from sweeps.tables import report
 
     print(*report(args.work_dir), sep="\n")
     return 0
 
 
-def _dashboard(args: argparse.Namespace, command: str) -> int:
+def _dashboard(args: argparse.Namespace, _: str) -> int:
     if not args.wandb:
         raise ConfigError("dashboard needs to know which one", fix="add --wandb")
     config = load_study(args.config)
@@ -205,7 +279,7 @@ def _dashboard(args: argparse.Namespace, command: str) -> int:
 
     project = args.project or config.wandb.get("project") or default_project()
     entity = args.entity or config.wandb.get("entity")
-    from sweeps.space import common_parameters
+    from sweeps.points import common_parameters
 
     shown: dict[str, Any] = {
         "parameters": common_parameters(config.space),

@@ -35,7 +35,7 @@ class Run:
     label: str
     done: Callable[[Result], None]
     metric: str | None = None
-    report: Callable[[Row, float], str | None] = lambda row, value: None
+    report: Callable[[Row, float], str | None] = lambda *_: None
     counts: bool = True
     offset: int = 0
     started: float = 0.0

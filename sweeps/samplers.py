@@ -5,7 +5,6 @@ Every argument of theirs can be given; a misspelt one is refused with the near o
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 import warnings
@@ -13,7 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import ConfigError, near
-from sweeps.space import Space, choices, size
+from fourierkd.fingerprint import sha256
+from sweeps.points import choices, size
+from sweeps.space import Space
 from sweeps.study import StudyConfig
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ def make_sampler(config: StudyConfig, number: int) -> optuna.samplers.BaseSample
                 f"sampler.{name} is the study's", value=arguments[name], fix="drop it"
             )
     kind, known = cls.__name__, inspect.signature(cls).parameters
-    drawn = hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4]
+    drawn = int(sha256(f"{config.seed}/{number}".encode())[:8], 16)
     ours: dict[str, Any] = dict(TPE) if kind == "TPESampler" else {}
     ours["n_startup_trials"] = config.sampler_startup
     ours["seed"] = (
-        config.seed % 2**32 if kind in COUNTING else int.from_bytes(drawn, "big")  # NumPy's range
+        config.seed % 2**32 if kind in COUNTING else drawn  # NumPy's range
     )
     if kind in EXHAUSTIVE and math.isinf(size(config.space)):
         raise ConfigError(

@@ -7,17 +7,18 @@ run that ended unheard is told from its result, and an unfinished one goes on fr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fourierkd.records import Phase, Result, State
+from fourierkd.records import Parameters, Phase, Result, State
 from fourierkd.run_dir import Row, RunDir
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
 from sweeps.plan import Plan
+from sweeps.points import branches, match
 from sweeps.progress import Display, share_done
 from sweeps.runs import Run, forget_failure
 from sweeps.samplers import EXHAUSTIVE, make_sampler
-from sweeps.space import branches, match
+from sweeps.searches import Searched
 from sweeps.storage import open_study
 from sweeps.tables import trial_dir, trial_number
 
@@ -26,23 +27,25 @@ if TYPE_CHECKING:
 
 
 class Search:
-    """Optuna's trials of one study, and the arms among them.
+    """Optuna's trials of one search, and the arms among them.
 
     Attributes:
+        searched: which search of the study it is; its ``config`` is what is searched.
         study: Optuna's.
         outside: arms that the space cannot express: runs beside the search.
         notes: sentences for the report.
     """
 
-    def __init__(self, plan: Plan, display: Display, account: Account) -> None:
-        self.config, self.plan = plan.config, plan
+    def __init__(self, plan: Plan, searched: Searched, display: Display, account: Account) -> None:
+        self.searched, self.plan = searched, plan
+        self.tunes, self.config = searched
         self.display, self.account = display, account
         with account.part("optuna"):
-            self.study: optuna.Study = open_study(self.config, plan.work_dir)
+            self.study: optuna.Study = open_study(self.config, plan.work_dir, searched.name)
         self.notes: list[str] = []
         self._open = 0  # trials that were sent off and have not ended
         # Arms that the space can express are trials, from which the sampler learns.
-        self._points: dict[str, dict[str, dict[str, Any]]] = {"arm": {}, "start": {}}
+        self._points: dict[str, dict[str, Parameters]] = {"arm": {}, "start": {}}
         self.outside: list[str] = []
         for key, kind, methods in (
             ("arm", "arm", self.config.arms),
@@ -72,14 +75,12 @@ class Search:
 
     def run_dir(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> RunDir:
         """The folder of a trial's run."""
-        return trial_dir(self.plan.work_dir, trial)
+        return trial_dir(self.plan.work_dir, trial, self.tunes)
 
     def runs(self, *, retry_failed: bool) -> Iterator[Run]:
         """Runs of trials until the budget is spent; the next one is asked for when it is wanted."""
         import optuna
 
-        if not self.config.trials:
-            return
         with self.account.part("optuna"):
             self._enqueue_points()
             settle(self.study)
@@ -138,7 +139,7 @@ class Search:
                 if name not in known:
                     self.study.enqueue_trial(parameters, user_attrs={key: name})
 
-    def _branches(self) -> dict[str, dict[str, Any]]:
+    def _branches(self) -> dict[str, Parameters]:
         """Choices that the first sampled trials take, so that none of the space is left out."""
         if self.config.sampler["type"] in EXHAUSTIVE:
             return {}
@@ -193,10 +194,11 @@ class Search:
         return self.plan.run(
             run_dir,
             phase=Phase.TRIAL if arm is None else Phase.BASELINE,
-            method=arm or start or "trial",
+            method=self.tunes or arm or start or "trial",
             options=options,
             parameters=parameters,
             trial=trial_number(trial),
+            tunes=self.tunes,
             done=done,
             report=report,
         )

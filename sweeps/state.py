@@ -27,22 +27,22 @@ class StudyState:
     """One study in one session.
 
     Attributes:
-        plan, search: of its runs and of its trials.
+        plan, searches: of its runs and of its trials.
         display, account: what the person sees, and where the time goes.
         teacher: its run folder, once it is known.
         arms: runs of arms that lie outside of the search space.
         repeats: phase after the trials -> its runs, as far as they are known.
-        tuned_known: whether the runs of the method that the search chose are among them.
+        chosen: whether the runs of what the searches chose are among them.
     """
 
     plan: Plan
-    search: Search
+    searches: list[Search]
     display: Display
     account: Account
     teacher: RunDir | None = None
     arms: list[Run] = field(default_factory=list)
     repeats: dict[Phase, list[Run]] = field(default_factory=dict)
-    tuned_known: bool = False
+    chosen: bool = False
 
     @property
     def config(self) -> StudyConfig:
@@ -56,40 +56,52 @@ class StudyState:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the report."""
-        return self.search.notes
+        """Sentences for the report; those of one of several searches begin with its method."""
+        return [
+            f"{search.tunes}: {note}" if search.tunes else note
+            for search in self.searches
+            for note in search.notes
+        ]
 
     def run_dirs(self) -> list[RunDir]:
         """All run folders as the results table has them: teacher, arms, trials, rung, finals."""
         teacher = [self.teacher] if self.teacher is not None else []
-        arms = [self.plan.run_dir(f"baseline_{name}") for name in self.search.outside]
-        trials = [self.search.run_dir(trial) for trial in self.search.trials()]
+        outside = [name for search in self.searches for name in search.outside]
+        arms = [self.plan.run_dir(f"baseline_{name}") for name in outside]
+        trials = [search.run_dir(trial) for search in self.searches for trial in search.trials()]
         phases = [phase for phase in (Phase.RUNG, Phase.FINAL) if phase in self.repeats]
         repeats = [run.run_dir for phase in phases for run in self.repeats[phase]]
         return [run for run in [*teacher, *arms, *trials, *repeats] if run.request.exists()]
 
     def table(self) -> pd.DataFrame:
         """Results so far."""
-        return tables.table(self.work_dir, self.run_dirs(), self.search.own_trials())
+        trials = {search.tunes: search.own_trials() for search in self.searches}
+        return tables.table(self.work_dir, self.run_dirs(), trials)
 
     def count(self) -> tuple[int, int]:
         """Runs in all, as far as they are known, and those that are done."""
-        config = self.config
+        config, searches = self.config, len(self.searches)
         rung, finals = (self.repeats.get(phase) for phase in (Phase.RUNG, Phase.FINAL))
-        total = config.trials + len(rung or []) + len(finals or [])
-        if config.trials and rung is None:
-            total += config.rung_trials * config.rung_seeds
-        if config.trials and not self.tuned_known:
-            total += config.final_seeds
+        total = sum(search.config.trials for search in self.searches)
+        total += len(rung or []) + len(finals or [])
+        if rung is None:
+            total += searches * config.rung_trials * config.rung_seeds
+        if not self.chosen:
+            total += searches * config.final_seeds
         known = [*self.arms, *(run for runs in self.repeats.values() for run in runs)]
-        ended = {tables.trial_number(t) for t in self.search.own_trials() if t.state.is_finished()}
+        ended = {
+            (search.tunes, tables.trial_number(trial))
+            for search in self.searches
+            for trial in search.own_trials()
+            if trial.state.is_finished()
+        }
         return total, len(ended) + sum(not to_do(run) for run in known)
 
     def drop_checkpoints(self) -> None:
         """Of arms and trials that nobody goes on with; at the study's end."""
         if self.config.keep_checkpoints:
             return
-        trials = [self.search.run_dir(trial) for trial in self.search.trials()]
+        trials = [search.run_dir(trial) for search in self.searches for trial in search.trials()]
         for run_dir in [*(arm.run_dir for arm in self.arms), *trials]:
             with suppress(RunError):  # a damaged result, which the table names
                 result = run_dir.read_result()

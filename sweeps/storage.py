@@ -11,25 +11,27 @@ import datetime
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fourierkd.errors import StudyError, advice
+from fourierkd.errors import StudyError, advice, one_line
 from fourierkd.fingerprint import digest
 from fourierkd.locks import Held, locked
 from fourierkd.records import State
-from fourierkd.run_dir import RunDir, read_json, write_atomic
+from fourierkd.run_dir import RunDir
 from sweeps.samplers import make_pruner, make_sampler
+from sweeps.searches import tuned_of
 from sweeps.study import StudyConfig
+from sweeps.study_record import STUDY_NAME, StudyRecord, read_study, record, replace_record
 
 if TYPE_CHECKING:
     import optuna
 
 # What Optuna raises at entries that do not follow from each other.
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
-STUDY_NAME, JOURNAL_NAME, LOCK_NAME, RUNS_NAME = "study.json", "optuna.log", "study.lock", "runs"
+JOURNAL_NAME, LOCK_NAME, RUNS_NAME = "optuna.log", "study.lock", "runs"
 
 
 @contextmanager
@@ -82,56 +84,83 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
         Where the files of such a study went, else None.
 
     Raises:
-        StudyError: the folder holds trials of another study.
+        StudyError: the folder holds trials of another study, or methods that were tuned with more
+            trials.
     """
-    identity = config.identity()
-    path = work_dir / STUDY_NAME
+    path, moved = work_dir / STUDY_NAME, None
     try:
         recorded = read_study(work_dir)
-        if recorded is not None and not isinstance(recorded.get("identity"), dict):
+        if recorded is not None and recorded.identity is None:
             raise _damaged(path, "it holds no identity")
-        moved = None
-        known = recorded["identity"] if recorded is not None else identity
-        known.setdefault("data", identity["data"])  # studies of older versions do not say
-        known_methods = (recorded or {}).get("methods") or {}
-        methods = config.method_files()  # more of them may come, each stays what it was
-        other = [name for name, sha in methods.items() if known_methods.get(name, sha) != sha]
-        if recorded is not None and (known != identity or other):
+        if recorded is not None and (changed := _changed(config, recorded)):
             if _has_trial(work_dir):
-                changed = sorted(
-                    key for key in {*identity, *known} if identity.get(key) != known.get(key)
-                )
-                changed += ["methods"] if other else []
-                before = recorded.get("files", {})
-                files = [n for n, sha in config.files().items() if before.get(n, sha) != sha]
-                files += other
-                of = f" (in {', '.join(files)})" if files else ""
-                raise StudyError(
-                    f"this work dir holds the study {known.get('name')!r}, and "
-                    f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''} from it{of}",
-                    value=str(work_dir),
-                    fix="choose another --work-dir or name, or undo the change",
-                )
-            moved = _move_aside(work_dir)
-            recorded, known_methods = None, {}
+                raise _other_study(config, recorded, changed, work_dir)
+            moved, recorded = _move_aside(work_dir), None
         if recorded is None:
-            facts = {
-                "identity": identity,
-                "fingerprint": digest(identity),
-                "files": config.files(),
-                "created": datetime.datetime.now(datetime.timezone.utc).isoformat(
-                    timespec="seconds"
-                ),
-            }
-            write_atomic(path, json.dumps(facts, indent=1) + "\n")
-        record(work_dir, methods={**known_methods, **methods})
+            recorded = _begun(config)
+            replace_record(work_dir, recorded)
+        if config.tune < recorded.tune and _has_trial(work_dir):
+            raise StudyError(
+                "a comparison tunes its methods with equal numbers of trials, and those of this "
+                f"work dir have {recorded.tune} each",
+                value=config.tune,
+                fix=f"use --tune {recorded.tune} or more, or choose another --work-dir",
+            )
+        methods = {**recorded.methods, **config.method_files()}
+        record(work_dir, methods=methods, tune=config.tune)
         return moved
     except OSError as error:
         raise not_writable(path, error) from error
 
 
-def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
+def _begun(config: StudyConfig) -> StudyRecord:
+    """The record of a new study."""
+    identity, now = config.identity(), datetime.datetime.now(datetime.timezone.utc)
+    return StudyRecord(
+        identity=identity,
+        fingerprint=digest(identity),
+        files=config.files(),
+        created=now.isoformat(timespec="seconds"),
+    )
+
+
+def _changed(config: StudyConfig, recorded: StudyRecord) -> list[str]:
+    """Keys of the identity that differ from the folder's, and ``methods`` where a file does."""
+    ours = config.identity()
+    older = {"data": ours["data"], "search_options": {}}  # older versions do not say
+    theirs = {**older, **(recorded.identity or {})}
+    keys = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    # more methods may come, each stays what it was
+    return [*keys, "methods"] if _differing(config.method_files(), recorded.methods) else keys
+
+
+def _differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    """Files of both that have other digests."""
+    return [name for name, sha in ours.items() if theirs.get(name, sha) != sha]
+
+
+def _other_study(
+    config: StudyConfig, recorded: StudyRecord, changed: list[str], work_dir: Path
+) -> StudyError:
+    files = _differing(config.files(), recorded.files)
+    files += _differing(config.method_files(), recorded.methods)
+    of = f" (in {', '.join(files)})" if files else ""
+    name = (recorded.identity or {}).get("name")
+    return StudyError(
+        f"this work dir holds the study {name!r}, and {', '.join(changed)} "
+        f"differ{'s' if len(changed) == 1 else ''} from it{of}",
+        value=str(work_dir),
+        fix="choose another --work-dir or name, or undo the change",
+    )
+
+
+def open_study(config: StudyConfig, work_dir: Path, name: str | None = None) -> optuna.Study:
     """Optuna's study of this folder, made where there is none; the caller holds the lock.
+
+    Args:
+        config: the study.
+        work_dir: its folder.
+        name: of Optuna's study; None: the study's. Several searches are studies of one journal.
 
     Raises:
         StudyError: the journal cannot be read or written.
@@ -139,21 +168,22 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
     import optuna
 
     # Absolute: Optuna's lock spins for ever on a relative path once its owner was killed.
-    path = (work_dir / JOURNAL_NAME).absolute()
+    path, name = (work_dir / JOURNAL_NAME).absolute(), name or config.name
     try:
         _repair(path)
         storage = _journal(path)
         sampler, pruner = make_sampler(config, 0), make_pruner(config.pruner)
-        if any(s.study_name == config.name for s in optuna.get_all_study_summaries(storage)):
+        known = optuna.get_all_study_summaries(storage)
+        if any(summary.study_name == name for summary in known):
             return optuna.load_study(
-                study_name=config.name, storage=storage, sampler=sampler, pruner=pruner
+                study_name=name, storage=storage, sampler=sampler, pruner=pruner
             )
         study = optuna.create_study(
-            study_name=config.name,
+            study_name=name,
             storage=storage,
             sampler=sampler,
             pruner=pruner,
-            direction="minimize" if config.direction == "minimize" else "maximize",
+            direction=config.measure.direction.value,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -165,8 +195,8 @@ def open_study(config: StudyConfig, work_dir: Path) -> optuna.Study:
         raise _damaged(path, error) from error
 
 
-def stored_study(work_dir: Path) -> optuna.Study | None:
-    """Optuna's study of this folder, to be read only; None where there is no journal.
+def stored_studies(work_dir: Path) -> dict[str | None, optuna.Study]:
+    """Optuna's studies of this folder, to be read only, by what they tune (``Searched.tunes``).
 
     Raises:
         StudyError: the journal is damaged.
@@ -175,11 +205,11 @@ def stored_study(work_dir: Path) -> optuna.Study | None:
 
     path = (work_dir / JOURNAL_NAME).absolute()
     if not path.exists():
-        return None
+        return {}
     try:
         storage = _journal(path)
         names = [s.study_name for s in optuna.get_all_study_summaries(storage)]
-        return optuna.load_study(study_name=names[0], storage=storage) if names else None
+        return {tuned_of(n): optuna.load_study(study_name=n, storage=storage) for n in names}
     except DAMAGE as error:
         raise _damaged(path, error) from error
 
@@ -210,7 +240,7 @@ def _check_journal(path: Path) -> None:
 
 def _damaged(path: Path, error: object) -> StudyError:
     return StudyError(
-        f"{path} is damaged ({' '.join(str(error).split())})",
+        f"{path} is damaged ({one_line(error)})",
         fix="restore it, or choose another --work-dir",
     )
 
@@ -236,45 +266,6 @@ def _repair(path: Path) -> None:
         if not data.endswith(b"\n"):
             file.truncate(data.rfind(b"\n") + 1)
             os.fsync(file.fileno())
-
-
-def read_study(work_dir: Path) -> dict[str, Any] | None:
-    """What ``study.json`` holds; None where there is no such file.
-
-    Raises:
-        RunError: it is no JSON object.
-        StudyError: a part of it has another type than was written.
-    """
-    recorded = read_json(work_dir / STUDY_NAME)
-    if recorded is not None and not _is_study(recorded):
-        raise _damaged(work_dir / STUDY_NAME, "a part of it has another type")
-    return recorded
-
-
-def _is_study(recorded: dict[str, Any]) -> bool:
-    """Whether everything that is read from it beside the identity has its type."""
-    names = ("files", "methods", "weights", "teacher", "report")
-    files, methods, weights, teacher, report = parts = [recorded.get(name) or {} for name in names]
-    if not all(isinstance(part, dict) for part in parts):
-        return False
-    known = ("title", "config", "command", "baseline", "metric", "direction", "teacher")
-    texts = [v for part in (files, methods, weights, teacher) for v in part.values()]
-    texts += [report[name] for name in known if report.get(name) is not None]
-    notes = report.get("notes") or []
-    return (
-        isinstance(notes, list)
-        and all(isinstance(text, str) for text in [*texts, *notes])
-        and isinstance(report.get("rung_trials") or 0, int)
-        and set(teacher) in (set(), {"run_dir", "checkpoint", "sha256"})
-    )
-
-
-def record(work_dir: Path, **facts: Any) -> None:
-    """Keep facts in ``study.json``, beside the identity."""
-    path = work_dir / STUDY_NAME
-    recorded = read_study(work_dir) or {}
-    if any(recorded.get(key) != value for key, value in facts.items()):
-        write_atomic(path, json.dumps({**recorded, **facts}, indent=1) + "\n")
 
 
 def has_finished_run(work_dir: Path) -> bool:

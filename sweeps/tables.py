@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fourierkd.errors import RunError, StudyError
 from fourierkd.fingerprint import file_sha256
@@ -20,8 +20,9 @@ from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir, read_json
 from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
-from sweeps.storage import RUNS_NAME, STUDY_NAME, read_study, record, stored_study
-from sweeps.study import StudyConfig
+from sweeps.searches import run_name
+from sweeps.storage import RUNS_NAME, stored_studies
+from sweeps.study_record import noted
 from sweeps.teacher import best_checkpoint
 
 if TYPE_CHECKING:
@@ -37,87 +38,58 @@ def trial_number(trial: optuna.Trial | FrozenTrial) -> int:
     return int(trial.user_attrs.get(RETRY_OF, trial.number))
 
 
-def trial_dir(work_dir: Path, trial: optuna.Trial | FrozenTrial) -> RunDir:
+def trial_dir(
+    work_dir: Path, trial: optuna.Trial | FrozenTrial, tunes: str | None = None
+) -> RunDir:
     """The folder of a trial; of one that was tried again it is that of the first."""
-    arm = trial.user_attrs.get("arm")
-    name = f"baseline_{arm}" if arm else f"trial_{trial_number(trial):03d}"
+    arm, number = trial.user_attrs.get("arm"), f"{trial_number(trial):03d}"
+    name = f"baseline_{arm}" if arm else f"trial_{run_name(number, tunes)}"
     return RunDir(work_dir / RUNS_NAME / name)
 
 
-def note(work_dir: Path, **facts: Any) -> None:
-    """Keep what a report says beside the runs, under ``report`` of ``study.json``."""
-    known = (read_study(work_dir) or {}).get("report") or {}
-    record(work_dir, report={**known, **facts})
-
-
-def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
-    """``note`` what the study's config and command say."""
-    note(
-        work_dir,
-        title=config.name,
-        config=str(config.config),
-        command=command,
-        baseline=config.baseline,
-        metric=config.metric,
-        direction=config.direction,
-        margin=config.margin,
-        rung_trials=config.rung_trials,
-    )
-
-
-def noted(work_dir: Path) -> dict[str, Any]:
-    """What ``note`` kept.
-
-    Raises:
-        StudyError: the folder holds no study.
-    """
-    recorded = read_study(work_dir)
-    if recorded is None:
-        raise StudyError(
-            f"a study's work dir holds {STUDY_NAME}", value=str(work_dir), fix="check the path"
-        )
-    return dict(recorded.get("report") or {})
-
-
 def table(
-    work_dir: Path, run_dirs: Iterable[RunDir], trials: Sequence[FrozenTrial]
+    work_dir: Path,
+    run_dirs: Iterable[RunDir],
+    trials: Mapping[str | None, Sequence[FrozenTrial]],
 ) -> pd.DataFrame:
     """The results table; a trial whose folder or result vanished keeps its row, which says so.
 
     Args:
         work_dir: of the study.
         run_dirs: its run folders; those of ``trials`` may lie among them or not.
-        trials: Optuna's.
+        trials: Optuna's, of each search by what it tunes.
     """
     from fourierkd.analysis.results import results_table
 
-    last = {trial_number(trial): trial for trial in trials}  # of one tried again the last try
     lost = {
-        run.path: (number, trial)
-        for number, trial in last.items()
-        if trial.state.is_finished() and not (run := trial_dir(work_dir, trial)).result.exists()
+        run.path: (number, tunes, trial)
+        for tunes, own in trials.items()
+        # of one tried again the last try
+        for number, trial in {trial_number(trial): trial for trial in own}.items()
+        if trial.state.is_finished()
+        and not (run := trial_dir(work_dir, trial, tunes)).result.exists()
     }
     known = {run.path: run for run in run_dirs}
     found = results_table(
         [*known.values(), *(RunDir(p) for p in lost if p not in known)], work_dir=work_dir
     )
-    for path, (number, trial) in lost.items():
+    for path, (number, tunes, trial) in lost.items():
         row = found["run_dir"] == str(path.relative_to(work_dir))
         gone = "result" if path.exists() else "run folder"
         arm, start = trial.user_attrs.get("arm"), trial.user_attrs.get("start")
         found.loc[row, ["state", "reason"]] = State.FAILED.value, f"its {gone} is gone"
         found.loc[row, ["phase", "method"]] = (
             Phase.BASELINE.value if arm else Phase.TRIAL.value,
-            arm or start or "trial",
+            tunes or arm or start or "trial",
         )
-        found.loc[row, "trial"] = number
+        found.loc[row, ["trial", "tunes"]] = number, tunes
     return found
 
 
 def write_report(
     work_dir: Path,
     found: pd.DataFrame,
-    study: optuna.Study | None,
+    studies: Mapping[str | None, optuna.Study],
     *,
     seconds: Mapping[str, float],
 ) -> Path:
@@ -126,22 +98,20 @@ def write_report(
     from fourierkd.analysis.selection import trials
 
     facts = noted(work_dir)
-    notes = [] if facts.get("finished") else [UNFINISHED]
-    notes += facts.get("notes") or []
+    notes = [*([] if facts.finished else [UNFINISHED]), *facts.notes]
     failures = int((trials(found)["state"] == State.FAILED).sum())
     if failures:
         notes.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
     notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
-    if facts.get("teacher"):
-        notes.append(_teacher_note(RunDir(facts["teacher"])))
-    names = ("title", "config", "command", "baseline", "metric", "direction", "margin")
-    info = {name: facts.get(name) for name in names} | {
+    if facts.teacher:
+        notes.append(_teacher_note(RunDir(facts.teacher)))
+    info = vars(facts) | {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-        "unfinished": not facts.get("finished"),
+        "unfinished": not facts.finished,
         "notes": notes,
         "time": dict(seconds),
     }
-    return report.write_report(work_dir, found, study, info)
+    return report.write_report(work_dir, found, studies, info)
 
 
 def report(work_dir: Path) -> list[str]:
@@ -154,34 +124,38 @@ def report(work_dir: Path) -> list[str]:
 
     work_dir = work_dir.absolute()
     facts = noted(work_dir)
-    study = stored_study(work_dir)
-    trials = [] if study is None else own_trials(study)
-    runs = [RunDir(facts["teacher"])] if facts.get("teacher") else []
+    studies = stored_studies(work_dir)
+    trials = {tunes: own_trials(study) for tunes, study in studies.items()}
+    runs = [RunDir(facts.teacher)] if facts.teacher else []
     runs += [RunDir(path) for path in sorted((work_dir / RUNS_NAME).glob("*")) if path.is_dir()]
     found = table(work_dir, runs, trials)
     if found.empty:
         raise StudyError(
             "a report needs runs, and this study has none yet", value=str(work_dir), fix="wait"
         )
-    found = _current(found, rung_trials=int(facts.get("rung_trials") or 0))
+    found = _current(found, rung_trials=facts.rung_trials)
     csv, _ = write_results(found, work_dir)
-    page = write_report(work_dir, found, study, seconds=Account().merged(work_dir))
-    unfinished = "" if facts.get("finished") else " (unfinished)"
+    page = write_report(work_dir, found, studies, seconds=Account().merged(work_dir))
+    unfinished = "" if facts.finished else " (unfinished)"
     return [f"results: {csv}", f"report:  {page}{unfinished}"]
 
 
 def _current(found: pd.DataFrame, *, rung_trials: int) -> pd.DataFrame:
-    """Without the runs of candidates and of a chosen trial that later trials have replaced."""
+    """Without the runs of candidates and of chosen trials that later trials have replaced."""
     from fourierkd.analysis.results import parameters
-    from fourierkd.analysis.selection import TUNED, chosen_row, shortlist
+    from fourierkd.analysis.selection import TUNED, chosen_row, of_search, searches, shortlist
 
-    candidates = shortlist(found, rung_trials)
-    found = found[~((found["phase"] == Phase.RUNG) & ~found["trial"].isin(candidates))]
-    chosen = chosen_row(found)
-    wanted = None if chosen is None else parameters(found.loc[chosen].to_dict())
-    tuned = (found["phase"] == Phase.FINAL) & (found["method"] == TUNED)
-    stale = [tuned[i] and parameters(row.to_dict()) != wanted for i, row in found.iterrows()]
-    return found[[not old for old in stale]].reset_index(drop=True)
+    stale: set[Hashable] = set()
+    for tunes in searches(found):
+        own = of_search(found, tunes)
+        rung = own[own["phase"] == Phase.RUNG]
+        replaced = rung.index[~rung["trial"].isin(shortlist(own, rung_trials))]
+        chosen = chosen_row(own.drop(replaced))
+        wanted = None if chosen is None else parameters(own.loc[chosen].to_dict())
+        tuned = own[(own["phase"] == Phase.FINAL) & (own["method"] == (tunes or TUNED))]
+        old = [i for i, row in tuned.iterrows() if parameters(row.to_dict()) != wanted]
+        stale |= {*replaced, *old}
+    return found.drop(list(stale)).reset_index(drop=True)
 
 
 def _warnings(run_dirs: Iterable[RunDir]) -> list[str]:

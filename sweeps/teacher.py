@@ -23,8 +23,9 @@ from sweeps.driver import Driver
 from sweeps.executors.local import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
 from sweeps.runs import Run
-from sweeps.storage import has_finished_run, read_study, record
+from sweeps.storage import has_finished_run
 from sweeps.study import StudyConfig
+from sweeps.study_record import StudyRecord, TeacherFile, read_study, record
 
 FOLDER = "teachers"  # of the cache folder
 KEY_LENGTH = 20
@@ -49,7 +50,7 @@ def teacher_key(study: StudyConfig) -> str:
     teacher = study.teacher or {}
     request = teacher_request(study).to_json()
     options = request["options"]
-    del request["config"], request["wandb"]
+    del request["config"], request["wandb"], request["tunes"]  # the last came with later versions
     content = {
         "request": request,
         "sources": config_sources(teacher["config"]),
@@ -69,19 +70,18 @@ def study_teacher(study: StudyConfig, work_dir: Path, driver: Driver) -> tuple[P
     Raises:
         StudyError: runs have a teacher that is gone or another file now; as ``prepare_teacher``.
     """
-    known = (read_study(work_dir) or {}).get("teacher")
+    known = (read_study(work_dir) or StudyRecord()).teacher
     if known is not None and has_finished_run(work_dir):
-        run_dir = RunDir(Path(known["run_dir"]))
+        run_dir = RunDir(known.run_dir)
         moved = RunDir(cache_root() / FOLDER / run_dir.path.name)
-        if not (run_dir.path / known["checkpoint"]).is_file() and moved.path.is_dir():
+        if not (run_dir.path / known.checkpoint).is_file() and moved.path.is_dir():
             run_dir = moved  # the cache as a whole
-        path = run_dir.path / known["checkpoint"]
-        check_weights(path, known["sha256"], "the teacher that its runs had")
+        path = run_dir.path / known.checkpoint
+        check_weights(path, known.sha256, "the teacher that its runs had")
         return path, run_dir
     path, run_dir = prepare_teacher(study, driver)
     place = str(path.relative_to(run_dir.path))
-    facts = {"run_dir": str(run_dir.path), "checkpoint": place, "sha256": file_sha256(path)}
-    record(work_dir, teacher=facts)
+    record(work_dir, teacher=TeacherFile(str(run_dir.path), place, file_sha256(path)))
     return path, run_dir
 
 

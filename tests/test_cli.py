@@ -369,8 +369,8 @@ def test_an_answer_that_cannot_be_written_is_found_before_the_work(capsys, monke
     def never(*_, **__):
         raise AssertionError("the work was begun")
 
-    monkeypatch.setattr("fourierkd.engine.evaluate.evaluate", never)
-    monkeypatch.setattr("fourierkd.engine.bench.bench", never)
+    monkeypatch.setattr("fourierkd.commands.evaluate.evaluate", never)
+    monkeypatch.setattr("fourierkd.commands.bench.bench", never)
     Path("c.pth").touch()
     Path("folder").mkdir()
     for place in ("/proc/x/y.json", "folder", "c.pth/y.json"):

@@ -18,15 +18,15 @@ import pytest
 import torch
 
 from fourierkd.cli import run_command
+from fourierkd.config.load import load_config
 from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import MODELS
-from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.methods import read_method
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
-from sweeps.space import branches, match, resolve
-from sweeps.study import load_study
+from sweeps.points import branches, match, resolve
+from sweeps.study_file import load_study
 from tests.pictures import write_image
 from tests.shapes_pairs import PAIRS_AND_METHODS, ROLES
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -69,12 +70,38 @@ def test_a_loader_worker_that_hangs_does_not_keep_its_dead_run_locked(tmp_path):
         os.kill(worker, signal.SIGKILL)
 
 
-def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
-    def flock(descriptor, operation):
+def test_who_waits_comes_after_the_holder(tmp_path):
+    order = []
+
+    def wait():
+        with locked(tmp_path / "lock", wait=True):
+            order.append("waited")
+
+    with locked(tmp_path / "lock"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        order.append("held")
+    thread.join(60)
+    assert order == ["held", "waited"]
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_link_is_not_followed(tmp_path, wait):
+    (tmp_path / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "lock", wait=wait):
+        pass
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch, wait):
+    def flock(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(locks.fcntl, "flock", flock)
-    with pytest.raises(RunError) as error, locked(tmp_path / "lock"):
+    with pytest.raises(RunError) as error, locked(tmp_path / "lock", wait=wait):
         pass
     assert "the file system must give a lock (No locks available)" in str(error.value)
     assert "nobody holds it" in str(error.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fourierkd.engine.config import load_config
+from fourierkd.config.load import load_config
 from fourierkd.errors import ConfigError
 from fourierkd.methods import (
     FOLDER,

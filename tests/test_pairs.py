@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 import torch
 
+from fourierkd.analysis.protocol import protocol
+from fourierkd.analysis.published import of_pair
 from fourierkd.cli import run_command
+from fourierkd.config.load import load_config
 from fourierkd.distill.fetch import cached_path
 from fourierkd.distill.model_config import build_model
-from fourierkd.engine.config import load_config
 from fourierkd.engine.run import run
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
@@ -196,3 +198,31 @@ def test_a_pair_names_a_published_teacher_and_the_published_weights(name):
 def test_every_pair_of_the_method_has_a_config():
     assert len([n for n in PAIRS if n.startswith("det")]) == 7
     assert len([n for n in PAIRS if n.startswith("seg")]) == 2
+
+
+TABLE = [
+    [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+    for line in (CONFIGS.parent / "docs/pairs.md").read_text().splitlines()
+    if line.startswith(("| `det/fourier_", "| `seg/fourier_"))
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "ours", "cell"),
+    [(str(Path(row[0]).parent / row[1]), "student_alone", row[3]) for row in TABLE]
+    + [(row[0], "published", row[4]) for row in TABLE],
+)
+def test_the_numbers_of_the_docs_are_those_of_the_ledger(file, ours, cell):
+    """Under the protocol of the config: with as many processes as it is written for."""
+    config = load_config(CONFIGS / file).to_dict()
+    ranks = config["auto_scale_lr"]["base_batch_size"] // config["train_dataloader"]["batch_size"]
+    own = protocol(config, split="val", metric=config["metric"], ranks=ranks)
+    assert own.student
+    assert bool(own.teacher) == (ours == "published")
+    rows = [r for r in of_pair(own) if r.ours == ours and not r.differences(own)]
+    scale, digits = (1, 2) if own.metric == "mIoU" else (100, 1)
+    assert [f"{scale * row.value:.{digits}f}" for row in rows] == ([cell] if cell else [])
+
+
+def test_the_docs_have_every_pair():
+    assert sorted(row[0].removesuffix(".py") for row in TABLE) == PAIRS

@@ -33,14 +33,16 @@ sys.path.insert(0, str(REPO))  # before what this checkout holds is imported (E4
 from fourierkd.analysis import compare, load_results, paired_difference  # noqa: E402
 from fourierkd.analysis.results import metric_values  # noqa: E402
 from fourierkd.analysis.selection import tuned_method  # noqa: E402
-from fourierkd.engine.config import load_config  # noqa: E402
+from fourierkd.config.load import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
+from fourierkd.records import Phase  # noqa: E402
 from fourierkd.run_dir import RunDir  # noqa: E402
 from fourierkd.spectral.masks import Mask, build_mask, mask_config  # noqa: E402
 from sweeps.coordinator import run_study  # noqa: E402
 from sweeps.space import METHOD, suggest  # noqa: E402
-from sweeps.study import StudyConfig, load_study  # noqa: E402
+from sweeps.study import StudyConfig  # noqa: E402
+from sweeps.study_file import load_study  # noqa: E402
 
 ALL_PASS = ("pkd", "feature_l2")
 # What differs from the usual study: its keys, and variables of the environment.
@@ -89,12 +91,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def finals(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
     """Method and score of the final runs, the chosen method as ``tuned``."""
-    runs = table[table["phase"] == "final"]
-    tuned = tuned_method(table, metric=study.metric, direction=study.direction)
+    runs = table[table["phase"] == Phase.FINAL]
+    tuned = tuned_method(table, metric=study.measure)
     return pd.DataFrame(
         {
             "method": runs["method"].replace({tuned: "tuned"}),
-            "score": metric_values(runs, study.metric),
+            "score": metric_values(runs, study.measure),
         }
     )
 
@@ -163,8 +165,8 @@ def chosen(study: StudyConfig, table: pd.DataFrame, folder: Path) -> dict[str, A
 
 def tuned_runs(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
     """The final runs of the method that the search chose."""
-    method = tuned_method(table, metric=study.metric, direction=study.direction)
-    return table[(table["phase"] == "final") & (table["method"] == method)]
+    method = tuned_method(table, metric=study.measure)
+    return table[(table["phase"] == Phase.FINAL) & (table["method"] == method)]
 
 
 def passed(mask: Mask, nuisance: Mask) -> tuple[float, float]:
@@ -182,8 +184,8 @@ def passed(mask: Mask, nuisance: Mask) -> tuple[float, float]:
 
 def scores(study: StudyConfig, table: pd.DataFrame) -> dict[str, str]:
     """Mean and standard deviation over final seeds, by method."""
-    finals = table[table["phase"] == "final"]
-    values = metric_values(finals, study.metric).groupby(finals["method"])
+    finals = table[table["phase"] == Phase.FINAL]
+    values = metric_values(finals, study.measure).groupby(finals["method"])
     return {
         str(name): f"{group.mean():.3g} ± {group.std():.2g}"
         for name, group in sorted(values, key=lambda pair: -pair[1].mean())
@@ -194,7 +196,7 @@ def found_verdicts(study: StudyConfig, table: pd.DataFrame) -> Iterator[tuple[st
     """(method, verdict, against): all against the student alone, the tuned against all others."""
     common: dict[str, Any] = {"metric": study.metric, "direction": study.direction}
     tuned = tuned_method(table, **common)
-    methods = list(table.loc[table["phase"] == "final", "method"].unique())
+    methods = list(table.loc[table["phase"] == Phase.FINAL, "method"].unique())
     for baseline in methods:
         compared = compare(table, baseline=baseline, margin=study.margin, **common)
         for row in compared.to_dict("records"):
@@ -232,7 +234,7 @@ def against_all_pass(
 def by_seed(study: StudyConfig, table: pd.DataFrame) -> pd.Series:
     """Scores of the tuned method by final seed."""
     finals = tuned_runs(study, table)
-    values: pd.Series = metric_values(finals, study.metric).set_axis(finals["seed"])
+    values: pd.Series = metric_values(finals, study.measure).set_axis(finals["seed"])
     return values if study.direction == "maximize" else -values
 
 

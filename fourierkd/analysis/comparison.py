@@ -22,7 +22,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -30,8 +30,9 @@ import numpy as np
 import pandas as pd
 
 from fourierkd.analysis.planning import seeds_needed
-from fourierkd.analysis.results import metric_direction, metric_values
+from fourierkd.analysis.results import metric_of, metric_values
 from fourierkd.analysis.robust import robust, two_groups
+from fourierkd.analysis.sequential import always_valid, followed
 from fourierkd.analysis.stats import (
     LEVEL,
     Interval,
@@ -42,10 +43,12 @@ from fourierkd.analysis.stats import (
     rounding_step,
 )
 from fourierkd.errors import ConfigError, DataError, StudyError, near
-from fourierkd.records import MAXIMIZE, Phase, State
+from fourierkd.records import MAXIMIZE, Metric, Phase, State
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
 TOO_FEW = "n<2"
+Gains = dict[tuple[str, str], Interval]
+_FIXED = ("boot_low", "boot_high", "wilcoxon")  # hold where the number of seeds was fixed before
 BASELINE = "baseline"  # in place of a verdict, of the method that the others are compared with
 
 
@@ -53,24 +56,27 @@ def compare(
     table: pd.DataFrame,
     *,
     baseline: str,
-    metric: str | None = None,
+    metric: Metric | str | None = None,
     phase: str | None = Phase.FINAL,
-    direction: str | None = None,
     margin: float | None = None,
     level: float = LEVEL,
+    looked: bool = False,
 ) -> pd.DataFrame:
     """Compare every method with ``baseline`` over equal seeds.
 
     Args:
         table: a results table; only complete runs of ``phase`` count (None: of every phase).
         baseline: the method that differences are taken against.
-        metric: None: the table's own; else a metric's name (see ``metric_values``).
-        direction: ``maximize`` or ``minimize``: which way is better; None: the table's own.
+        metric: None: the table's own; else one or its name (see ``metric_values``); which way is
+            better is said by the table where it is not said here.
         margin: the smallest difference that matters, in the metric's unit; None: 0.01 where no
             score is above 1 (fractions, such as AP), else 1 (percentages, such as mIoU).
         level: coverage of the intervals of means; the differences' intervals are wider, so that
             their verdicts together err as rarely (see ``stats.family``). Both allow for scores
             that are rounded (see ``stats.rounding_step``).
+        looked: seeds were added after scores were seen, so every interval is one that holds at any
+            number of seeds (see ``sequential.followed``), and what only holds at one that was fixed
+            before is left out: bootstrap interval, Wilcoxon's p, two groups.
 
     Returns:
         One row per method, the baseline first, the others by their mean, best first: ``method, n,
@@ -90,7 +96,7 @@ def compare(
         DataError: the runs were scored on different splits, or lack the metric.
         ConfigError: the margin is not above 0.
     """
-    direction = metric_direction(table, direction)
+    direction = metric_of(table, metric).direction
     sign = -1 if direction == MAXIMIZE else 1
     runs, scores = scored_runs(table, metric, phase)
     if baseline not in scores:
@@ -99,13 +105,14 @@ def compare(
             value=baseline,
             fix=near(baseline, scores),
         )
-    margin, step = _margin(margin, scores), rounding_step(_values(scores))
-    gains = family(scores, [(m, baseline) for m in scores if m != baseline], level)
-    together = bonferroni(sum(gain.n > 1 for gain in gains.values()), level)
-    groups = two_groups(scores, error=step / 2)
+    margin, step = margin_of(margin, scores), rounding_step(_values(scores))
+    of_one, of_pairs = _intervals(looked)
+    gains = of_pairs(scores, [(m, baseline) for m in scores if m != baseline], level)
+    together = bonferroni(sum(looked or gain.n > 1 for gain in gains.values()), level)
+    groups = {} if looked else two_groups(scores, error=step / 2)
     rows = []
     for method, values in scores.items():
-        own = interval(values, level, error=step / 2)
+        own = of_one(values, level, error=step / 2)
         none = Interval(math.nan, math.nan, math.nan, own.n)
         gain = gains.get((method, baseline), none)
         found = BASELINE if method == baseline else verdict(gain, direction, margin)
@@ -117,11 +124,11 @@ def compare(
                 "mean": own.mean,
                 "low": own.low,
                 "high": own.high,
-                **_columns(gain, found, margin),
-                **_beside(paired, level, together, step),
-                "seeds_needed": _needed(paired, found, margin, together, step),
+                **difference_columns(gain, found, margin),
+                **_beside(paired, of_one(paired, together, error=step), level, looked=looked),
+                "seeds_needed": needed(paired, found, margin, together, step, looked=looked),
                 "groups": str(groups.get(method, "")),
-                "missing": _missing(runs, method, values),
+                "missing": _missing(runs, method, values, looked=looked),
             }
         )
     frame = pd.DataFrame(rows)
@@ -133,11 +140,11 @@ def compare(
 def compare_pairs(
     table: pd.DataFrame,
     *,
-    metric: str | None = None,
+    metric: Metric | str | None = None,
     phase: str | None = Phase.FINAL,
-    direction: str | None = None,
     margin: float | None = None,
     level: float = LEVEL,
+    looked: bool = False,
 ) -> pd.DataFrame:
     """Compare every method with every other: one family of k (k - 1) / 2 comparisons.
 
@@ -147,16 +154,42 @@ def compare_pairs(
         Two rows a pair, of opposite signs: ``method, against, difference, diff_low, diff_high,
         pairs, verdict, margin``.
     """
-    direction = metric_direction(table, direction)
+    direction = metric_of(table, metric).direction
     scores = scored_runs(table, metric, phase)[1]
-    margin = _margin(margin, scores)
+    margin = margin_of(margin, scores)
     rows = []
-    for (a, b), gain in family(scores, combinations(scores, 2), level).items():
+    for (a, b), gain in _intervals(looked)[1](scores, combinations(scores, 2), level).items():
         other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
         for method, against, found in ((a, b, gain), (b, a, other)):
-            columns = _columns(found, verdict(found, direction, margin), margin)
+            columns = difference_columns(found, verdict(found, direction, margin), margin)
             rows.append({"method": method, "against": against, **columns})
     return pd.DataFrame(rows)
+
+
+def open_pairs(
+    scores: Mapping[str, Mapping[int, float] | pd.Series],
+    baseline: str,
+    *,
+    direction: str,
+    margin: float | None = None,
+    level: float = LEVEL,
+) -> list[str]:
+    """The methods of which more seeds may say what they are against ``baseline``.
+
+    Whoever adds seeds to these, and looks again, has a false verdict in at most 1 - ``level`` of
+    tables, however often (see ``sequential.followed``).
+
+    Args:
+        scores: method -> seed -> score.
+        baseline, direction, margin, level: as for ``compare``.
+    """
+    margin = margin_of(margin, scores)
+    pairs = [(method, baseline) for method in scores if method != baseline]
+    return [
+        method
+        for (method, _), gain in followed(scores, pairs, level).items()
+        if gain.n and verdict(gain, direction, margin) in (UNDECIDED, TOO_FEW)
+    ]
 
 
 def verdict(gain: Interval, direction: str, margin: float) -> str:
@@ -178,7 +211,17 @@ def verdict(gain: Interval, direction: str, margin: float) -> str:
     return EQUIVALENT if -margin < gain.low and gain.high < margin else UNDECIDED
 
 
-def _margin(margin: float | None, scores: Mapping[str, pd.Series]) -> float:
+def _intervals(looked: bool) -> tuple[Callable[..., Interval], Callable[..., Gains]]:
+    """Of one sample, and of pairs."""
+    return (always_valid, followed) if looked else (interval, family)
+
+
+def margin_of(margin: float | None, scores: Mapping[str, Mapping[int, float] | pd.Series]) -> float:
+    """The margin that was given, else by the metric's unit: 1 for percentages, 0.01 for fractions.
+
+    Raises:
+        ConfigError: it is not above 0.
+    """
     if margin is None:
         return 1.0 if (np.abs(_values(scores)) > 1).any() else 0.01
     if not (math.isfinite(margin) and margin > 0):
@@ -186,12 +229,12 @@ def _margin(margin: float | None, scores: Mapping[str, pd.Series]) -> float:
     return float(margin)
 
 
-def _values(scores: Mapping[str, pd.Series]) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *(own.to_numpy(float) for own in scores.values())])
+def _values(scores: Mapping[str, Mapping[int, float] | pd.Series]) -> np.ndarray:
+    return np.array([own[seed] for own in scores.values() for seed in list(own.keys())], float)
 
 
 def scored_runs(
-    table: pd.DataFrame, metric: str | None, phase: str | None
+    table: pd.DataFrame, metric: Metric | str | None, phase: str | None
 ) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
     """The runs of a phase, and their scores by method and seed."""
     runs = table if phase is None else table[table["phase"] == phase]
@@ -214,7 +257,7 @@ def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:
     return own.set_index("seed")["score"]
 
 
-def _columns(gain: Interval, found: str, margin: float) -> dict[str, Any]:
+def difference_columns(gain: Interval, found: str, margin: float) -> dict[str, Any]:
     """What a table says of a difference."""
     return {
         "difference": gain.mean,
@@ -226,12 +269,17 @@ def _columns(gain: Interval, found: str, margin: float) -> dict[str, Any]:
     }
 
 
-def _beside(paired: list[float], level: float, together: float, step: float) -> dict[str, float]:
+def _beside(
+    paired: list[float], at_once: Interval, level: float, *, looked: bool
+) -> dict[str, float]:
     """Intervals and p-value of paired differences that give no verdict."""
-    all_at_once, company = interval(paired, together, error=step), robust(paired, level)
+    found = {"all_low": at_once.low, "all_high": at_once.high}
+    if looked:
+        middle = float(np.median(paired)) if paired else math.nan
+        return {**found, "median": middle, **dict.fromkeys(_FIXED, math.nan)}
+    company = robust(paired, level)
     return {
-        "all_low": all_at_once.low,
-        "all_high": all_at_once.high,
+        **found,
         "median": company.median,
         "boot_low": company.low,
         "boot_high": company.high,
@@ -239,19 +287,23 @@ def _beside(paired: list[float], level: float, together: float, step: float) -> 
     }
 
 
-def _needed(paired: list[float], found: str, margin: float, level: float, step: float) -> float:
+def needed(
+    paired: list[float], found: str, margin: float, level: float, step: float, *, looked: bool
+) -> float:
+    """With how many seeds an undecided effect of the margin would be found; NaN for any other."""
     if found != UNDECIDED:
         return math.nan
     deviation = max(float(np.std(paired, ddof=1)), step / math.sqrt(6))  # that of rounding alone
-    return float(seeds_needed(margin, deviation, level=level, error=step))
+    return float(seeds_needed(margin, deviation, level=level, error=step, looked=looked))
 
 
-def _missing(runs: pd.DataFrame, method: str, values: pd.Series) -> str:
+def _missing(runs: pd.DataFrame, method: str, values: pd.Series, *, looked: bool) -> str:
     own = runs[runs["method"] == method].set_index("seed")
     names = []
     for seed in sorted(set(runs["seed"].dropna()) - set(values.index)):
         if seed not in own.index:
-            names.append(f"{seed} (no run)")
+            # where undecided pairs get more seeds, the others were not asked for them
+            names += [] if looked else [f"{seed} (no run)"]
             continue
         row = own.loc[[seed]].iloc[-1]
         why = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from fourierkd.analysis.comparison import scored_runs
-from fourierkd.analysis.results import metric_direction
+from fourierkd.analysis.results import metric_of
 from fourierkd.analysis.stats import LEVEL
-from fourierkd.records import MAXIMIZE, VAL, Phase, State
+from fourierkd.records import MAXIMIZE, VAL, Metric, Phase, State
 
 
 class Share(NamedTuple):
@@ -33,8 +33,7 @@ def gap_closed(
     table: pd.DataFrame,
     *,
     baseline: str,
-    metric: str,
-    direction: str | None = None,
+    metric: Metric | str,
     level: float = LEVEL,
 ) -> dict[str, Share]:
     """Of each method's final runs ``(method - baseline) / (teacher - baseline)``, paired by seed.
@@ -47,8 +46,7 @@ def gap_closed(
     Args:
         table: a results table with the teacher's run.
         baseline: the student alone.
-        metric: its name.
-        direction: ``maximize`` or ``minimize``; None: the table's own.
+        metric: or its name.
         level: of each interval for itself, in (0, 1).
 
     Returns:
@@ -59,12 +57,13 @@ def gap_closed(
     Raises:
         StudyError: a method has two complete runs of a seed.
     """
-    teacher, column = teacher_score(table, metric), f"{VAL}_{metric}"
+    metric = metric_of(table, metric)
+    teacher, column = teacher_score(table, metric.name), f"{VAL}_{metric.name}"
     if teacher is None or column not in table:
         return {}
     scores = scored_runs(table, column, Phase.FINAL)[1]
     alone = scores.get(baseline, pd.Series(dtype=float))
-    sign = 1 if metric_direction(table, direction) == MAXIMIZE else -1
+    sign = 1 if metric.direction == MAXIMIZE else -1
     found = {}
     for method, own in scores.items():
         seeds = [seed for seed in own.index if seed in alone.index]

@@ -6,9 +6,9 @@ the verdicts of ``comparison.compare``. Each is a claim against another method, 
 family; of sentences about a tuned method that equals the others at most 5 % have a false one all
 the same, since every family holds the equal methods (``tests/analysis/test_error_rates.py``).
 
-Where nothing was searched, it is the best method that is set against the published settings, plain
-L2, the student alone and the next best one. It was picked by its scores, so these claims are of the
-one family that holds every pair.
+Where nothing was searched, or each method for itself, it is the best method that is set against the
+published settings, plain L2, the student alone and the next best one. It was picked by its scores,
+so these claims are of the one family that holds every pair.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ from typing import Any
 import pandas as pd
 
 from fourierkd.analysis.comparison import TOO_FEW, compare, compare_pairs
-from fourierkd.analysis.results import metric_direction
-from fourierkd.analysis.selection import TUNED, trials, tuned_method
-from fourierkd.analysis.words import claim, decimals, gain_cells, margin_words
-from fourierkd.records import MINIMIZE, Phase
+from fourierkd.analysis.results import metric_of
+from fourierkd.analysis.selection import (
+    TUNED,
+    found_by_tuning,
+    of_search,
+    trials,
+    tuned_method,
+)
+from fourierkd.analysis.words import claim, decimals, gain_cells, how, margin_words
+from fourierkd.records import MINIMIZE, Metric, Phase
 
 Row = dict[str, Any]  # of a comparison
 PUBLISHED = "published"  # also what names of its other forms begin with
@@ -32,10 +38,10 @@ PLAIN = "feature_l2"  # every map, every frequency: what a way to distil has to 
 def headline(
     table: pd.DataFrame,
     *,
-    metric: str,
-    direction: str | None = None,
+    metric: Metric | str,
     baseline: str = "student_alone",
     margin: float | None = None,
+    looked: bool = False,
 ) -> str:
     """Best method of the final runs, and the tuned one against the others, paired by seed.
 
@@ -44,10 +50,10 @@ def headline(
 
     Args:
         table: a results table.
-        metric: what the final runs are compared by.
-        direction: ``maximize`` or ``minimize``; None: the table's own.
+        metric: what the final runs are compared by, or its name.
         baseline: the student alone.
-        margin: the smallest difference that matters (see ``compare``).
+        margin, looked: the smallest difference that matters, and whether seeds were added after
+            scores were seen (see ``compare``).
 
     Returns:
         One sentence; an empty text where there is no final run.
@@ -58,28 +64,29 @@ def headline(
     finals = table[table["phase"] == Phase.FINAL].dropna(subset=["method"])
     if finals.empty:
         return ""
-    direction = metric_direction(table, direction)
+    metric = metric_of(table, metric)
     first = str(finals["method"].iloc[0])
-    measure: dict[str, Any] = {"metric": metric, "direction": direction, "margin": margin}
+    measure: dict[str, Any] = {"metric": metric, "margin": margin, "looked": looked}
     found = compare(table, baseline=first, **measure).set_index("method")
-    means = found["mean"].dropna().sort_values(ascending=direction == MINIMIZE)
+    means = found["mean"].dropna().sort_values(ascending=metric.direction == MINIMIZE)
     if means.empty:
         return "No method is best: no final run has a value."
     best, digits = str(means.index[0]), decimals(means)
     seeds = _count(int(found.loc[best, "n"]), "seed")
     text = (
-        f"Best method by mean: {best} with {means[best]:.{digits}f} {metric} on "
-        f"{finals['split'].iloc[0]} ({seeds})"
+        f"Best method by mean: {best} with {means[best]:.{digits}f} {metric.name} on "
+        f"{finals['split'].iloc[0]} ({seeds}"
+        f"{_tuned(found_by_tuning(table, metric=metric))})"
     )
-    tuned = tuned_method(table, metric=metric, direction=direction)
-    if tuned is None and len(trials(table)):
+    own = of_search(table, None)
+    tuned = tuned_method(own, metric=metric)
+    if tuned is None and len(trials(own)):
         return f"{text}; nothing is tuned: no trial was chosen."
     if tuned is None:
         others = _others_of_best(list(means.index), baseline)
         rows = _against(compare_pairs(table, **measure), best, others) if others else {}
-        limits = (
-            f"95 % intervals by Holm over every pair, {{paired}}; {margin_words(found, metric)}"
-        )
+        within = margin_words(found, metric.name)
+        limits = f"95 % intervals {how(looked)} over every pair, {{paired}}; {within}"
         return f"{text}{_claims('it', rows, others, digits, limits)}"
     if tuned != TUNED:
         text += f"; the search chose {tuned} itself, so {TUNED} is {tuned}"
@@ -91,7 +98,7 @@ def headline(
         against = compare(table, baseline=other, **measure).assign(against=other)
         rows |= _against(against, tuned, others)
     subject = "it" if tuned == best else tuned
-    limits = f"95 % intervals, {{paired}}; {margin_words(found, metric)}"
+    limits = f"95 % intervals, {{paired}}; {margin_words(found, metric.name)}"
     return f"{text}{_claims(subject, rows, others, digits, limits)}"
 
 
@@ -121,6 +128,15 @@ def _claims(
     fewest = "" if len(pairs) == 1 else f"{min(pairs)} to "
     paired = f"{fewest}{_count(max(pairs), 'paired seed')}"
     return f"; {subject} {_listed(said)} ({limits.replace('{paired}', paired)})."
+
+
+def _tuned(found: pd.DataFrame) -> str:
+    """That the methods of a comparison were tuned, and with how many trials each."""
+    if found.empty:
+        return ""
+    fewest, most = int(found["trials"].min()), int(found["trials"].max())
+    count = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"; tuned with {count} trials each: {', '.join(found['method'])}"
 
 
 def _others_of_best(means: list[str], baseline: str) -> dict[str, str]:

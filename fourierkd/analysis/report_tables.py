@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from fourierkd.analysis.comparison import BASELINE, compare_pairs
 from fourierkd.analysis.gap import Share
-from fourierkd.analysis.results import parameters
-from fourierkd.analysis.selection import START_POINT, TRIAL_PHASES, TUNED, origin
+from fourierkd.analysis.results import PARAM, parameters
+from fourierkd.analysis.selection import ARM, START_POINT, TRIAL_PHASES, TUNED, origin
 from fourierkd.analysis.tuning import short
 from fourierkd.analysis.words import beside_cells, cells_of, decimals, gain_cells
 from fourierkd.records import Phase
@@ -26,12 +26,6 @@ _PHASES = (
     Phase.FINAL,
     Phase.SINGLE,
 )
-
-
-def most_common(column: pd.Series) -> str:
-    """The value most rows have, an empty string where there is none."""
-    counts = column.dropna().value_counts()
-    return str(counts.index[0]) if len(counts) else ""
 
 
 def subtitle(table: pd.DataFrame, metric: str) -> str:
@@ -94,12 +88,27 @@ def comparison_rows(
     ]
 
 
-def share_cells(shares: Mapping[str, Share]) -> dict[str, str]:
-    """Method -> its share of the teacher's gap in percent, with its interval where it has one."""
+def effect_rows(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per part of ``factorial.effects``; cells: on, off, difference and interval, seeds."""
+    digits = decimals(found["on"])
+    rows = []
+    for row in found.to_dict("records"):
+        gain, limits = gain_cells(row, digits)
+        means = [_number(row[level], digits) for level in ("on", "off")]
+        difference = gain if "–" in (gain, limits) else f"{gain} {limits}"
+        cells = [*means, difference, str(row["pairs"])]
+        rows.append({"part": row["part"], "cells": cells, "verdict": row["verdict"]})
+    return rows
+
+
+def share_cells(shares: Mapping[str, Share], looked: bool = False) -> dict[str, str]:
+    """Method -> its share of the teacher's gap in percent, with its interval where it has one that
+    holds: Fieller's is of a number of seeds that was fixed before.
+    """
     cells = {}
     for method, own in shares.items():
         share, low, high = (_number(100 * value, 0) for value in own[:3])
-        limits = "" if "–" in (low, high) else f" [{low}, {high}]"
+        limits = "" if looked or "–" in (low, high) else f" [{low}, {high}]"
         cells[method] = "–" if share == "–" else f"{share} %{limits}"
     return cells
 
@@ -116,7 +125,7 @@ def pair_rows(
 ) -> list[dict[str, object]]:
     """Differences between all methods, row minus column; empty for two methods or too many.
 
-    ``measure``: metric, direction and margin, as ``compare_pairs`` takes them.
+    ``measure``: metric and margin, as ``compare_pairs`` takes them.
     """
     names = list(comparison["method"]) if len(comparison) else []
     if not 2 < len(names) <= MAX_PAIRED_METHODS:
@@ -145,27 +154,53 @@ def candidate_rows(found: pd.DataFrame) -> list[dict[str, Any]]:
     number of runs that the last two are means of.
     """
     digits = decimals(found["search"]) if len(found) else 2
-
-    def mean(value: float, runs: int) -> str:
-        return f"{_number(value, digits)} (n={runs})" if runs else "–"
-
     return [
         {
             "trial": str(row["trial"]),
             "origin": row["origin"],
             "parameters": _parameters(row),
-            "cells": [
-                _number(row["search"], digits),
-                mean(row["rung"], row["rung_runs"]),
-                mean(row["final"], row["final_runs"]),
-            ],
+            "cells": _stages(row, digits),
             "chosen": row["chosen"],
         }
         for row in found.to_dict("records")
     ]
 
 
-def run_rows(table: pd.DataFrame, chosen: Hashable | None) -> list[dict[str, object]]:
+def tuned_rows(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per tuned method of ``selection.found_by_tuning``, with ``cells`` as above."""
+    known = found["search"] if "search" in found else pd.Series(dtype=float)
+    rows = []
+    for row in found.to_dict("records"):
+        chosen = not pd.isna(row.get("trial"))
+        how = "file's own" if chosen and row["origin"].startswith(ARM) else row.get("origin")
+        values = {name: value for name, value in row.items() if name != f"{PARAM}method"}
+        rows.append(
+            {
+                "method": row["method"],
+                "trials": row["trials"],
+                "ended": row["ended"],
+                "origin": f"trial {row['trial']:.0f}, {how}" if chosen else "no value",
+                "parameters": _parameters(values) if chosen else "",
+                "cells": _stages(row, decimals(known)) if chosen else ["–"] * 3,
+            }
+        )
+    return rows
+
+
+def _stages(row: Mapping[str, Any], digits: int) -> list[str]:
+    """Values of a candidate at the search's seed, on the rung and of its final runs."""
+
+    def mean(value: float, runs: int) -> str:
+        return f"{_number(value, digits)} (n={runs:.0f})" if runs else "–"
+
+    return [
+        _number(row["search"], digits),
+        mean(row["rung"], row["rung_runs"]),
+        mean(row["final"], row["final_runs"]),
+    ]
+
+
+def run_rows(table: pd.DataFrame, chosen: Collection[Hashable]) -> list[dict[str, object]]:
     """Every run with state, value, parameters and reason, in the order a study makes them."""
     order = table["phase"].map({phase: i for i, phase in enumerate(_PHASES)})
     table = table.assign(order=order).sort_values(["order", "trial"], kind="stable")
@@ -184,7 +219,7 @@ def run_rows(table: pd.DataFrame, chosen: Hashable | None) -> list[dict[str, obj
                 "seconds": _number(run["seconds"], 1),
                 "parameters": _parameters(run),
                 "by_hand": searched and origin(run).startswith(START_POINT),
-                "chosen": index == chosen,
+                "chosen": index in chosen,
             }
         )
     return rows

@@ -22,6 +22,7 @@ from fourierkd.records import (
     MAXIMIZE,
     TEST,
     Conditions,
+    Metric,
     Phase,
     Request,
     Result,
@@ -33,7 +34,18 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 CSV_NAME = "results.csv"
 PARQUET_NAME = "results.parquet"
 PARAM = "param."
-_HEAD = ("study", "phase", "method", "trial", "seed", "split", "metric", "direction", "value")
+_HEAD = (
+    "study",
+    "phase",
+    "method",
+    "trial",
+    "tunes",
+    "seed",
+    "split",
+    "metric",
+    "direction",
+    "value",
+)
 _CONDITIONS = tuple(part.name for part in fields(Conditions) if part.name != "commit")
 _TAIL = (
     "seconds",
@@ -48,7 +60,7 @@ _TAIL = (
     *_CONDITIONS,
 )
 # a table that was written before these is read too
-_NEW = ("direction", "machine", *_CONDITIONS)
+_NEW = ("tunes", "direction", "machine", *_CONDITIONS)
 RUNNING = "running"  # state of a run without a result
 _INTEGERS = ("trial", "seed", "iters", "threads")
 _NUMBERS = ("value", "seconds", "seconds_train")
@@ -63,7 +75,8 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
             parent of the ``runs`` folder that holds most of the runs.
 
     Returns:
-        Columns ``study, phase, method, trial, seed, split, metric, direction, value``, then
+        Columns ``study, phase, method, trial, tunes, seed, split, metric, direction, value``
+        (``tunes``: the method whose own search a run belongs to, see ``records.Request``), then
         ``val_<metric>``, ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters,
         state, reason, run_dir, versions, commit, machine`` and the other fields of
         ``records.Conditions``, which make rows comparable. ``value`` is the metric on ``split``:
@@ -133,18 +146,19 @@ def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     return _typed(table)
 
 
-def metric_values(table: pd.DataFrame, metric: str | None = None) -> pd.Series:
+def metric_values(table: pd.DataFrame, metric: Metric | str | None = None) -> pd.Series:
     """The numbers of one metric, a float per row, NaN where a run has none.
 
     Args:
         table: a results table.
-        metric: None or the table's own metric: column ``value``. Another metric: ``test_<metric>``
-            where the run was scored on its split, else ``val_<metric>``. A column name is taken as
-            it is.
+        metric: or its name. None or the table's own metric: column ``value``. Another metric:
+            ``test_<metric>`` where the run was scored on its split, else ``val_<metric>``. A column
+            name is taken as it is.
 
     Raises:
         DataError: no run has this metric.
     """
+    metric = metric.name if isinstance(metric, Metric) else metric
     if metric is None or set(table["metric"].dropna()) <= {metric}:
         return table["value"].astype(float)
     if metric in table.columns:
@@ -163,24 +177,32 @@ def metric_values(table: pd.DataFrame, metric: str | None = None) -> pd.Series:
     return values
 
 
-def metric_direction(table: pd.DataFrame, direction: str | None = None) -> str:
-    """``maximize`` or ``minimize``: ``direction``, or what the table says of its own metric.
+def metric_of(table: pd.DataFrame, metric: Metric | str | None = None) -> Metric:
+    """``metric`` with the direction that the table says of it; None: the table's own metric.
 
-    A table without a word on it is one of before there was one: larger is better.
+    A table without a word on the direction is one of before there was one: larger is better.
 
     Raises:
-        ConfigError: another word.
         DataError: the runs disagree.
     """
-    if direction is None:
-        ours = table[table["phase"] != Phase.TEACHER]  # it may have a metric of its own
-        said = sorted(ours["direction"].dropna().unique()) if "direction" in ours else []
-        if len(said) > 1:
-            raise DataError(
-                "runs of both directions are not compared", value=said, fix="give a direction"
-            )
-        direction = said[0] if said else MAXIMIZE
-    return checked_direction(direction)
+    if isinstance(metric, Metric):
+        return metric
+    ours = table[table["phase"] != Phase.TEACHER]  # it may have a metric of its own
+    said = sorted(ours["direction"].dropna().unique()) if "direction" in ours else []
+    if len(said) > 1:
+        raise DataError(
+            "runs of both directions are not compared",
+            value=said,
+            fix='say which is meant: metric=Metric("mIoU", MAXIMIZE) of fourierkd.records',
+        )
+    direction = checked_direction(said[0]) if said else MAXIMIZE
+    return Metric(metric or most_common(table["metric"]) or "value", direction)
+
+
+def most_common(column: pd.Series) -> str:
+    """The value most rows have, an empty string where there is none."""
+    counts = column.dropna().value_counts()
+    return str(counts.index[0]) if len(counts) else ""
 
 
 def parameters(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +242,8 @@ def _row(run: RunDir, base: Path | None) -> dict[str, Any]:
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    row = {name: getattr(request, name) for name in ("study", "method", "trial", "seed", "split")}
+    names = ("study", "method", "trial", "tunes", "seed", "split")
+    row = {name: getattr(request, name) for name in names}
     row["phase"] = request.phase.value
     return row | {PARAM + name: value for name, value in request.parameters.items()}
 

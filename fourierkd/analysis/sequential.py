@@ -14,20 +14,51 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from fourierkd.analysis.stats import LEVEL, Interval, half_width, interval
+from fourierkd.analysis.stats import (
+    LEVEL,
+    Interval,
+    bonferroni,
+    differences,
+    half_width,
+    interval,
+    scores_step,
+)
 
 # 1 / variance of the effects, in standard deviations of a difference, that the intervals are made
 # for: narrowest where a few seeds decide. It moves widths, never the coverage.
 PRECISION = 0.1
 
 
+def followed(
+    scores: Mapping[str, Mapping[int, float] | pd.Series],
+    pairs: Iterable[tuple[str, str]],
+    level: float = LEVEL,
+) -> dict[tuple[str, str], Interval]:
+    """As ``stats.family``, for pairs that are looked at after every seed, each with its own seeds.
+
+    With probability ``level`` all intervals of all pairs cover their true differences at all
+    numbers of seeds (Bonferroni over the pairs). So whatever is read off them, and whichever pairs
+    then get another seed, at most 5 % of families ever have a false verdict of any kind.
+
+    Args:
+        scores: method -> seed -> score.
+        pairs: of methods; all that are ever looked at.
+        level: 0.95 gives the 5 % above.
+    """
+    pairs, step = list(pairs), scores_step(scores)
+    own = bonferroni(len(pairs), level)
+    return {
+        (a, b): always_valid(differences(scores[a], scores[b]), own, error=step) for a, b in pairs
+    }
+
+
 def always_valid(
-    differences: Sequence[float] | np.ndarray | pd.Series,
+    values: Sequence[float] | np.ndarray | pd.Series,
     level: float = LEVEL,
     *,
     error: float = 0.0,
@@ -45,8 +76,8 @@ def always_valid(
     k * s / sqrt(n)`` with a k of n, level and c alone.
 
     Args:
-        differences: one per seed, any unit, in any order: only those of seeds that were asked for
-            before their scores were known.
+        values: differences, one per seed, any unit, in any order: only those of seeds that were
+            asked for before their scores were known.
         level: in (0, 1); for k pairs that are followed together ``stats.bonferroni(k)``.
         error: the most by which rounding moved a difference (see ``stats.interval``).
 
@@ -64,13 +95,13 @@ def always_valid(
         >>> [round(x, 2) for x in always_valid([1.0, 2.0, 3.0, 2.0, 2.0])]
         [2.0, 0.29, 3.71, 5]
     """
-    mean, *_, n = interval(differences, level)  # refuses what is no number
+    mean, *_, n = interval(values, level)  # refuses what is no number
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
     times = standard_errors(n, level)
     if not math.isfinite(times):
         return Interval(mean, -math.inf, math.inf, n)
-    half = half_width(times, float(np.std(differences, ddof=1)), n, error)
+    half = half_width(times, float(np.std(values, ddof=1)), n, error)
     return Interval(mean, mean - half, mean + half, n)
 
 

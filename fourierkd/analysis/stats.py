@@ -12,8 +12,8 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ import pandas as pd
 from fourierkd.errors import ConfigError
 
 LEVEL = 0.95
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Interval(NamedTuple):
@@ -195,13 +196,26 @@ def family(
         level: 0.95 gives the 5 % above.
     """
     gains = {(a, b): differences(scores[a], scores[b]) for a, b in pairs}
-    step = rounding_step(_all_scores(*scores.values()))
-    tested = [pair for pair, values in gains.items() if len(values) > 1]
-    p_values = [p_value(gains[pair], error=step) for pair in tested]
-    levels = dict(zip(tested, holm(p_values, level), strict=True))
+    return together(gains, level, error=scores_step(scores))
+
+
+def together(
+    gains: Mapping[Name, Sequence[float]], level: float = LEVEL, *, error: float = 0.0
+) -> dict[Name, Interval]:
+    """Intervals of several samples that share their error as those of ``family`` do.
+
+    Args:
+        gains: name -> independent differences; fewer than two are not counted.
+        level: as there.
+        error: the most by which rounding moved a difference.
+    """
+    tested = [name for name, values in gains.items() if len(values) > 1]
+    levels = dict(
+        zip(tested, holm([p_value(gains[n], error=error) for n in tested], level), strict=True)
+    )
     return {
-        pair: interval(values, levels.get(pair, level), error=step)
-        for pair, values in gains.items()
+        name: interval(values, levels.get(name, level), error=error)
+        for name, values in gains.items()
     }
 
 
@@ -224,6 +238,11 @@ def p_value(values: Sequence[float], *, error: float = 0.0) -> float:
     beyond, standard = mean**2 - error**2, float(data.std(ddof=1)) / math.sqrt(n)
     below = mean * standard + error * math.sqrt(standard**2 + beyond / (n - 1))
     return float(2 * stdtr(n - 1, -beyond / below)) if below > 0 else 0.0
+
+
+def scores_step(scores: Mapping[str, Mapping[int, float] | pd.Series]) -> float:
+    """``rounding_step`` of the scores of several methods."""
+    return rounding_step(_all_scores(*scores.values()))
 
 
 def _all_scores(*methods: Mapping[int, float] | pd.Series) -> list[float]:

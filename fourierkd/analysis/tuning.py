@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fourierkd.analysis.figures import PALETTE, blank_figure, layout
-from fourierkd.analysis.results import PARAM, RUNNING, metric_direction, parameters
+from fourierkd.analysis.results import PARAM, RUNNING, metric_of, parameters
 from fourierkd.analysis.selection import ARM, START_POINT, origin
 from fourierkd.analysis.selection import trials as searched
-from fourierkd.records import MINIMIZE, State
+from fourierkd.records import Metric, State
 
 if TYPE_CHECKING:
     import optuna
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 LOG_RATIO = 20  # positive values that span more than this ratio are taken as searched in log scale
 
 
-def study_from_table(table: pd.DataFrame, *, direction: str | None = None) -> optuna.Study:
+def study_from_table(table: pd.DataFrame, *, metric: Metric | None = None) -> optuna.Study:
     """An in-memory Optuna study with the trials of a results table, numbered as they were.
 
     Args:
         table: a results table; the trials of the search are used (``selection.trials``).
-        direction: ``maximize`` or ``minimize``; None: the table's own.
+        metric: which way is better; None: as the table says of its own.
 
     Returns:
         The study. A numeric parameter is searched between its smallest and largest value, in log
@@ -41,9 +41,7 @@ def study_from_table(table: pd.DataFrame, *, direction: str | None = None) -> op
     import optuna
     from optuna.trial import TrialState
 
-    study = optuna.create_study(
-        direction="minimize" if metric_direction(table, direction) == MINIMIZE else "maximize"
-    )
+    study = optuna.create_study(direction=metric_of(table, metric).direction.value)
     trials = searched(table)
     space = {
         str(name)[len(PARAM) :]: _distribution(trials[name].dropna())

@@ -67,6 +67,18 @@ def claim(verdict: str) -> str:
     return _CLAIMS[verdict]
 
 
+def decided(comparison: pd.DataFrame) -> str:
+    """Which pairs were decided with how many seeds, where seeds were added until they were."""
+    rows = comparison[comparison["verdict"] != BASELINE].to_dict("records")
+    said = [f"{row['method']} {row['verdict']} with {row['pairs']}" for row in rows]
+    return f"seeds were added while undecided: {', '.join(said)}" if said else ""
+
+
+def how(looked: bool) -> str:
+    """What the intervals of the differences are made by."""
+    return "at any number of seeds (Bonferroni)" if looked else "by Holm"
+
+
 def margin_words(comparison: pd.DataFrame, metric: str) -> str:
     """What ``equivalent`` means in this comparison: ``equivalent: within ±1 mIoU``."""
     return f"equivalent: within ±{comparison['margin'].iloc[0]:g} {metric}"

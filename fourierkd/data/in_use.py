@@ -8,12 +8,13 @@ inherit the lock, as they read too. Both functions want the folder's own lock he
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fourierkd.locks import is_held, take
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def registered(place: Path, reader: str) -> Iterator[None]:
     """Within: ``readers(place)`` names ``reader``."""
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=_prefix(place))
     with os.fdopen(handle, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take(file.fileno(), Path(name))
         os.fchmod(file.fileno(), 0o644)
         file.write(reader)
         file.flush()
@@ -36,9 +37,7 @@ def readers(place: Path) -> list[str]:
     live = []
     for path in place.parent.glob(f"{_prefix(place)}*"):
         with open(path) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if is_held(file.fileno(), path):
                 live.append(file.read())
             else:
                 path.unlink(missing_ok=True)

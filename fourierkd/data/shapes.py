@@ -107,6 +107,18 @@ class ShapesSpec:
             _whole(name, getattr(self, name), 0, 1_000_000)
             object.__setattr__(self, name, getattr(self, name) or max(1, self.size // 4))
         _whole("image_size", self.image_size, 16, 2048)
+        self._check_classes()
+        _real("frequency_jitter", self.frequency_jitter, 0, 0.5)
+        _real("orientation_jitter", self.orientation_jitter, 0, 45, "degrees")
+        self._pair("count", 0, 64, whole=True)
+        self._pair("radius", 2, self.image_size, unit="pixels")
+        for name in ("contrast", "colour", "noise", "background_amplitude"):
+            self._pair(name, 0, 1)
+        self._pair("background_exponent", 0, 4)
+        _real("min_visible", self.min_visible, 0, 1)
+
+    def _check_classes(self) -> None:
+        """What the classes are made of, and how many they are."""
         for outline in self.outlines:
             if outline not in OUTLINES:
                 raise ConfigError(
@@ -120,14 +132,6 @@ class ShapesSpec:
                 )
         for orientation in self.orientations:
             _real("orientations", orientation, 0, math.nextafter(180, 0), "degrees, 180 excluded")
-        _real("frequency_jitter", self.frequency_jitter, 0, 0.5)
-        _real("orientation_jitter", self.orientation_jitter, 0, 45, "degrees")
-        self._pair("count", 0, 64, whole=True)
-        self._pair("radius", 2, self.image_size, unit="pixels")
-        for name in ("contrast", "colour", "noise", "background_amplitude"):
-            self._pair(name, 0, 1)
-        self._pair("background_exponent", 0, 4)
-        _real("min_visible", self.min_visible, 0, 1)
         if not 1 <= len(class_names(self)) - 1 <= 254:
             raise ConfigError(
                 "outlines x frequencies x orientations must give 1 to 254 classes",

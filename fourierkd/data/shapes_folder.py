@@ -10,14 +10,12 @@ replaced only where that is asked for, and never while a run reads them (``in_us
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +25,9 @@ from fourierkd.data.folders import flush, flush_tree
 from fourierkd.data.in_use import readers, registered
 from fourierkd.data.shapes import ShapesSpec, class_names, palette
 from fourierkd.data.shapes_files import GENERATOR, VERSION, contents, file_names
-from fourierkd.errors import DataError
+from fourierkd.errors import DataError, listed
+from fourierkd.fingerprint import file_sha256, sha256
+from fourierkd.locks import locked
 
 MANIFEST = "manifest.json"
 OTHER_PARAMETERS = "was made with other parameters"
@@ -107,7 +107,7 @@ def _differences(place: Path, spec: ShapesSpec) -> str:
     there, here = _manifest(place)["parameters"], _parameters(spec)
     names = [name for name in here | there if there.get(name) != here.get(name)]
     words = [f"{name} is {there.get(name)}, not {here.get(name)}" for name in names]
-    return ", ".join(words[:3] + ([f"and {len(words) - 3} more"] if len(words) > 3 else []))
+    return listed(words, 3)
 
 
 def _manifest(place: Path) -> Manifest:
@@ -136,22 +136,21 @@ def find_fault(place: Path, spec: ShapesSpec, *, verify: bool = True) -> str:
         return f"{name} is {'missing' if name in expected else 'not part of it'}"
     if files.keys() != expected:
         return "its manifest is damaged"
-    for name, facts in files.items():
-        try:
-            damaged = (place / name).stat().st_size != facts["bytes"] or (
-                verify and _sha256((place / name).read_bytes()) != facts["sha256"]
-            )
-        except OSError:
-            return f"{name} cannot be read"
-        except (KeyError, TypeError):
-            return "its manifest is damaged"
-        if damaged:
-            return f"{name} is damaged"
-    return ""
+    faults = (_fault_of(place, name, facts, verify=verify) for name, facts in files.items())
+    return next(filter(None, faults), "")
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _fault_of(place: Path, name: str, facts: Mapping[str, Any], *, verify: bool) -> str:
+    """What keeps a file from being what the manifest says of it; empty where nothing does."""
+    try:
+        damaged = (place / name).stat().st_size != facts["bytes"] or (
+            verify and file_sha256(place / name) != facts["sha256"]
+        )
+    except OSError:
+        return f"{name} cannot be read"
+    except (KeyError, TypeError):
+        return "its manifest is damaged"
+    return f"{name} is damaged" if damaged else ""
 
 
 def _parameters(spec: ShapesSpec) -> dict[str, Any]:
@@ -163,22 +162,15 @@ def _parameters(spec: ShapesSpec) -> dict[str, Any]:
 @contextmanager
 def _lock(place: Path) -> Iterator[None]:
     """Hold the folder for a look at it or a build; others wait."""
-    path = place.parent / f".{place.name}.lock"
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except PermissionError:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # another user made it
-    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            "a data root must lie in a folder", value=str(place), fix="choose another --out"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(place.parent / f".{place.name}.lock", wait=True))
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise DataError(
+                "a data root must lie in a folder", value=str(place), fix="choose another --out"
+            ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_foreign(place: Path) -> None:
@@ -227,7 +219,7 @@ def _build(place: Path, spec: ShapesSpec, fault: str = "") -> None:
             path = building / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            files[name] = {"bytes": len(data), "sha256": _sha256(data)}
+            files[name] = {"bytes": len(data), "sha256": sha256(data)}
         manifest = {
             "generator": GENERATOR,
             "version": VERSION,

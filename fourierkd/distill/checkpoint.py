@@ -33,7 +33,7 @@ EMA_KEY = "ema_state_dict"  # of EMAHook, which puts the averaged weights under 
 class _Inert:
     """Stands in for an object of a checkpoint's log: takes any construction, holds nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Inert:
+    def __new__(cls, *_: Any, **__: Any) -> _Inert:
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

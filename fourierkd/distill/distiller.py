@@ -19,7 +19,13 @@ from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.connectors import composes, in_words
 from fourierkd.distill.head_samples import KINDS, Call, head_samples
 from fourierkd.distill.heads import head_calls, pair_heads
-from fourierkd.distill.inherit import Inherited, copy_modules, inherited_lines, match_modules
+from fourierkd.distill.inherit import (
+    Inherited,
+    check_inherit,
+    copy_modules,
+    inherited_lines,
+    match_modules,
+)
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
 from fourierkd.distill.objects import check_detector, objects_of
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
@@ -110,10 +116,7 @@ class Distiller(BaseModel):
         check_losses(losses, teacher=teacher is not None)
         if not student:
             raise ConfigError("model needs a student", fix="add model.student")
-        if not isinstance(inherit, (list, tuple)) or not all(isinstance(p, str) for p in inherit):
-            raise ConfigError("model.inherit is a list of module paths", value=inherit)
-        if inherit and teacher is None:
-            raise ConfigError("model.inherit needs a teacher", value=inherit, fix="set it to ()")
+        check_inherit(inherit, teacher=teacher is not None)
         built = build_model(set_pretrained(resolve_model(student), pretrained), role="student")
         super().__init__(data_preprocessor=built.data_preprocessor)
         self.student: BaseModel = built

@@ -7,10 +7,8 @@ runs nothing that is in a file.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -22,13 +20,12 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from mmengine.logging import print_log
 
 from fourierkd.errors import CheckpointError, ConfigError
-from fourierkd.fingerprint import file_sha256
-from fourierkd.locks import open_lock
+from fourierkd.fingerprint import BLOCK, file_sha256, sha256
+from fourierkd.locks import locked
 from fourierkd.options import refuse_passwords
 from fourierkd.run_dir import cache_root
 
 PATIENCE = 30.0  # seconds without an answer
-BLOCK = 1 << 20  # bytes read at once
 # "-1d2dac9c.pth": the model zoos end a name with the start of the file's SHA-256
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
@@ -55,7 +52,7 @@ def cached_path(address: str) -> Path:
         )
     folder = cache_root() / "checkpoints"
     if not _HASH.search(name):
-        folder /= hashlib.sha256(address.encode()).hexdigest()[:12]
+        folder /= sha256(address.encode())[:12]
     return folder / name
 
 
@@ -75,8 +72,7 @@ def fetch(address: str, *, option: str) -> Path:
     path = cached_path(address)
     named = _HASH.search(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(open_lock(path.parent / f".{path.name}.lock")) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.parent / f".{path.name}.lock", wait=True):
         if not path.exists():
             print_log(f"downloading {address} to {path}", "current")
             _download(address, path, named[1] if named else "", option)

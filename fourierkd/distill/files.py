@@ -21,7 +21,7 @@ SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class RefusedPickles(PickleHandler):
     """Writes pickles, such as ``DumpResults``'s, and refuses to read one."""
 
-    def load_from_path(self, filepath: Any, **kwargs: Any) -> NoReturn:
+    def load_from_path(self, filepath: Any, **_: Any) -> NoReturn:
         """By the file's name."""
         raise DataError(
             "a pickle can run code, so none is read",
@@ -29,7 +29,7 @@ class RefusedPickles(PickleHandler):
             fix="convert it, where you trust it, to JSON",
         )
 
-    def load_from_fileobj(self, file: Any, **kwargs: Any) -> NoReturn:
+    def load_from_fileobj(self, file: Any, **_: Any) -> NoReturn:
         """From what is open already."""
         self.load_from_path(getattr(file, "name", "a pickle"))
 

@@ -63,7 +63,7 @@ def head_samples(
                 fix="pad images to a multiple of the largest stride (data_preprocessor)",
             )
         levels.append(kind.take(_Level(student, teacher, call, scores, regression, j)))
-    return levels, kind.avg_factor(student, calls)
+    return levels, kind.avg_factor(calls)
 
 
 class _Level(NamedTuple):
@@ -110,14 +110,14 @@ def _distribution_samples(level: _Level) -> DistributionSamples:
     return DistributionSamples(ours, theirs, _largest_scores(level.student, level.call))
 
 
-def _of_scores(student: Any, calls: Sequence[Call]) -> float | Tensor:
+def _of_scores(calls: Sequence[Call]) -> float | Tensor:
     """What the student's loss of classes is divided by."""
     first = calls[0]
     factor: float | Tensor = first["avg_factor" if "avg_factor" in first else "avg_factor_refine"]
     return factor
 
 
-def _undivided(student: Any, calls: Sequence[Call]) -> float:
+def _undivided(_: Sequence[Call]) -> float:
     return 1.0
 
 
@@ -142,7 +142,7 @@ class _Kind(NamedTuple):
     families: tuple[str, ...]
     output: str
     take: Callable[[_Level], Any]
-    avg_factor: Callable[[Any, Sequence[Call]], float | Tensor]
+    avg_factor: Callable[[Sequence[Call]], float | Tensor]
 
 
 KINDS: dict[type[Any], _Kind] = {

@@ -56,7 +56,7 @@ def head_calls(model: nn.Module, paths: Iterable[str]) -> Iterator[dict[str, lis
 def _recorder(head: nn.Module, calls: list[Call]) -> Recorder:
     signature = inspect.signature(getattr(head, LOSS_OF_A_LEVEL))
 
-    def record(args: Any, kwargs: Any, output: Any) -> None:
+    def record(args: Any, kwargs: Any, _: Any) -> None:
         calls.append(dict(signature.bind(*args, **kwargs).arguments))
 
     return record

@@ -23,6 +23,18 @@ class Inherited(NamedTuple):
     skipped: dict[str, str]
 
 
+def check_inherit(inherit: Any, *, teacher: bool) -> None:
+    """Refuse what is wrong with ``model.inherit`` before any model is built.
+
+    Raises:
+        ConfigError: it is no list of paths, or there is no teacher to inherit from.
+    """
+    if not isinstance(inherit, list | tuple) or not all(isinstance(p, str) for p in inherit):
+        raise ConfigError("model.inherit is a list of module paths", value=inherit)
+    if inherit and not teacher:
+        raise ConfigError("model.inherit needs a teacher", value=inherit, fix="set it to ()")
+
+
 def match_modules(
     student: nn.Module, teacher: nn.Module, modules: Sequence[str]
 ) -> dict[str, Inherited]:

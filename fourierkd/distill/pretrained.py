@@ -111,7 +111,7 @@ def safe_pretraining() -> Iterator[None]:
     """Within: pretrained weights are read as ``load_checkpoint`` reads, which runs nothing."""
     original = vars(CheckpointLoader)["load_checkpoint"]
 
-    def load(filename: str, map_location: Any = None, logger: Any = "current") -> dict[str, Any]:
+    def load(filename: str, *_: Any, **__: Any) -> dict[str, Any]:
         return load_checkpoint(local_weights(filename))
 
     CheckpointLoader.load_checkpoint = staticmethod(load)

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmengine.registry import Registry
 
-from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.errors import ConfigError, FourierKDError, near, one_line
 
 _UNEXPECTED = re.compile(r"__init__\(\) got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)")
@@ -40,7 +40,7 @@ def refusals() -> Iterator[None]:
 def told(error: BaseException) -> str:
     """What an exception of somebody else's code says and where, for a line of ours."""
     trace = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error)[:300]
     place = "/".join(Path(trace.filename).parts[-2:])
     return f"{type(error).__name__}: {text}, in {place}:{trace.lineno}"
 
@@ -75,7 +75,7 @@ def refusal(error: Exception) -> ConfigError | None:
     if isinstance(error, (ValueError, AssertionError)):
         if not inspect.isclass(kind) or not str(error):
             return None
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         return ConfigError(
             f"{kind.__name__} refuses its values in the config ({reason})", fix="correct them"
         )

@@ -40,7 +40,7 @@ LOG_PROCESSORS = _child("log_processor", root.LOG_PROCESSORS)
 LOOPS = _child("loop", root.LOOPS)
 METRICS = _child("metric", root.METRICS)
 MODEL_WRAPPERS = _child("model_wrapper", root.MODEL_WRAPPERS, "fourierkd.engine.parallel")
-OPTIM_WRAPPERS = _child("optim_wrapper", root.OPTIM_WRAPPERS, "fourierkd.engine.switches")
+OPTIM_WRAPPERS = _child("optim_wrapper", root.OPTIM_WRAPPERS, "fourierkd.engine.amp")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     "optimizer wrapper constructor", root.OPTIM_WRAPPER_CONSTRUCTORS
 )
@@ -78,7 +78,7 @@ def registered_only() -> Iterator[None]:
     """
     module = importlib.import_module("mmengine.registry.registry")
     original = module.get_object_from_string
-    module.get_object_from_string = lambda name: None  # type: ignore[attr-defined]  # a name of any module
+    module.get_object_from_string = lambda _: None  # type: ignore[attr-defined]  # a name of any module
     try:
         yield
     finally:

@@ -85,7 +85,7 @@ class Taps:
         fired = dict.fromkeys(captured, 0)
 
         def recorder(path: str, *, nested: bool = False) -> Recorder:
-            def record(_: Any, args: Any, output: Any) -> None:
+            def record(_: Any, __: Any, output: Any) -> None:
                 parts = output if nested else [output]
                 captured[path].extend(m for part in parts for m in _maps(part, path, self.role))
                 fired[path] += 1
@@ -153,7 +153,7 @@ def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
     versions: list[tuple[str, Tensor, int]] = []
 
     def counter(path: str) -> Any:
-        def count(module: nn.Module, args: Any, output: Any) -> None:
+        def count(_: nn.Module, __: Any, output: Any) -> None:
             counts[path] += 1
             versions.extend((path, m, m._version) for m in _maps(output, path, taps.role))
 

@@ -21,6 +21,7 @@ from fourierkd.errors import ConfigError, near
 from fourierkd.losses.base import HEADS, LOGITS, DistillationLoss
 from fourierkd.losses.samples import HeadLoss
 from fourierkd.losses.table import LOSSES
+from fourierkd.options import whole_number
 
 TEACHER_KEYS = ("model", "checkpoint", "compile", "nuisance", "control")
 LOSS_KEYS = ("student_tap", "teacher_tap", "loss", "connector", "warmup_iters")
@@ -128,33 +129,40 @@ def check_losses(losses: Any, *, teacher: bool) -> None:
             raise ConfigError(
                 f"{where} is a dict with student_tap, teacher_tap and loss", value=entry
             )
-        what = compares(entry)
-        if what == LOGITS and "connector" in entry:
-            raise ConfigError(
-                f"{where} compares class scores, and no connector may stand between",
-                value=entry["connector"],
-                fix="leave connector out",
-            )
-        heads = what == HEADS
-        keys = HEAD_LOSS_KEYS if heads else LOSS_KEYS
-        for key in set(entry) - set(keys):
-            raise ConfigError(f"unknown key of {where}", value=key, fix=near(key, keys))
-        for key in keys[:3]:
-            if key not in entry:
-                raise ConfigError(f"{where} needs a {key}", fix=f"add {where}.{key}")
-        for key in keys[:2]:
-            several = isinstance(entry[key], (list, tuple)) and not heads
-            taps = _as_tuple(entry[key]) if several or isinstance(entry[key], str) else ()
-            if not taps or not all(isinstance(tap, str) and tap for tap in taps):
-                path = "a module path" if heads else "a module path or a list of them"
-                raise ConfigError(f"{where}.{key} is {path}", value=entry[key])
-        counts = [len(_as_tuple(entry[key])) for key in keys[:2]]
-        if counts[0] != counts[1]:
-            raise ConfigError(f"{where} needs as many student taps as teacher taps", value=counts)
-        warmup = entry.get("warmup_iters", 0)
-        if not isinstance(warmup, int) or isinstance(warmup, bool) or warmup < 0:
-            raise ConfigError(f"{where}.warmup_iters is a whole number from 0 on", value=warmup)
+        _check_keys(where, entry)
+        whole_number(f"{where}.warmup_iters", entry.get("warmup_iters", 0), 0)
         _check_loss(where, entry["loss"])
+
+
+def _check_keys(where: str, entry: Mapping[str, Any]) -> None:
+    """The keys of one loss, and its taps or heads."""
+    what = compares(entry)
+    if what == LOGITS and "connector" in entry:
+        raise ConfigError(
+            f"{where} compares class scores, and no connector may stand between",
+            value=entry["connector"],
+            fix="leave connector out",
+        )
+    heads = what == HEADS
+    keys = HEAD_LOSS_KEYS if heads else LOSS_KEYS
+    for key in set(entry) - set(keys):
+        raise ConfigError(f"unknown key of {where}", value=key, fix=near(key, keys))
+    for key in keys[:3]:
+        if key not in entry:
+            raise ConfigError(f"{where} needs a {key}", fix=f"add {where}.{key}")
+    for key in keys[:2]:
+        _check_taps(f"{where}.{key}", entry[key], heads=heads)
+    counts = [len(_as_tuple(entry[key])) for key in keys[:2]]
+    if counts[0] != counts[1]:
+        raise ConfigError(f"{where} needs as many student taps as teacher taps", value=counts)
+
+
+def _check_taps(where: str, value: Any, *, heads: bool) -> None:
+    several = isinstance(value, (list, tuple)) and not heads
+    taps = _as_tuple(value) if several or isinstance(value, str) else ()
+    if not taps or not all(isinstance(tap, str) and tap for tap in taps):
+        path = "a module path" if heads else "a module path or a list of them"
+        raise ConfigError(f"{where} is {path}", value=value)
 
 
 def _check_loss(where: str, config: Any) -> None:

@@ -66,8 +66,8 @@ def doctor_command(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from fourierkd.config.load import load_config
     from fourierkd.doctor.examine import Effort, diagnose
-    from fourierkd.engine.config import load_config
     from fourierkd.engine.console import console_to
     from fourierkd.engine.switches import switch_options
 

@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fourierkd.config.schedules import check_iterations, check_schedules, schedules_of
 from fourierkd.distill.config_files import to_plain
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, number, worst
 from fourierkd.doctor.subject import Subject
 from fourierkd.engine.loaders import build_loader, in_process
-from fourierkd.engine.schedules import check_iterations, check_schedules, schedules_of
 from fourierkd.errors import ConfigError, FourierKDError
 
 INITIAL = 0.1  # share of the first weights in an average, above which it is worth a warning

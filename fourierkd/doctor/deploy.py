@@ -21,7 +21,7 @@ from fourierkd.distill.registry import SCOPE
 from fourierkd.doctor.report import FAIL, OK, Check, number
 from fourierkd.doctor.subject import Subject
 from fourierkd.doctor.watch import evaluating, tensors, unchanged
-from fourierkd.engine.runner import first_line
+from fourierkd.errors import first_line
 from fourierkd.literals import config_text
 
 PARTS = ("teacher", "student", "losses", "backward")

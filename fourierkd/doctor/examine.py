@@ -34,7 +34,8 @@ from fourierkd.doctor.teacher_checks import (
 )
 from fourierkd.doctor.training_checks import check_frozen_student, check_step
 from fourierkd.engine.class_counts import check_class_counts
-from fourierkd.engine.runner import first_line, training_seed
+from fourierkd.engine.runner import training_seed
+from fourierkd.errors import first_line
 
 Progress = Callable[[str], None]
 
@@ -57,7 +58,7 @@ def diagnose(
     seed: int = 0,
     device: str | None = None,
     checkpoint: str | Path | None = None,
-    progress: Progress = lambda name: None,
+    progress: Progress = lambda _: None,
 ) -> list[Check]:
     """Build what a config describes and run every check.
 
@@ -89,7 +90,7 @@ def diagnose(
 
 
 def examine(
-    subject: Subject, *, effort: Effort = FULL, progress: Progress = lambda name: None
+    subject: Subject, *, effort: Effort = FULL, progress: Progress = lambda _: None
 ) -> list[Check]:
     """Run every check on a built subject; what one finds does not stop the next.
 

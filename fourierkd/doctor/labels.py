@@ -19,7 +19,7 @@ from fourierkd.distill.teacher import RANDOM
 from fourierkd.doctor.metric import CLEARLY_BETTER
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject
-from fourierkd.engine.runner import first_line
+from fourierkd.errors import first_line
 
 # Where labels belong to other images, those given are the cheaper ones in all of so many batches
 # once in 2 ** BATCHES examinations: either assignment is as good as the other.
@@ -288,7 +288,7 @@ def answering(teacher: nn.Module, counts: Tensor) -> Iterator[list[str]]:
     logits = (counts.float() + 1e-6).log()  # a class without a pixel costs nothing, and is finite
     names = []
 
-    def answer(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def answer(_: nn.Module, __: Any, output: Tensor) -> Tensor:
         return logits.to(output)[None, :, None, None].expand_as(output)
 
     with ExitStack() as stack:

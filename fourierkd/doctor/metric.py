@@ -17,20 +17,18 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import PixelData
-from torch import Tensor
 
+from fourierkd.config.load import RunConfig
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.model_config import build_model
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject
-from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.loaders import build_loader, in_process
-from fourierkd.engine.runner import first_line
-from fourierkd.errors import ConfigError, FourierKDError, near
+from fourierkd.errors import ConfigError, FourierKDError, first_line, near
 from fourierkd.literals import read_literals
-from fourierkd.records import MAXIMIZE, MINIMIZE, VAL, Direction, checked_direction
+from fourierkd.records import MAXIMIZE, MINIMIZE, VAL, Metric, checked_direction
 from fourierkd.run_dir import RunDir
 
 CLAIM_KEYS = ("tolerance", "images")
@@ -156,31 +154,30 @@ def check_metric(subject: Subject, *, images: int) -> Check:
     if metric not in score.metrics:
         fix = near(metric, score.metrics)
         return Check(name, FAIL, f"the evaluator gives no {metric!r}", fix, {"score": score})
-    direction = checked_direction(config.get("direction") or MAXIMIZE)
-    controls = random_scores(subject, metric, direction, images=images)
-    constant = constant_score(subject, score, metric) if direction == MAXIMIZE else None
-    return compare(score, metric, claim, controls, direction, constant=constant)
+    measured = Metric(metric, checked_direction(config.get("direction") or MAXIMIZE))
+    controls = random_scores(subject, measured, images=images)
+    constant = constant_score(subject, score, metric) if measured.direction == MAXIMIZE else None
+    return judge(score, measured, claim, controls, constant=constant)
 
 
-def compare(
+def judge(
     score: Score,
-    metric: str,
+    metric: Metric,
     claim: Claim | None,
     controls: list[float],
-    direction: Direction = MAXIMIZE,
     *,
     constant: Constant | None = None,
 ) -> Check:
     """Judge a score against its claim, against random weights and against one class everywhere."""
-    lower = direction == MINIMIZE
+    lower, name = metric.direction == MINIMIZE, metric.name
     best = min if lower else max
-    value, control = score.metrics[metric], best(controls, default=NO_SCORE[direction])
-    better = value < control if lower else value > control
+    value, control = score.metrics[name], best(controls, default=NO_SCORE[metric.direction])
+    better = metric.better(value, than=control)
     clear = value * CLEARLY_BETTER <= control if lower else value >= CLEARLY_BETTER * control
     statuses, lines, advice = [OK], [], []
     part = score.images < score.total
     of = f"{score.images} of {score.total} images" if part else f"all {score.images} images"
-    lines.append(f"{metric} {number(value)} on {of}, random weights {number(control)}")
+    lines.append(f"{name} {number(value)} on {of}, random weights {number(control)}")
     if not better:
         statuses.append(FAIL)
         advice.append("it is no better than random weights: check its checkpoint and classes")
@@ -200,7 +197,7 @@ def compare(
         lines.append("nothing is claimed")
         if not advice:
             images = f", images={score.images}" if part else ""
-            advice.append(f"claim it: teacher_metric=dict({metric}={number(value)}{images})")
+            advice.append(f"claim it: teacher_metric=dict({name}={number(value)}{images})")
     else:
         same_images = (claim.images is None and not part) or claim.images == score.images
         allowed = claim.tolerance
@@ -211,7 +208,7 @@ def compare(
             statuses.append(FAIL)
             advice.append("wrong weights, classes, preprocessing or validation data")
     facts = {
-        "metric": metric,
+        "metric": name,
         "value": value,
         "metrics": score.metrics,
         "images": score.images,
@@ -223,11 +220,9 @@ def compare(
     return Check("teacher metric", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
 
 
-def random_scores(
-    subject: Subject, metric: str, direction: Direction, *, images: int
-) -> list[float]:
+def random_scores(subject: Subject, metric: Metric, *, images: int) -> list[float]:
     """Scores of the teacher's network with random weights, of several seeds."""
-    none = NO_SCORE[direction]
+    none = NO_SCORE[metric.direction]
     scores = []
     for draw in range(RANDOM_TEACHERS):
         with isolated_random_state():
@@ -235,7 +230,7 @@ def random_scores(
             control = build_model(subject.config.model.teacher.model, role="teacher")
         control.to(subject.device).eval()
         try:
-            found = evaluate(subject, control, images=images).metrics.get(metric, none)
+            found = evaluate(subject, control, images=images).metrics.get(metric.name, none)
         except Exception:  # boxes of random weights may break an evaluator: no score
             found = none
         scores.append(none if math.isnan(found) else found)
@@ -248,7 +243,7 @@ def constant_score(subject: Subject, score: Score, metric: str) -> Constant | No
         return None
     index = max(score.pixels, key=lambda i: score.pixels[i])
 
-    def answer(inputs: Tensor, data_samples: Sequence[Any], mode: str) -> Sequence[Any]:
+    def answer(*, data_samples: Sequence[Any], **_: Any) -> Sequence[Any]:
         for sample in data_samples:
             labels = sample.gt_sem_seg.data
             sample.set_data({"pred_sem_seg": PixelData(data=torch.full_like(labels, index))})

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fourierkd.doctor.report import FAIL, OK, SKIP, Check, listed
+from fourierkd.doctor.report import FAIL, OK, SKIP, Check
 from fourierkd.doctor.subject import Subject
 from fourierkd.doctor.watch import unchanged
-from fourierkd.engine.runner import first_line
+from fourierkd.errors import first_line, listed
 
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 

@@ -151,12 +151,6 @@ def summary(checks: Sequence[Check]) -> str:
     return f"{line}; failed: {', '.join(failed)}" if failed else line
 
 
-def listed(names: Sequence[str], most: int = 4) -> str:
-    """A few names, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
-
-
 def counted(count: int, what: str) -> str:
     """``1 map``, ``3 maps``."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

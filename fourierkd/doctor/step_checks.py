@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, listed, number, worst
+from fourierkd.doctor.report import FAIL, OK, SKIP, WARN, Check, counted, number, worst
 from fourierkd.doctor.step import LevelRecord, Step
+from fourierkd.errors import listed
 
 SHARE_LOW, SHARE_HIGH = 0.01, 0.99
 
@@ -237,13 +238,7 @@ def check_shares(step: Step, weights: Mapping[str, Sequence[float]]) -> Check:
             continue
         factor = rest / own if own > 0 else 0.0
         facts[name]["factor_of_equal_share"] = factor
-        known = set(weights.get(name, ()))
-        if factor > 0 and len(known) == 1:
-            proposals.append(f"loss_weight {number(known.pop() * factor)} for {name}")
-        elif factor > 0:
-            proposals.append(f"{number(factor)} times the weights of {name}")
-        else:
-            proposals.append(f"{name} has none")
+        proposals.append(_proposal(name, factor, set(weights.get(name, ()))))
     if not lines:
         return Check("gradient share", SKIP, "no gradient to share")
     advice = ""
@@ -251,6 +246,13 @@ def check_shares(step: Step, weights: Mapping[str, Sequence[float]]) -> Check:
         advice = "one side is drowned at a map; equal shares over all: " + ", ".join(proposals)
     status = WARN if proposals else OK
     return Check("gradient share", status, "\n".join(lines), advice, facts)
+
+
+def _proposal(name: str, factor: float, known: set[float]) -> str:
+    """What gives a loss an equal share: a weight, or a factor of the weights that it has."""
+    if factor > 0 and len(known) == 1:
+        return f"loss_weight {number(known.pop() * factor)} for {name}"
+    return f"{number(factor)} times the weights of {name}" if factor > 0 else f"{name} has none"
 
 
 def _percent(share: float) -> str:

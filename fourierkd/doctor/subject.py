@@ -24,18 +24,18 @@ from mmengine.runner import set_random_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fourierkd.config.load import RunConfig, load_config, require_distiller
 from fourierkd.distill.checkpoint import load_state_dict
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.refusals import refusals
 from fourierkd.distill.register import register_all
 from fourierkd.doctor.report import FAIL, Check
-from fourierkd.engine.bench import find_device
-from fourierkd.engine.config import RunConfig, load_config, require_distiller
+from fourierkd.engine.environment import find_device
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.prepare import complete_config, prepared_data
-from fourierkd.engine.runner import KDRunner, first_line
-from fourierkd.errors import CheckpointError, ConfigError, FourierKDError
+from fourierkd.engine.runner import KDRunner
+from fourierkd.errors import CheckpointError, ConfigError, FourierKDError, first_line
 from fourierkd.run_dir import RunDir
 
 # Which check a refusal at build time belongs to: the function that raised it, and a phrase of it.

@@ -14,9 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fourierkd.distill.checkpoint import load_state_dict, student_state_dict
 from fourierkd.distill.fetch import fetch, is_address
 from fourierkd.distill.teacher import RANDOM, FrozenTeacher, check_same_input
-from fourierkd.doctor.report import FAIL, OK, WARN, Check, counted, listed, number
+from fourierkd.doctor.report import FAIL, OK, WARN, Check, counted, number
 from fourierkd.doctor.watch import tensors
-from fourierkd.errors import ConfigError
+from fourierkd.errors import ConfigError, listed
 
 RANDOM_LAYER = re.compile(r"drop|noise", re.IGNORECASE)  # Dropout, DropPath, DropBlock, ...
 

@@ -14,16 +14,18 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
+from fourierkd.config.norms import BatchNorm
+from fourierkd.config.schedules import schedules_of
 from fourierkd.distill.config_files import to_plain
 from fourierkd.distill.model_config import build_model, resolve_model
 from fourierkd.distill.pretrained import safe_pretraining, set_pretrained
 from fourierkd.distill.taps import isolated_random_state
-from fourierkd.doctor.report import FAIL, OK, WARN, Check, listed, number, worst
+from fourierkd.doctor.report import FAIL, OK, WARN, Check, number, worst
 from fourierkd.doctor.subject import Subject
 from fourierkd.doctor.teacher_checks import untouched
 from fourierkd.doctor.watch import unchanged
-from fourierkd.engine.schedules import schedules_of
-from fourierkd.engine.switches import AMP, BatchNorm
+from fourierkd.engine.amp import AMP
+from fourierkd.errors import listed
 
 CLIPPED = 0.01  # of the step that there would be without a clip
 DECAYED = 0.1  # of the weights, by one step's weight decay: ten steps later they are forgotten
@@ -62,34 +64,17 @@ def judge_step(step: Movement, sizes: Mapping[str, float], eps: float) -> Check:
         sizes: norm of each of its parameters.
         eps: of their dtype: what is smaller, relative to a weight, does not change it.
     """
-    statuses, lines, advice = [OK], [], []
+    lines, advice = [], []
     student = [name for name in step.moves if name.startswith("student.")]
     size = math.hypot(*(sizes[name] for name in student))
     moved = math.hypot(*(step.moves[name] for name in student)) / (size or 1.0)
     every = math.hypot(*step.moves.values())
     still = [name for name, move in step.moves.items() if move == 0]
     lines.append(f"it moves the student's {len(student)} tensors by {number(moved)} of their size")
-    if not math.isfinite(every):
-        statuses.append(FAIL)
-        advice.append("the step is not finite: lower the learning rate")
-    elif not student:
-        statuses.append(FAIL)
-        advice.append("nothing of the student has a gradient: see the gradients check")
-    elif still and not any(step.rates[name] for name in still):
-        statuses.append(FAIL)
-        lines.append(f"learning rate 0: {_of(still, step.moves)}")
-        advice.append("set optim_wrapper's lr and lr_mult above 0; freeze a backbone by its config")
-    elif still:
-        statuses.append(FAIL)
-        lines.append(f"with a gradient and not moved: {_of(still, step.moves)}")
-        advice.append("check optim_wrapper: its lr, paramwise_cfg and clip_grad")
-    elif moved < eps:
-        statuses.append(FAIL)
-        lines[-1] += f", which rounding takes away (below {number(eps)})"
-        advice.append("raise the learning rate, or the bound of clip_grad")
-    elif moved > 1:
-        statuses.append(WARN)
-        advice.append("one step is longer than the weights that it changes: lower the rate")
+    status, line, way = _judge_move(step, still, student=bool(student), moved=moved, eps=eps)
+    statuses = [status]
+    lines += [line] if line else []
+    advice += [way] if way else []
     if step.unclipped is not None and math.isfinite(step.unclipped) and step.unclipped > 0:
         left = every / step.unclipped
         lines.append(f"clip_grad leaves {number(100 * left)} % of the step")
@@ -112,6 +97,28 @@ def judge_step(step: Movement, sizes: Mapping[str, float], eps: float) -> Check:
         "clip_leaves": None if not step.unclipped else every / step.unclipped,
     }
     return Check("optimizer step", worst(statuses), "\n".join(lines), "; ".join(advice), facts)
+
+
+def _judge_move(
+    step: Movement, still: list[str], *, student: bool, moved: float, eps: float
+) -> tuple[str, str, str]:
+    """Status, line and advice for how far a step moves; ``still``: what it leaves where it is."""
+    if not math.isfinite(math.hypot(*step.moves.values())):
+        return FAIL, "", "the step is not finite: lower the learning rate"
+    if not student:
+        return FAIL, "", "nothing of the student has a gradient: see the gradients check"
+    if still and not any(step.rates[name] for name in still):
+        way = "set optim_wrapper's lr and lr_mult above 0; freeze a backbone by its config"
+        return FAIL, f"learning rate 0: {_of(still, step.moves)}", way
+    if still:
+        way = "check optim_wrapper: its lr, paramwise_cfg and clip_grad"
+        return FAIL, f"with a gradient and not moved: {_of(still, step.moves)}", way
+    if moved < eps:
+        way = "raise the learning rate, or the bound of clip_grad"
+        return FAIL, f"that is below {number(eps)}, which rounding takes away", way
+    if moved > 1:
+        return WARN, "", "one step is longer than the weights that it changes: lower the rate"
+    return OK, "", ""
 
 
 def take_step(subject: Subject) -> Movement:

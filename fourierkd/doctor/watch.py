@@ -33,7 +33,7 @@ def watch_taps(
     """Collect what the configured taps give, loss by loss."""
 
     def collect(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
             outputs[name].extend(tensors(output))
 
         return hook
@@ -49,13 +49,13 @@ def watch_losses(stack: ExitStack, model: Any, raw: Maps, connected: Maps, teach
     """Collect what enters each connector, and what enters each loss as student and teacher."""
 
     def enter_connector(key: tuple[str, int]) -> Any:
-        def hook(module: nn.Module, args: Any) -> None:
+        def hook(_: nn.Module, args: Any) -> None:
             raw[key] = args[0]
 
         return hook
 
     def enter_loss(key: tuple[str, int]) -> Any:
-        def hook(module: nn.Module, args: Any) -> None:
+        def hook(_: nn.Module, args: Any) -> None:
             if len(args) >= 2 and all(isinstance(a, Tensor) and a.ndim == 4 for a in args[:2]):
                 connected[key], teachers[key] = args[0].detach(), args[1]
 
@@ -77,12 +77,12 @@ def watch_entries(
     """Collect the images at the model's door, and at the first layer that is called with images."""
     entries[role] = []
 
-    def door(module: nn.Module, args: Any, kwargs: Any) -> None:
+    def door(_: nn.Module, args: Any, kwargs: Any) -> None:
         images = kwargs.get("inputs", args[0] if args else None)
         if isinstance(images, Tensor) and not entries[role]:
             entries[role].append(images.detach())
 
-    def layer(module: nn.Module, args: Any) -> None:
+    def layer(_: nn.Module, args: Any) -> None:
         if len(entries[role]) == 1 and args and isinstance(args[0], Tensor) and args[0].ndim == 4:
             entries[role].append(args[0].detach())
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
+from fourierkd.config.load import RunConfig
 from fourierkd.data.check import BOXES, MASKS, check_config
 from fourierkd.data.findings import Depth, Finding
 from fourierkd.distill.refusals import refusals, unknown_type
 from fourierkd.distill.registry import DATASETS, register_scope
-from fourierkd.engine.config import RunConfig
 from fourierkd.errors import ConfigError, DataError
 
 ADDED = ("img_suffix", "seg_map_suffix", "reduce_zero_label")
@@ -87,7 +87,7 @@ def defaults(kind: str) -> dict[str, Any]:
     metainfo = getattr(dataset, "METAINFO", {})
     added: dict[str, Any] = {"classes": metainfo.get("classes"), "reads": reads(dataset)}
     if added["reads"] is None and MASKS in bases(dataset):
-        added |= {"reads": MASKS, "listed": listed}
+        added |= {"reads": MASKS, "listed": mask_pairs}
     added |= _set_by(dataset)
     for cls in dataset.__mro__:  # a subclass may hand a suffix on by **kwargs
         for name, parameter in inspect.signature(cls.__init__).parameters.items():
@@ -104,7 +104,7 @@ def _set_by(dataset: type) -> dict[str, Any]:
     return {name: value for name, value in vars(made).items() if name in ADDED}
 
 
-def listed(config: Mapping[str, Any]) -> list[tuple[Path, Path]]:
+def mask_pairs(config: Mapping[str, Any]) -> list[tuple[Path, Path]]:
     """Images and masks of a data set whose class lists them in its own way.
 
     None of them where it cannot be built: its loader refuses it, and says why.

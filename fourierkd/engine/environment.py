@@ -1,4 +1,4 @@
-"""What a run ran on: out flow versions, commit, device and threads.
+"""What a run runs on: out flow versions, commit, device and threads.
 
 No environment variables, so no secrets.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from fourierkd.errors import ConfigError
 
 PACKAGES = {
     "numpy": "numpy",
@@ -47,6 +49,22 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "platform": platform.platform(),
     }
+
+
+def find_device(name: str | None) -> torch.device:
+    """The named device, else CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError("no such device", value=name, fix="use --device cpu") from error
+    return device
 
 
 @functools.cache

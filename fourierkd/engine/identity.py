@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fourierkd.config.load import RunConfig
 from fourierkd.distill.model_config import resolve_model
-from fourierkd.engine.config import RunConfig
 from fourierkd.errors import CheckpointError, ConfigError
 from fourierkd.fingerprint import data_fingerprint, different_keys, digest, is_path
 from fourierkd.literals import read_literals

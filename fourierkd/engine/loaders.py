@@ -14,7 +14,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from fourierkd.errors import DataError, FourierKDError
+from fourierkd.errors import DataError, FourierKDError, one_line
 
 
 def build_loader(config: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
@@ -98,7 +98,7 @@ def _prepare(prepare: Callable[[int], Any], get_info: Callable[[int], Any], inde
     except Exception as error:
         info = get_info(index)
         files = [info[key] for key in ("img_path", "seg_map_path") if info.get(key)]
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(
             f"a sample cannot be read or prepared ({reason})",
             value=files or index,

@@ -17,7 +17,7 @@ from mmengine.model import MMDistributedDataParallel
 from torch import Tensor, nn
 
 from fourierkd.distill.registry import MODEL_WRAPPERS
-from fourierkd.errors import ConfigError, near
+from fourierkd.errors import ConfigError, listed, near
 
 SYNC_BN = ("torch", "mmcv")
 SHOWN = 8  # names in a message
@@ -58,11 +58,10 @@ class KDDistributedDataParallel(MMDistributedDataParallel):
             if parameter.requires_grad and name not in used
         ]
         if unused:
-            more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
             raise ConfigError(
                 "several processes need a gradient at every trained parameter, and no loss reaches "
                 f"{len(unused)} of them",
-                value=", ".join(unused[:SHOWN]) + more,
+                value=listed(unused, SHOWN),
                 fix="freeze or remove them, or set find_unused_parameters=True in the config "
                 "(slower)",
             )
@@ -75,7 +74,7 @@ def used_parameters(model: nn.Module) -> Iterator[set[str]]:
     used: set[str] = set()
 
     def recorder(name: str) -> Any:
-        return lambda parameter: used.add(name)
+        return lambda _: used.add(name)
 
     handles = [
         parameter.register_post_accumulate_grad_hook(recorder(name))

@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from fourierkd.config.load import RunConfig
+from fourierkd.config.schedules import schedules_of
 from fourierkd.distill.refusals import registered, unknown_type
 from fourierkd.distill.registry import OPTIMIZERS
-from fourierkd.engine.config import RunConfig
 from fourierkd.engine.hooks.checkpoint import check_metric, check_monitor
-from fourierkd.engine.schedules import schedules_of
 from fourierkd.errors import ConfigError, DataError
 from fourierkd.records import MAXIMIZE, checked_direction
 
@@ -57,6 +57,18 @@ def complete_config(config: RunConfig, split: str | None) -> None:
         ConfigError: no training loop, a bad number in it, or the test split is asked for and not
             described.
     """
+    _check_top(config)
+    _complete_training(config)
+    if split not in (None, "val", "test"):
+        raise ConfigError("a split is val or test", value=split)
+    for part in ("val", "test"):
+        _complete_split(config, part, asked=split)
+    config.direction = checked_direction(config.get("direction") or MAXIMIZE).value
+    config.default_hooks = _complete_hooks(config)
+
+
+def _check_top(config: RunConfig) -> None:
+    """What every run needs, and what the command line decides."""
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
         if not config.get(key):
             raise ConfigError(f"a run config needs {key}", fix="see configs/_base_")
@@ -66,30 +78,32 @@ def complete_config(config: RunConfig, split: str | None) -> None:
         if config.get(key) not in (None, False, {}, "none"):  # as MMEngine writes a config out
             raise ConfigError(f"{key} is not read from a config", value=config[key], fix=fix)
         config.pop(key, None)
-    _complete_training(config)
-    if split not in (None, "val", "test"):
-        raise ConfigError("a split is val or test", value=split)
-    for part in ("val", "test"):
-        loader, evaluator = config.get(f"{part}_dataloader"), config.get(f"{part}_evaluator")
-        if (loader is None) != (evaluator is None):
-            raise ConfigError(f"{part}_dataloader and {part}_evaluator come together")
-        if loader is None:
-            config[f"{part}_cfg"] = config[f"{part}_dataloader"] = config[f"{part}_evaluator"] = (
-                None
-            )
-            if split == part:
-                raise ConfigError(f"scoring on {part} needs {part}_dataloader and {part}_evaluator")
-            continue
-        if not config.get(f"{part}_cfg"):
-            config[f"{part}_cfg"] = {}
-        if part == "val" and not config.get("metric"):
-            raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
-        if part in ("val", split) and config.get("metric"):
-            check_metric(config.metric, evaluator)
-        check_ends(f"{part}_dataloader", loader, "a validation or test")
-        if part == "val":
-            _check_monitors(config)
-    config.direction = checked_direction(config.get("direction") or MAXIMIZE).value
+
+
+def _complete_split(config: RunConfig, part: str, *, asked: str | None) -> None:
+    """Loader, evaluator and loop of ``val`` or ``test``; ``asked``: where the run is scored."""
+    loader, evaluator = config.get(f"{part}_dataloader"), config.get(f"{part}_evaluator")
+    if (loader is None) != (evaluator is None):
+        raise ConfigError(f"{part}_dataloader and {part}_evaluator come together")
+    if loader is None:
+        for key in ("cfg", "dataloader", "evaluator"):
+            config[f"{part}_{key}"] = None
+        if asked == part:
+            raise ConfigError(f"scoring on {part} needs {part}_dataloader and {part}_evaluator")
+        return
+    if not config.get(f"{part}_cfg"):
+        config[f"{part}_cfg"] = {}
+    if part == "val" and not config.get("metric"):
+        raise ConfigError("a config with validation needs `metric`", fix="e.g. metric = 'mIoU'")
+    if part in ("val", asked) and config.get("metric"):
+        check_metric(config.metric, evaluator)
+    check_ends(f"{part}_dataloader", loader, "a validation or test")
+    if part == "val":
+        _check_monitors(config)
+
+
+def _complete_hooks(config: RunConfig) -> dict[str, Any]:
+    """Ours, the config's in place of them, the checkpoint going by the config's metric."""
     hooks = copy.deepcopy(HOOKS)
     for name, hook in (config.get("default_hooks") or {}).items():
         if hook is not None and hook["type"] in VISUALIZATION_HOOKS and not hook.get("draw"):
@@ -107,7 +121,7 @@ def complete_config(config: RunConfig, split: str | None) -> None:
                     value=given,
                     fix=f"set {key} at the config's top level, and not in the hook",
                 )
-    config.default_hooks = hooks
+    return hooks
 
 
 def _check_monitors(config: RunConfig) -> None:

@@ -22,13 +22,14 @@ from typing import Any
 from mmengine.dist import get_world_size, is_distributed
 from torch import nn
 
+from fourierkd.config.load import RunConfig, load_config
+from fourierkd.config.schedules import check_schedules
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.refusals import refusals, told
 from fourierkd.distill.register import register_all
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.engine.class_counts import check_class_counts
 from fourierkd.engine.clock import Clock
-from fourierkd.engine.config import RunConfig, load_config
 from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.environment import environment
 from fourierkd.engine.forked import (
@@ -43,9 +44,8 @@ from fourierkd.engine.identity import KEY, check_identity, identity
 from fourierkd.engine.prepare import complete_config, prepared_data
 from fourierkd.engine.ranks import from_leader, leads, peer_lost, root_cause, wait
 from fourierkd.engine.runner import KDRunner, teacher_sha256
-from fourierkd.engine.schedules import check_schedules
 from fourierkd.engine.switches import check_switches
-from fourierkd.errors import DataError, FourierKDError, RunError
+from fourierkd.errors import DataError, FourierKDError, RunError, one_line
 from fourierkd.records import (
     TEST,
     VAL,
@@ -226,7 +226,7 @@ class _Job:
         stops = isinstance(error, KeyboardInterrupt | LostWorkerError)
         state = State.STOPPED if stops else State.FAILED
         try:
-            self.finish(state, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self.finish(state, f"{type(error).__name__}: {one_line(error)}")
         except OSError:
             traceback.print_exc()  # a full disk: the exit code has to tell
 

@@ -27,25 +27,23 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed, weights_to_cpu
 from mmengine.visualization import Visualizer
 from torch import nn
+from typing_extensions import override
 
+from fourierkd.config.keys import RUNNER_KEYS
+from fourierkd.config.load import RunConfig
+from fourierkd.config.norms import check_student_norm
+from fourierkd.config.schedules import check_iterations
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.checkpoint import save as save_atomic
 from fourierkd.distill.registry import SCOPE, register_scope
+from fourierkd.engine.accumulation import accumulated_gradients, restore_gradients
 from fourierkd.engine.clock import Clock
-from fourierkd.engine.config import RunConfig
-from fourierkd.engine.keys import RUNNER_KEYS
 from fourierkd.engine.loaders import build_loader
 from fourierkd.engine.optimizers import build_by_constructor
 from fourierkd.engine.parallel import average_buffers, ddp_config
 from fourierkd.engine.ranks import leads
-from fourierkd.engine.schedules import check_iterations
-from fourierkd.engine.switches import (
-    accumulated_gradients,
-    check_student_norm,
-    recompute_activations,
-    restore_gradients,
-)
-from fourierkd.errors import CheckpointError
+from fourierkd.engine.recompute import recompute_activations
+from fourierkd.errors import CheckpointError, first_line
 from fourierkd.run_dir import RunDir, write_atomic
 
 BEAT = 0.5  # seconds between two signs of life
@@ -104,7 +102,7 @@ class KDRunner(Runner):
     def dump_config(self) -> None:
         """config.py is written before the runner exists."""
 
-    def build_logger(self, log_level: int | str = "INFO", *args: Any, **kwargs: Any) -> MMLogger:
+    def build_logger(self, log_level: int | str = "INFO", *_: Any, **__: Any) -> MMLogger:
         """Log to the console only: a run's console is its run.log."""
         return MMLogger.get_instance(self._experiment_name, log_level=log_level)
 
@@ -251,6 +249,7 @@ class KDRunner(Runner):
             self.run_dir.keep_only(path)
         self.saved_iteration = iteration
 
+    @override
     def save_checkpoint(
         self,
         out_dir: str,
@@ -309,7 +308,7 @@ class KDRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self.bare_model.load_state_dict(checkpoint["state_dict"])
 
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+    def resume(self, filename: str, *_: Any, **__: Any) -> None:
         """Take weights, optimizer, schedules, counts, clock and random states from a checkpoint.
 
         Raises:
@@ -364,12 +363,6 @@ def training_seed(seed: int) -> int:
 def teacher_sha256(model: nn.Module) -> str | None:
     """Of the frozen teacher's checkpoint; None without a teacher."""
     return getattr(getattr(model, "teacher", None), "sha256", None)
-
-
-def first_line(error: BaseException) -> str:
-    """The part of a long message that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300]
 
 
 def plain(value: Any) -> Any:

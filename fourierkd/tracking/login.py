@@ -12,7 +12,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from fourierkd.errors import ConfigError
+from fourierkd.errors import ConfigError, one_line
 
 MODES = ("online", "offline", "disabled")
 PROBE_SECONDS = 3.0
@@ -75,7 +75,7 @@ def _no_login() -> str | None:
     except (ImportError, TypeError):  # another wandb version's private names: ask the environment
         found = os.environ.get("WANDB_API_KEY")
     except Exception as error:  # a key that wandb itself refuses is no login
-        return " ".join(str(error).split())
+        return one_line(error)
     return None if found else "not logged in (wandb login)"
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fourierkd.errors import ConfigError, RunError
+from fourierkd.errors import ConfigError, RunError, one_line
 from fourierkd.records import (
     MINIMIZE,
     TEST,
@@ -270,7 +270,7 @@ class WandbBackend:
         """Send the summary, and wait for the upload; True where all of it arrived."""
         self._run.summary.update(final)
         try:
-            self._run.finish(exit_code=1 if final["state"] == "failed" else 0)
+            self._run.finish(exit_code=1 if final["state"] == State.FAILED else 0)
         except TimeoutError:
             _log.warning(
                 "W&B: the upload did not end in %g s; later: wandb sync --include-online %s",
@@ -356,5 +356,5 @@ def _new_id() -> str:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     return text if len(text) <= 200 else text[:200] + " ..."

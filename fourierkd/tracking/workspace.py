@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from fourierkd.errors import ConfigError
+from fourierkd.errors import ConfigError, one_line
 from fourierkd.tracking.login import logged_in
 from fourierkd.tracking.wandb_values import parameter_key
 
@@ -78,7 +78,7 @@ def save_workspace(
         return str(workspace.save().url)
     except Exception as error:
         raise ConfigError(
-            f"W&B did not take the workspace ({' '.join(str(error).split())})",
+            f"W&B did not take the workspace ({one_line(error)})",
             value=f"{entity}/{project}",
             fix="check the entity and project, or use --dry-run",
         ) from error

@@ -53,7 +53,7 @@ class Executor(Protocol):
         """
 
     def check(self, requests: Path) -> None:
-        """Try what can be built of a file of requests (``engine.dry_build``); it ends as a run
+        """Try what can be built of a file of requests (``serving.dry_build``); it ends as a run
         would whose folder is that file.
         """
 

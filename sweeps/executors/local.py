@@ -1,6 +1,6 @@
 """Runs on this machine: in flow run folders, out flow their ends.
 
-``LocalExecutor`` feeds a warm fork server (``python -m fourierkd.engine.worker``; JSON lines, see
+``LocalExecutor`` feeds a warm fork server (``python -m fourierkd.serving.server``; JSON lines, see
 ``docs/design.md``), which has torch and the MM packages loaded, so that a child starts at once. The
 server dies with this process and its children die with it.
 """
@@ -18,13 +18,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from fourierkd.errors import RunError, StudyError
+from fourierkd.records import Json
 from fourierkd.run_dir import RunDir
 from sweeps.executors.base import Exit
 
-WORKER = (sys.executable, "-m", "fourierkd.engine.worker")
+WORKER = (sys.executable, "-m", "fourierkd.serving.server")
 REPO = Path(__file__).resolve().parents[2]
 FALSE_STARTS = 2  # servers in a row that die before they are ready
 PATIENCE = 10.0  # seconds for a killed process to let go of its run folder
@@ -51,7 +51,7 @@ class LocalExecutor:
         self.jobs = jobs
         self._log, self._command = log, list(WORKER if command is None else command)
         self._server: subprocess.Popen[bytes] | None = None
-        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._events: queue.Queue[Json] = queue.Queue()
         self._running: dict[Path, int] = {}  # run folder -> slot
         self._begun: set[Path] = set()  # those whose process there is
         self._killed: dict[Path, float] = {}  # when their end was asked for
@@ -135,7 +135,7 @@ class LocalExecutor:
         return run_dir.path in self._begun
 
     def check(self, requests: Path) -> None:
-        """Try what can be built of a file of requests (``engine.dry_build``); it ends as a run
+        """Try what can be built of a file of requests (``serving.dry_build``); it ends as a run
         would whose folder is that file.
         """
         self.start()
@@ -183,7 +183,7 @@ class LocalExecutor:
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         return environment
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: Json) -> None:
         server = self._server
         if server is not None and server.stdin is not None:
             with suppress(OSError):  # it died: poll sees that, and submits again

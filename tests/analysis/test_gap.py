@@ -12,6 +12,7 @@ import pytest
 from fourierkd.analysis.gap import gap_closed, share_of, teacher_score
 from fourierkd.analysis.results import results_table
 from fourierkd.analysis.stats import interval
+from fourierkd.records import MINIMIZE, Metric
 from fourierkd.run_dir import RunDir
 
 Build = Callable[..., RunDir]
@@ -78,5 +79,5 @@ def test_without_one_teacher_there_is_no_gap(build_run: Build, study_runs: list[
 def test_a_lower_metric_closes_the_gap_from_above(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
     table["val_mIoU"] = 100 - table["val_mIoU"]
-    found = gap_closed(table, baseline="student_alone", metric="mIoU", direction="minimize")
+    found = gap_closed(table, baseline="student_alone", metric=Metric("mIoU", MINIMIZE))
     assert found["tuned"].share == pytest.approx(5.1 / (64.2 - 26.1667 - 1), abs=1e-4)

@@ -8,6 +8,7 @@ import pytest
 from fourierkd.analysis.comparison import compare, compare_pairs
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.words import claim
+from fourierkd.records import MAXIMIZE, MINIMIZE, Direction, Metric
 
 TRIAL = {
     "phase": "trial",
@@ -41,8 +42,8 @@ def table_of(
     return table.assign(state="complete", metric="mIoU", reason=None, run_dir="runs/x")
 
 
-def say(table: pd.DataFrame, direction: str = "maximize") -> str:
-    return headline(table, metric="mIoU", direction=direction)
+def say(table: pd.DataFrame, direction: Direction = MAXIMIZE) -> str:
+    return headline(table, metric=Metric("mIoU", direction))
 
 
 def test_tuned_is_the_best() -> None:
@@ -87,7 +88,7 @@ def test_a_small_interval_is_equivalent() -> None:
     like = {0: 70.1, 1: 71.2, 2: 71.9}
     table = table_of({"student_alone": ALONE, "pkd": like, "tuned": HIGH})
     assert "it is equivalent to the best simple baseline pkd (+0.03 [" in say(table)
-    strict = headline(table, metric="mIoU", direction="maximize", margin=0.1)
+    strict = headline(table, metric="mIoU", margin=0.1)
     assert "it is undecided against the best simple baseline pkd (+0.03 [" in strict
     assert strict.endswith("equivalent: within ±0.1 mIoU).")
 
@@ -161,10 +162,10 @@ def test_few_seeds_give_no_verdict() -> None:
 
 def test_a_lower_metric_can_be_better() -> None:
     scores = {"student_alone": HIGH, "published": MIDDLE, "pkd": LOW, "tuned": ALONE}
-    text = say(table_of(scores), "minimize")
+    text = say(table_of(scores), MINIMIZE)
     assert text.startswith("Best method by mean: tuned with 36.00 mIoU")
     assert " better than the best simple baseline pkd (-14.77 [" in text
-    assert "best simple" not in say(table_of(scores), "maximize").split(";")[0]
+    assert "best simple" not in say(table_of(scores), MAXIMIZE).split(";")[0]
 
 
 def test_no_value_and_no_final_run() -> None:

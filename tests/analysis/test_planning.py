@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fourierkd.analysis.planning import MOST, power, seeds_needed
+from fourierkd.analysis.planning import MOST, outlook, power, seeds_needed
+from fourierkd.analysis.sequential import always_valid
 from fourierkd.analysis.stats import bonferroni, interval
 from fourierkd.errors import ConfigError
 
@@ -21,6 +22,18 @@ def test_a_family_needs_more_and_so_do_rounded_scores() -> None:
     assert seeds_needed(0.5, 1.0, level=bonferroni(5)) > seeds_needed(0.5, 1.0)
     assert seeds_needed(0.01, 0.01, error=0.001) > seeds_needed(0.01, 0.01)
     assert seeds_needed(0.0009, 0.001, error=0.001) == MOST  # rounding hides it for ever
+
+
+def test_who_looks_needs_more_and_has_found_it_by_then() -> None:
+    level = bonferroni(3)
+    needed = seeds_needed(1.0, 1.0, level=level, looked=True)
+    assert needed > seeds_needed(1.0, 1.0, level=level)
+    assert f", {needed} of the margin" in outlook(3)
+    draws = np.random.default_rng(0).normal(1.0, 1.0, (400, needed))
+    by_then = [
+        any(always_valid(row[:n], level).low > 0 for n in range(2, needed + 1)) for row in draws
+    ]
+    assert np.mean(by_then) > 0.78
 
 
 @pytest.mark.parametrize(("effect", "count"), [(1.0, 1), (0.5, 5)])

@@ -152,7 +152,7 @@ def test_the_given_study_is_shown(study_dir: Path, study_runs: list[RunDir]) -> 
     table = results_table(study_runs)
     study = study_from_table(table)
     study.add_trial(optuna.create_trial(value=77.5))
-    text = text_of(page_of(write_report(study_dir, table, study, {})))
+    text = text_of(page_of(write_report(study_dir, table, {None: study}, {})))
     assert (
         "13 trials (10 complete, 2 pruned, 1 fail). Best at the search's seed: trial 12, mIoU 77.5"
         in text

@@ -114,12 +114,13 @@ def test_no_runs_make_an_empty_table(tmp_path: Path) -> None:
 
 def test_columns_and_types(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
-    head = ["study", "phase", "method", "trial", "seed", "split", "metric", "direction", "value"]
+    head = ["study", "phase", "method", "trial", "tunes", "seed"]
+    head += ["split", "metric", "direction", "value"]
     tail = ["seconds", "seconds_train", "iters", "state", "reason", "run_dir", "versions", "commit"]
     tail += ["machine", "teacher_sha256", "data", "config_hash", "device", "threads", "host"]
-    assert list(table.columns[:9]) == head
+    assert list(table.columns[:10]) == head
     assert list(table.columns[-len(tail) :]) == tail
-    assert list(table.columns[9:13]) == ["val_aAcc", "val_mIoU", "test_aAcc", "test_mIoU"]
+    assert list(table.columns[10:14]) == ["val_aAcc", "val_mIoU", "test_aAcc", "test_mIoU"]
     assert table["trial"].dtype == "Int64"
     assert table["param.noise"].dtype == "boolean"
     assert table["param.loss_weight"].dtype == float

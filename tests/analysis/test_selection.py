@@ -18,6 +18,7 @@ from fourierkd.analysis.selection import (
     trials,
     tuned_method,
 )
+from fourierkd.records import MINIMIZE, Metric
 from fourierkd.run_dir import RunDir
 
 
@@ -54,7 +55,7 @@ def test_the_shortlist_holds_the_best_complete_trials() -> None:
         row("final", 95.0, method="tuned"),
     )
     assert shortlist(table, 3) == [5, 1, 3]
-    assert shortlist(table, 3, direction="minimize") == [4, 0, 3]
+    assert shortlist(table, 3, metric=Metric("mIoU", MINIMIZE)) == [4, 0, 3]
     assert list(trials(table)["trial"]) == [0, 1, 2, 3, 4, 5, 6]
 
 
@@ -103,13 +104,13 @@ def test_the_best_mean_of_the_rung_wins_whatever_the_search_said() -> None:
     assert list(found["search"]) == [69.6, 71.8, 70.9]
     assert list(found["chosen"]) == [True, False, False]
     assert choose(table) == 2
-    assert choose(table, direction="minimize") == 1
+    assert choose(table, metric=Metric("mIoU", MINIMIZE)) == 1
 
 
 def test_a_tie_on_the_rung_is_broken_by_the_search_then_by_the_number() -> None:
     tied = [*rung(0, 60, 62), *rung(1, 61, 61)]
     assert choose(table_of(*searched(65.0, 66.0), *tied)) == 1
-    assert choose(table_of(*searched(65.0, 66.0), *tied), direction="minimize") == 0
+    assert choose(table_of(*searched(65.0, 66.0), *tied), metric=Metric("mIoU", MINIMIZE)) == 0
     assert choose(table_of(*searched(65.0, 65.0), *tied)) == 0
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from fourierkd.analysis.comparison import verdict
-from fourierkd.analysis.sequential import PRECISION, always_valid, standard_errors
-from fourierkd.analysis.stats import bonferroni, interval
+from fourierkd.analysis.comparison import compare, compare_pairs, open_pairs, verdict
+from fourierkd.analysis.headline import headline
+from fourierkd.analysis.sequential import PRECISION, always_valid, followed, standard_errors
+from fourierkd.analysis.stats import Interval, bonferroni, differences, interval
 
 LOOKS = 20
 TABLES = pytest.mark.parametrize(
@@ -123,3 +124,90 @@ def test_an_effect_is_found_within_some_seeds(effect: float, within: int) -> Non
     for low, _ in found[: within - 1]:
         decided |= low > 0
     assert decided[:, 0].mean() > 0.8
+
+
+def until_decided(
+    effects: list[float], noise: list[float], *, seed: int, margin: float, most: int = 20
+) -> dict[str, Interval]:
+    """The rule of ``compare --until-decided``: five seeds, then more for the baseline "0" and for
+    what is undecided against it; the differences at its end.
+    """
+    generator = np.random.default_rng(seed)
+    names = [str(i) for i in range(len(effects) + 1)]
+    scores: dict[str, dict[int, float]] = {name: {} for name in names}
+    asked = names
+    for number in range(most):
+        common, own = generator.normal(30.0, 3.0), generator.normal(0.0, [1.0, *noise])
+        for name, value in zip(names, common + own + [0.0, *effects], strict=True):
+            if name in asked:
+                scores[name][number] = float(value)
+        if number >= 4:
+            undecided = open_pairs(scores, "0", direction="maximize", margin=margin)
+            if not undecided:
+                break
+            asked = ["0", *undecided]
+    found = followed(scores, [(name, "0") for name in names[1:]])
+    return {name: gain for (name, _), gain in found.items()}
+
+
+@pytest.mark.parametrize(
+    "tables", [400, pytest.param(5000, marks=pytest.mark.slow)], ids=["quick", "long"]
+)
+@METHODS
+@pytest.mark.parametrize("other", [0.0, 1.5], ids=["all equal", "half differ by the margin"])
+def test_the_rule_of_until_decided_keeps_the_rate_of_false_verdicts_of_a_table(
+    methods: int, tables: int, other: float
+) -> None:
+    """All methods equal the baseline, or half of them differ by the margin, which is not
+    equivalent; some vary more than others, and so go on for longer.
+    """
+    margin, noise = 1.5, [0.3 + i % 3 for i in range(methods)]
+    effects = [other * (i % 2) for i in range(methods)]
+    false, seeds = np.zeros(tables, bool), []
+    for table in range(tables):
+        found = until_decided(effects, noise, seed=table, margin=margin)
+        for effect, gain in zip(effects, found.values(), strict=True):
+            said = verdict(gain, "maximize", margin)
+            wrong = ("better", "worse") if effect == 0 else ("worse", "equivalent")
+            false[table] |= said in wrong
+            seeds.append(gain.n)
+    assert at_most(0.05, false.mean(), tables)
+    assert min(seeds) == 5  # what is decided gets no more seeds
+    assert max(seeds) == 20
+
+
+def test_the_rule_decides_what_can_be_decided() -> None:
+    """A large effect and an equal method that hardly varies; one that varies much stays open."""
+    said = {"1": [], "2": [], "3": []}
+    for table in range(30):
+        found = until_decided([6.0, 0.0, 0.0], [1.0, 0.1, 9.0], seed=table, margin=3.0)
+        for name, gain in found.items():
+            said[name].append((verdict(gain, "maximize", 3.0), gain.n))
+    assert sum(word == "better" and n < 20 for word, n in said["1"]) >= 28
+    assert sum(word == "equivalent" and n < 20 for word, n in said["2"]) >= 28
+    assert sum(word == "undecided" and n == 20 for word, n in said["3"]) >= 28
+
+
+def test_who_looked_gets_no_interval_that_needs_a_fixed_number_of_seeds(table_of) -> None:
+    generator = np.random.default_rng(0)
+    scores = {
+        name: {seed: float(generator.normal(mean, 1.0)) for seed in range(count)}
+        for name, mean, count in (("alone", 30.0, 9), ("kd", 36.0, 5), ("l2", 30.0, 9))
+    }
+    table = table_of(scores, trial=None)
+    found = compare(table, baseline="alone", looked=True).set_index("method")
+    plain = compare(table, baseline="alone").set_index("method")
+    for name in ("kd", "l2"):
+        expected = always_valid(differences(scores[name], scores["alone"]), bonferroni(2))
+        assert tuple(found.loc[name, ["difference", "diff_low", "diff_high"]]) == expected[:3]
+        assert found.loc[name, "diff_high"] > plain.loc[name, "diff_high"]
+        assert found.loc[name, "high"] > plain.loc[name, "high"]  # of its own mean, too
+    assert found[["boot_low", "boot_high", "wilcoxon"]].isna().all(axis=None)
+    assert found.loc["l2", "seeds_needed"] > plain.loc["l2", "seeds_needed"]
+    assert "no run" in plain.loc["kd", "missing"]
+    assert found.loc["kd", "missing"] == ""  # it was decided
+    pairs = compare_pairs(table, looked=True).set_index(["method", "against"])
+    expected = always_valid(differences(scores["kd"], scores["l2"]), bonferroni(3))
+    assert pairs.loc[("kd", "l2"), "diff_low"] == expected.low
+    text = headline(table, metric="mIoU", baseline="alone", looked=True)
+    assert "95 % intervals at any number of seeds (Bonferroni) over every pair" in text

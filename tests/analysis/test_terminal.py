@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fourierkd.analysis.results import results_table
-from fourierkd.analysis.terminal import choice, summary
+from fourierkd.analysis.terminal import choice, summary, tuned
 from fourierkd.run_dir import RunDir
 
 Build = Callable[..., RunDir]
@@ -72,3 +72,25 @@ def test_no_choice_without_a_trial(build_run: Build) -> None:
     failed = build_run("t", phase="trial", trial=0, state="failed", value=None, metric=None)
     assert choice(results_table([failed]), metric="mIoU") is None
     assert choice(pd.DataFrame(results_table([failed])).iloc[:0], metric="mIoU") is None
+
+
+def test_what_was_tuned_is_shown_whole(build_run: Build) -> None:
+    """Of each method the chosen trial, its values, and all of its parameters."""
+    long = {"cwd.connector": "ConvModule", "cwd.loss_weight": 12.5, "cwd.temperature": 2.25}
+    runs = [
+        build_run("t", phase="trial", trial=4, tunes="cwd", value=61.0, parameters=long,
+                  method="cwd"),
+        build_run("f", phase="final", method="cwd", seed=1000, value=60.0, test=55.0,
+                  parameters=long),
+        build_run("b", phase="baseline", trial=0, tunes="pkd", method="pkd", value=None,
+                  state="failed"),
+        build_run("k", phase="baseline", trial=0, tunes="kl", method="kl", value=50.0),
+    ]  # fmt: skip
+    view = tuned(results_table(runs), metric="mIoU")
+    assert view is not None
+    lines = [" ".join(line.split()) for line in printed(view).splitlines()]
+    assert "cwd 1 trial 4, sampled 61.00 – 60.00 (n=1)" in lines
+    assert "pkd 1 no value – – –" in lines
+    assert "kl 1 trial 0, file's own 50.00 – –" in lines
+    assert "cwd: cwd.connector=ConvModule, cwd.loss_weight=12.5, cwd.temperature=2.25" in lines
+    assert tuned(results_table(searched(build_run)), metric="mIoU") is None

@@ -208,7 +208,7 @@ def test_other_parameters_are_replaced_by_force_alone(copy: Path) -> None:
     many = ShapesSpec(size=9, image_size=64, radius=(3, 4), noise=(0, 0.5))
     with pytest.raises(
         DataError,
-        match=r"\(seed is 1, not 0, size is 6, not 9, image_size is 32, not 64, and 2 more\)",
+        match=r"\(seed is 1, not 0, size is 6, not 9, image_size is 32, not 64 and 2 more\)",
     ):
         prepare_shapes(copy, many)
     assert contents(copy).keys() == before.keys()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fourierkd.config.load import load_config
 from fourierkd.doctor.metric import (
     Claim,
     Constant,
     Score,
     check_metric,
-    compare,
     evaluate,
+    judge,
     read_claim,
     run_claim,
 )
-from fourierkd.engine.config import load_config
 from fourierkd.errors import ConfigError
+from fourierkd.records import MINIMIZE, Metric
 from tests.doctor.conftest import CONFIG
 
 ALL = Score({"mIoU": 75.0}, 100, 100)
@@ -41,14 +42,14 @@ def claim(value: float, images: int | None = None) -> Claim:
     ],
 )
 def test_claims(score, claimed, status):
-    check = compare(score, "mIoU", claimed, [5.0, 10.0])
+    check = judge(score, Metric("mIoU"), claimed, [5.0, 10.0])
     assert check.status == status
     assert check.facts["random"] == [5.0, 10.0]
 
 
 @pytest.mark.parametrize(("best", "status"), [(10.0, "ok"), (60.0, "warn"), (75.0, "fail")])
 def test_random_weights_are_the_floor(best, status):
-    assert compare(ALL, "mIoU", None, [1.0, best]).status == status
+    assert judge(ALL, Metric("mIoU"), None, [1.0, best]).status == status
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_random_weights_are_the_floor(best, status):
 )
 def test_one_class_everywhere_is_a_floor_too(score, status):
     background = Constant("background", 7.63)
-    check = compare(Score({"mIoU": score}, 20, 20), "mIoU", None, [0.86], constant=background)
+    check = judge(Score({"mIoU": score}, 20, 20), Metric("mIoU"), None, [0.86], constant=background)
     assert check.status == status
     assert "'background' everywhere 7.63" in check.value
 
@@ -65,18 +66,18 @@ def test_one_class_everywhere_is_a_floor_too(score, status):
 @pytest.mark.parametrize(("score", "status"), [(95.0, "fail"), (97.0, "warn"), (98.0, "ok")])
 def test_a_floor_near_the_best_leaves_room(score, status):
     common = Constant("road", 95.0)
-    check = compare(Score({"aAcc": score}, 20, 20), "aAcc", None, [1.0], constant=common)
+    check = judge(Score({"aAcc": score}, 20, 20), Metric("aAcc"), None, [1.0], constant=common)
     assert check.status == status
 
 
 @pytest.mark.parametrize(("best", "status"), [(120.0, "ok"), (90.0, "warn"), (75.0, "fail")])
 def test_of_an_error_random_weights_are_the_ceiling(best, status):
-    assert compare(ALL, "mIoU", None, [1000.0, best], "minimize").status == status
+    assert judge(ALL, Metric("mIoU", MINIMIZE), None, [1000.0, best]).status == status
 
 
 def test_what_is_not_claimed_can_be():
-    assert "teacher_metric=dict(mIoU=75)" in compare(ALL, "mIoU", None, [1.0]).advice
-    assert "dict(mIoU=70, images=20)" in compare(PART, "mIoU", None, [1.0]).advice
+    assert "teacher_metric=dict(mIoU=75)" in judge(ALL, Metric("mIoU"), None, [1.0]).advice
+    assert "dict(mIoU=70, images=20)" in judge(PART, Metric("mIoU"), None, [1.0]).advice
 
 
 def test_the_claim_of_a_config():

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fourierkd.config.load import load_config
 from fourierkd.distill.model_config import build_model
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.doctor.examine import Effort, diagnose
-from fourierkd.engine.config import load_config
 from fourierkd.methods import read_method
 from tests.shapes_pairs import PAIRS_AND_METHODS, ROLES
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from fourierkd.analysis.results import results_table
-from fourierkd.engine.config import load_config
+from fourierkd.config.load import load_config
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook
 from fourierkd.engine.identity import changed_keys
 from fourierkd.engine.run import run

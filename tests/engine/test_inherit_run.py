@@ -6,9 +6,9 @@ import json
 
 import torch
 
+from fourierkd.commands.evaluate import evaluate
 from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.model_config import build_model
-from fourierkd.engine.evaluate import evaluate
 from fourierkd.engine.run import run
 from tests.engine.conftest import TEACHER
 

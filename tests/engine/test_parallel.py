@@ -48,7 +48,7 @@ def test_every_parameter_of_a_fourier_loss_has_a_gradient_whatever_is_left_out(
 
 
 def test_nothing_of_a_distiller_is_unused_and_the_teacher_is_not_in_the_wrapper(make_run, group):
-    from fourierkd.engine.config import load_config
+    from fourierkd.config.load import load_config
     from fourierkd.engine.runner import KDRunner
 
     run_dir = make_run(options=TEACHER)

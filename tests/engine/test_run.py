@@ -12,12 +12,12 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from fourierkd.commands.evaluate import evaluate
 from fourierkd.data.in_use import readers
 from fourierkd.data.shapes import ShapesSpec
 from fourierkd.data.shapes_folder import prepare_shapes
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
-from fourierkd.engine.evaluate import evaluate
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, check_metric, short_names
 from fourierkd.engine.run import run
 from fourierkd.engine.runner import KDRunner

@@ -23,8 +23,8 @@ def shapes_run(make_run, tmp_path, monkeypatch):
     """Make the folder of a short distilled run on a few Spectral Shapes with flips."""
     from pathlib import Path
 
+    from fourierkd.config.load import load_config
     from fourierkd.distill.register import register_all
-    from fourierkd.engine.config import load_config
 
     monkeypatch.setenv("FOURIERKD_CACHE", str(tmp_path / "cache"))
     config = str(Path(__file__).parents[2] / "configs/shapes/pspnet_fourier.py")

@@ -9,7 +9,7 @@ import pytest
 
 from sweeps.coordinator import run_study
 from sweeps.executors import local
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tiny_study
 from tiny_study import FAKE, REPO, outcome, write_study

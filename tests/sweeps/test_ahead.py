@@ -2,7 +2,7 @@ import pytest
 
 from sweeps.ahead import points, requests
 from sweeps.space import suggest
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 SPACE = {
     "loss": suggest.choice(

@@ -4,7 +4,7 @@ import pytest
 from sweeps.ask import SAME_AS, ask, live, own_trials, propose, settle, tell
 from sweeps.space import suggest
 from sweeps.storage import open_study
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 STATES = optuna.trial.TrialState
 FOUR = {"a": suggest.categorical([0, 1]), "b": suggest.categorical([0, 1])}

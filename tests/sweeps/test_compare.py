@@ -45,6 +45,25 @@ def test_every_method_is_trained_with_the_same_seeds_and_nothing_is_searched(
     assert study["report"]["baseline"] == "student_alone"
 
 
+PUBLISHED_PAIR = """
+train_cfg = {"max_iters": 80000}
+test_dataloader = {"dataset": {"type": "CityscapesDataset", "data_prefix": {"img_path": "l/val"}}}
+model = {"student": "mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py"}
+"""
+
+
+def test_terminal_and_report_set_a_published_pair_beside_its_number(study_file, tmp_path, capsys):
+    study, work = comparison(study_file, NAMES[:2], seeds=2), tmp_path / "work"
+    run_study(study, work, executor=InProcess())
+    assert "published" not in capsys.readouterr().out  # the tiny pair has none
+    for run in (work / "runs").glob("final_student_alone_*"):
+        (run / "config.py").write_text(PUBLISHED_PAIR)
+    run_study(study, work, executor=InProcess())  # at its end it writes its report again
+    said = "student_alone is not compared with 74.87 mIoU of student alone as published (MMSeg"
+    assert said in capsys.readouterr().out.replace("\n", " ")
+    assert said in (work / "report.html").read_text()
+
+
 def test_a_later_comparison_adds_methods_and_seeds(study_file, tmp_path):
     first, more = InProcess(), InProcess()
     run_study(comparison(study_file, NAMES[:2], seeds=2), tmp_path / "work", executor=first)
@@ -128,10 +147,22 @@ def test_runs_made_by_hand(by_hand, capsys):
     out = capsys.readouterr().out
     assert "Best method by mean: pkd" in out
     assert "minus alone" in out
+    for more in (["--tune", "3"], ["--until-decided"]):
+        with pytest.raises(ConfigError, match=f"compared as they are, got '{more[0]}'"):
+            main(["compare", *map(str, runs), *more])
     table = runs_by_hand(runs)
     assert table["method"].tolist() == ["alone"] * 3 + ["pkd"] * 3
     with pytest.raises(ConfigError, match="did you mean 'alone'"):
         show(table, reference="alon")
+
+
+def test_runs_made_by_hand_stand_beside_published_numbers(by_hand, capsys):
+    runs = [by_hand(f"{name}_seed0") for name in ("alone", "b")]
+    for run in runs:
+        (run / "config.py").write_text(PUBLISHED_PAIR)
+    assert main(["compare", *map(str, runs)]) == 0
+    out = capsys.readouterr().out
+    assert "alone, b are not compared with 74.87 mIoU of student alone as published" in out
 
 
 def test_runs_that_differ_in_more_than_their_method_are_refused(by_hand, tmp_path):

@@ -22,7 +22,7 @@ from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
 from sweeps.executors.local import LocalExecutor
 from sweeps.space import suggest
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 from sweeps.tables import UNFINISHED
 
 STATES = optuna.trial.TrialState

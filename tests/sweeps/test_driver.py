@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fake_worker import check, train
 
-from fourierkd.records import Request, State
+from fourierkd.records import Metric, Request, State
 from fourierkd.run_dir import RunDir
 from sweeps.account import Account
 from sweeps.coordinator import run_study
@@ -15,7 +15,7 @@ from sweeps.driver import Driver
 from sweeps.executors.base import Executor, Exit
 from sweeps.progress import Display
 from sweeps.runs import Run
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 
 class InProcess:
@@ -112,7 +112,7 @@ def test_the_order_of_the_queue_changes_no_result(study):
 
 def test_a_place_stays_empty_until_a_run_has_ended(tmp_path):
     executor = InProcess()
-    driver = Driver(executor, Display("score", "maximize"), Account())
+    driver = Driver(executor, Display(Metric("score")), Account())
     ended: list[str] = []
 
     def run(name: str) -> Run:

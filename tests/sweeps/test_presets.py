@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fourierkd.engine.config import load_config
-from sweeps.space import branches, match
-from sweeps.study import load_study
+from fourierkd.config.load import load_config
+from sweeps.points import branches, match
+from sweeps.study_file import load_study
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STUDIES = {path.stem: load_study(path) for path in sorted(CONFIGS.glob("studies/*.py"))}

@@ -2,13 +2,14 @@ import io
 
 from rich.console import Console
 
+from fourierkd.records import MINIMIZE, Metric
 from fourierkd.run_dir import RunDir
 from sweeps.progress import Display, length, share_done
 
 
 def test_a_log_gets_plain_lines():
     file = io.StringIO()
-    with Display("mIoU", "maximize", Console(file=file, soft_wrap=True)) as display:
+    with Display(Metric("mIoU"), Console(file=file, soft_wrap=True)) as display:
         display.ended("teacher", "val mIoU 78", seconds=40.0, counts=False)
         display.plan(4, 1)
         display.started("trial_001")
@@ -30,7 +31,7 @@ def test_a_terminal_gets_bars_with_the_state_of_the_live_run(tmp_path):
     console = Console(file=file, force_terminal=True, width=120)
     run = RunDir(tmp_path)
     run.config.write_text("train_cfg = {'type': 'IterBasedTrainLoop', 'max_iters': 200}\n")
-    with Display("mIoU", "maximize", console) as display:
+    with Display(Metric("mIoU"), console) as display:
         display.plan(4, 0)
         display.started("trial_001")
         display.rows(
@@ -44,7 +45,7 @@ def test_a_terminal_gets_bars_with_the_state_of_the_live_run(tmp_path):
 
 def test_the_best_of_a_minimised_metric_is_the_least():
     file = io.StringIO()
-    with Display("loss", "minimize", Console(file=file, soft_wrap=True)) as display:
+    with Display(Metric("loss", MINIMIZE), Console(file=file, soft_wrap=True)) as display:
         display.plan(2, 0)
         display.best(2.0, "a")
         display.best(1.0, "b")

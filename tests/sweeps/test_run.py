@@ -17,7 +17,7 @@ from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
 from sweeps.executors.local import LocalExecutor
 from sweeps.run import main
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 # Optuna warns that this pruner is experimental.
 WARNS = {"type": "PatientPruner", "wrapped_pruner": None, "patience": 1}
@@ -238,7 +238,9 @@ def test_a_part_of_study_json_of_another_type_is_one_line(finished, study_file, 
     keys = ["--trials", "3", "--set", "final_seeds=1"]
     study = ["study", str(study_file), "--work-dir", str(finished), *keys]
     for arguments in (study, ["report", str(finished)]):
-        with pytest.raises(FourierKDError, match="study.json is damaged .*restore it, or choose"):
+        with pytest.raises(
+            FourierKDError, match="study.json must hold a study's record .*restore it, or choose"
+        ):
             main(arguments)
 
 

@@ -4,9 +4,10 @@ import optuna
 import pytest
 
 from fourierkd.errors import ConfigError
+from sweeps.points import resolve
 from sweeps.samplers import make_pruner, make_sampler
-from sweeps.space import resolve, suggest
-from sweeps.study import load_study
+from sweeps.space import suggest
+from sweeps.study_file import load_study
 
 FINITE = {"a": suggest.choice(x=1, y={"b": suggest.int(1, 3)}), "c": suggest.categorical([0, 1])}
 

@@ -4,7 +4,7 @@ import pytest
 
 from fourierkd.errors import StudyError
 from sweeps.storage import one_writer, open_study
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 
 
 def test_a_torn_journal_is_repaired(study_file, tmp_path):

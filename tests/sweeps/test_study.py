@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourierkd.errors import ConfigError
-from sweeps.space import match, resolve, suggest
-from sweeps.study import KEYS, load_study
+from sweeps.points import match, resolve
+from sweeps.space import suggest
+from sweeps.study import KEYS
+from sweeps.study_file import load_study
 
 
 def edited(path: Path, old: str, new: str) -> Path:

@@ -14,8 +14,9 @@ from fourierkd.analysis import load_results
 from fourierkd.errors import StudyError
 from sweeps.coordinator import run_study
 from sweeps.run import main
-from sweeps.study import load_study
-from sweeps.tables import UNFINISHED, note, noted
+from sweeps.study_file import load_study
+from sweeps.study_record import note, noted
+from sweeps.tables import UNFINISHED
 
 SLOW = ("--set", "trials=4", "final_seeds=1", "options.fake.sleep=0.03")
 
@@ -98,8 +99,8 @@ def test_no_study_and_no_run(tmp_path):
 def test_facts_are_kept_beside_the_identity(run_tiny):
     work_dir = run_tiny(trials=2, final_seeds=0)
     facts = noted(work_dir)
-    assert facts["baseline"] == "student_alone"
-    assert facts["finished"] is True
+    assert facts.baseline == "student_alone"
+    assert facts.finished is True
     written = (work_dir / "study.json").stat().st_mtime_ns
     note(work_dir, finished=True)
     assert (work_dir / "study.json").stat().st_mtime_ns == written

@@ -6,7 +6,7 @@ from tiny_study import executed, run_dirs
 from fourierkd.errors import StudyError
 from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
-from sweeps.study import load_study
+from sweeps.study_file import load_study
 from sweeps.teacher import cache_root, teacher_key
 
 TEACHER = {"config": "teacher_config.py", "option": "model.teacher.checkpoint"}

@@ -1,10 +1,9 @@
-"""Pictures of spectra: the right colour at the right place, at any size, fast."""
+"""Pictures of spectra: the right colour at the right place, at any size."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -120,17 +119,6 @@ def test_a_mismatch_is_named() -> None:
         spectra_picture(spectrum(16), spectrum(8), None, "t")
     with pytest.raises(ConfigError, match="mask and student"):
         spectra_picture(spectrum(16), spectrum(16), np.ones(16), "t")
-
-
-def test_a_picture_takes_milliseconds() -> None:
-    student, teacher, mask = spectrum(32), spectrum(32, seed=1), np.tri(32)
-    spectra_picture(student, teacher, mask, "t")
-    seconds = []
-    for _ in range(9):
-        start = time.perf_counter()
-        spectra_picture(student, teacher, mask, "t")
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.02  # 3 to 6 ms on 2 cores; the slack is for busy machines
 
 
 def test_drawing_loads_no_matplotlib() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
+from typing_extensions import override
 
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.ranks import first_wish, leads
@@ -33,6 +34,7 @@ class ControlHook(Hook):
 
     priority = "LOWEST"
 
+    @override
     def after_train_iter(
         self,
         runner: KDRunner,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from torch.utils.hooks import RemovableHandle
+from typing_extensions import override
 
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.runner import KDRunner
@@ -35,6 +36,7 @@ class FirstStepHook(Hook):
         self._done = False
         self._handles: list[RemovableHandle] = []
 
+    @override
     def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
         """Look at what the first batch gives to BatchNorm."""
         if self._done:
@@ -63,6 +65,7 @@ class FirstStepHook(Hook):
             if not isinstance(layer, nn.SyncBatchNorm)  # it has the other ranks' images too
         ]
 
+    @override
     def after_train_iter(
         self, runner: KDRunner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:

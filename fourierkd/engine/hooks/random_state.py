@@ -15,6 +15,7 @@ import torch
 from mmengine.dist import get_rank, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, set_random_seed
+from typing_extensions import override
 
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.ranks import gather
@@ -39,11 +40,13 @@ class RandomStateHook(Hook):
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
 
+    @override
     def after_load_checkpoint(self, runner: KDRunner, checkpoint: dict[str, Any]) -> None:
         """Keep the states for the start of training."""
         states = checkpoint.get(KEY)
         self._restored = states[get_rank()] if isinstance(states, list) else states
 
+    @override
     def before_save_checkpoint(self, runner: KDRunner, checkpoint: dict[str, Any]) -> None:
         """Add the states."""
         states = gather(get_state())

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from typing_extensions import override
 
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.hooks.checkpoint import short_names
@@ -15,6 +16,7 @@ from fourierkd.engine.ranks import mean
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import RunError
 from fourierkd.options import whole_number
+from fourierkd.records import as_scores
 
 PARTS = ("teacher", "student", "losses")
 
@@ -51,10 +53,12 @@ class ScalarsHook(Hook):
         """Rows count from here."""
         self._clock = (runner.clock.seconds["data"], runner.clock.seconds["step"])
 
+    @override
     def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
         """Ask for gradients where a row is due."""
         runner.bare_model.keep_gradients = (runner.iter + 1) % self.interval == 0
 
+    @override
     def after_train_iter(
         self, runner: KDRunner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
@@ -75,7 +79,7 @@ class ScalarsHook(Hook):
     def after_val_epoch(self, runner: KDRunner, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics."""
         values = short_names(metrics, runner.cfg.get("metric"))
-        runner.write_row({f"val/{k}": v for k, v in values.items()}, iteration=runner.iter)
+        runner.write_row(as_scores(values), iteration=runner.iter)
         runner.logger.info(
             f"iter {runner.iter}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items())
         )

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from torch import Tensor, nn
+from typing_extensions import override
 
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.ranks import leads
 from fourierkd.engine.runner import KDRunner
 from fourierkd.losses.base import DistillationLoss
 from fourierkd.options import whole_number
+from fourierkd.records import scores
 from fourierkd.run_dir import picture_label, write_atomic
 from fourierkd.spectral.frequency import (
     BANDS,
@@ -65,8 +67,9 @@ class SpectraHook(Hook):
     def before_train(self, runner: KDRunner) -> None:
         """A resumed run draws where the whole one does."""
         rows = runner.run_dir.rows()
-        self.validations = sum(any(key.startswith("val/") for key in row) for row in rows)
+        self.validations = sum(bool(scores(row)) for row in rows)
 
+    @override
     def before_train_iter(self, runner: KDRunner, batch_idx: int, data_batch: Any = None) -> None:
         """Have the maps kept where a validation follows, or the end."""
         model: Any = runner.bare_model
@@ -75,6 +78,7 @@ class SpectraHook(Hook):
                 runner.validation_follows(batch_idx) or runner.iter + 1 == runner.max_iters
             )
 
+    @override
     def after_val_epoch(self, runner: KDRunner, metrics: dict[str, float] | None = None) -> None:
         """Write the gaps; draw where it is due."""
         self.validations += 1

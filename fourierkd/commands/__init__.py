@@ -1,0 +1,1 @@
+"""What the command line does (``fourierkd.cli``): one module a command."""

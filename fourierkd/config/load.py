@@ -1,0 +1,195 @@
+"""A run config: in flow a file and dotted options, out flows one checked MMEngine config.
+
+The file is an MMEngine text config. ``mmdet::…`` and ``mmseg::…`` in ``_base_`` mean the installed
+package's own configs, ``method`` and ``taps`` become ``model.losses``, options replace values
+(never merge), ``{data_root}`` is filled in, and a mistyped key is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from fourierkd import methods
+from fourierkd.config.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
+from fourierkd.config.norms import with_student_norm
+from fourierkd.distill.config_files import package_config, read_file
+from fourierkd.distill.model_config import replace_at, resolve_model
+from fourierkd.errors import ConfigError, near
+from fourierkd.literals import config_text
+from fourierkd.options import refuse_passwords
+
+SCOPES = ("mmdet", "mmseg", "mmengine", "mmcv")
+# What default_runtime.py and the schedules of the task packages name without their scope.
+PACKAGE_TYPES = {
+    "DetLocalVisualizer": "mmdet",
+    "DetVisualizationHook": "mmdet",
+    "SegLocalVisualizer": "mmseg",
+    "SegVisualizationHook": "mmseg",
+}
+DATA_ROOT = "{data_root}"
+METHOD_KEYS = ("taps", "method")  # they say what model.losses is, and options go on from there
+
+
+class RunConfig(Config):
+    """MMEngine's Config whose text is made without yapf, which takes a second for a long config."""
+
+    @property
+    def pretty_text(self) -> str:
+        """The resolved config as Python that ``load_config`` reads back."""
+        return config_text(self.to_dict())
+
+
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read ``path``, replace ``options``, fill ``{data_root}`` in, and check the keys.
+
+    Args:
+        path: an MMEngine text config, or ``mmdet::name``.
+        options: dotted key -> value, such as ``{"model.losses.fourier.loss.loss_weight": 2.0}``;
+            a list index is a key too, and ``{"model.losses.iou": None}`` leaves that loss out.
+
+    Raises:
+        ConfigError: no such file, a syntax error, an unknown key or option.
+    """
+    packages: list[Path] = []
+    if "::" in str(path):
+        path = package_config(str(path))
+        packages.append(path)  # its variables are no mistakes of the user's
+    path, options = Path(path), options or {}
+    refuse_passwords(options)
+    values = _check_keys(read_file(path, packages), path, packages)
+    refuse_passwords(values)
+    check_options(options)
+    values, taps = _replaced(values, options)
+    values = _check_keys(values, path, packages)
+    check_types(values)
+    values = _fill(values, values.get("data_root"))
+    _complete_model(values.get("model") or {}, values.get("student_norm"), taps)
+    for part in _parts(values):
+        if part is not None and part["type"] in PACKAGE_TYPES:
+            part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
+    _scope_children(values)
+    values["default_scope"] = "fourierkd"
+    return RunConfig(values, filename=str(path))
+
+
+def _replaced(
+    values: dict[str, Any], options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """The config with its method and then the options, and its taps, which stand apart."""
+    first = {key: value for key, value in options.items() if key.split(".")[0] in METHOD_KEYS}
+    for key, value in first.items():
+        replace_at(values, key, value)
+    taps = methods.check_taps(values.pop("taps", None) or {})
+    method = values.pop("method", None)
+    alone = method == methods.STUDENT_ALONE
+    if method is not None and not alone:
+        values = _with_method(values, method, taps)
+    for key, value in options.items():
+        if key not in first:
+            replace_at(values, key, value)
+    return (_student_alone(values) if alone else values), taps
+
+
+def _complete_model(model: dict[str, Any], norm: Any, taps: Mapping[str, Any]) -> None:
+    """Resolve the student and put taps in place of roles, in place."""
+    if "student" in model:
+        model["student"] = _whole_student(model["student"], norm)
+    if isinstance(model.get("losses"), dict):
+        model["losses"] = {
+            name: methods.with_taps(name, entry, taps)
+            for name, entry in model["losses"].items()
+            if entry is not None
+        }
+
+
+def _with_method(values: dict[str, Any], name: str, taps: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the losses of a method."""
+    model = values.get("model") or {}
+    if model.get("losses"):
+        raise ConfigError(
+            "a config has a method or losses of its own",
+            value={"method": name, "losses": list(model["losses"])},
+            fix="remove one of them",
+        )
+    return {**values, "model": {**model, "losses": methods.read_method(name).at(taps)}}
+
+
+def _student_alone(values: dict[str, Any]) -> dict[str, Any]:
+    """The config without a teacher, and without what needs one."""
+    model = {key: value for key, value in (values.get("model") or {}).items() if key != "inherit"}
+    return {**values, "model": {**model, "teacher": None, "losses": {}}}
+
+
+def _whole_student(student: Any, norm: Any) -> Any:
+    """The student, without a file of the user's, which a run folder could not name later."""
+    name = student.get("config") if isinstance(student, dict) else student
+    if norm is not None:
+        return with_student_norm(resolve_model(student), norm)
+    return resolve_model(student) if isinstance(name, str) and "::" not in name else student
+
+
+def require_distiller(config: Mapping[str, Any]) -> None:
+    """ConfigError where the model of a loaded run config is anything but a Distiller."""
+    model = config.get("model")
+    kind = model.get("type") if isinstance(model, Mapping) else model
+    if kind != "Distiller":
+        raise ConfigError(
+            "the model must be a Distiller", value=kind, fix="set model.type = 'Distiller'"
+        )
+
+
+def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dict[str, Any]:
+    """The config's keys without helper variables; ConfigError at an unknown one."""
+    unknown = [k for k in values if k not in KNOWN_KEYS | HELPER_KEYS and not k.startswith("_")]
+    if unknown:
+        inherited: set[str] = set()
+        for package in packages:
+            inherited |= set(Config.fromfile(package).keys())
+        for key in unknown:
+            if key not in inherited:
+                raise ConfigError(
+                    f"unknown key in config {path}",
+                    value=key,
+                    fix=f"{near(key, KNOWN_KEYS)} (a variable of your own starts with '_')",
+                )
+    return {key: value for key, value in values.items() if key in KNOWN_KEYS}
+
+
+def _parts(values: Mapping[str, Any]) -> list[Any]:
+    """The visualizer and the hooks."""
+    hooks = (values.get("default_hooks") or {}).values()
+    return [values.get("visualizer"), *hooks, *(values.get("custom_hooks") or [])]
+
+
+def _fill(value: Any, data_root: str | None) -> Any:
+    """Put ``data_root`` in every string that asks for it."""
+    if isinstance(value, str) and DATA_ROOT in value:
+        if data_root is None:
+            raise ConfigError("a string with {data_root} needs the key data_root", value=value)
+        return value.replace(DATA_ROOT, str(data_root))
+    if isinstance(value, dict):
+        return {key: _fill(item, data_root) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_fill(item, data_root) for item in value)
+    return value
+
+
+def _scope_children(value: Any) -> None:
+    """Let what is inside ``type="mmseg.X"`` be built in scope mmseg, without a prefix of its own.
+
+    MMEngine looks inner types up in the default scope, unless the outer dict has ``_scope_``.
+    """
+    if isinstance(value, dict):
+        kind = value.get("type")
+        scope = kind.partition(".")[0] if isinstance(kind, str) and "." in kind else None
+        if scope in SCOPES:
+            value.setdefault("_scope_", scope)
+        for item in value.values():
+            _scope_children(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _scope_children(item)

@@ -1,0 +1,1 @@
+"""The training server: a study's runs are tried there beforehand, and forked one by one."""
