@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -53,3 +55,29 @@ def test_deviations_are_pooled_within_studies():
     # sums of squares 2 and 8 with 4 degrees of freedom; chi-square 11.14 and 0.4844
     assert row["deviation"] == "1.6 [0.95, 4.5]"
     assert row["of each study"] == "1, 2"
+
+
+def test_agreement_of_studies_that_are_repeated():
+    """Of a large difference all say the same; of none 95 %, two of them in 0.95^2 + 2 * 0.025^2."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for study in range(2):
+        scores = rng.normal([30, 30, 60], 1, (5, 3))
+        rows = [
+            (name, 10 * study + seed, score)
+            for seed, own in enumerate(scores)
+            for name, score in zip(("alone", "same", "tuned"), own, strict=True)
+        ]
+        tables.append(pd.DataFrame(rows, columns=["method", "seed", "score"]))
+    for table in tables:  # the difference of these two is exactly 0 by mean
+        alone, same = table["method"] == "alone", table["method"] == "same"
+        shift = table.loc[alone, "score"].mean() - table.loc[same, "score"].mean()
+        table.loc[same, "score"] += shift
+    study = SimpleNamespace(baseline="alone", direction="maximize", margin=1e-3)
+    found = TOOL["agreement"](study, tables).set_index(["method", "against"])
+    assert found.loc[("tuned", "alone")].tolist() == ["better", "100%", "100%"]
+    name, one, both = found.loc[("same", "alone")]
+    assert name == "undecided"
+    assert float(one[:-1]) == pytest.approx(95, abs=2.5)  # 2000 draws: 0.5, five times
+    assert float(both[:-1]) == pytest.approx(90, abs=5)
+    assert found.loc[("all", "of these"), "one study"] == one

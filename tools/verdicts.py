@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import chi2
@@ -31,8 +32,10 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # before what this checkout holds is imported (E402)
 
 from fourierkd.analysis import compare, load_results, paired_difference  # noqa: E402
+from fourierkd.analysis.comparison import margin_of, verdict  # noqa: E402
 from fourierkd.analysis.results import metric_values  # noqa: E402
 from fourierkd.analysis.selection import tuned_method  # noqa: E402
+from fourierkd.analysis.stats import family  # noqa: E402
 from fourierkd.config.load import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
@@ -87,15 +90,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     print(markdown(counted))
     print(f"\n{markdown(steadiness(tables))}")
+    if len(tables) > 1:
+        print(f"\n{markdown(agreement(study, tables))}")
 
 
 def finals(study: StudyConfig, table: pd.DataFrame) -> pd.DataFrame:
-    """Method and score of the final runs, the chosen method as ``tuned``."""
+    """Method, seed and score of the final runs, the chosen method as ``tuned``."""
     runs = table[table["phase"] == Phase.FINAL]
     tuned = tuned_method(table, metric=study.measure)
     return pd.DataFrame(
         {
             "method": runs["method"].replace({tuned: "tuned"}),
+            "seed": runs["seed"],
             "score": metric_values(runs, study.measure),
         }
     )
@@ -120,6 +126,45 @@ def steadiness(tables: list[pd.DataFrame]) -> pd.DataFrame:
         pooled = f"{(squares / freedom) ** 0.5:.2g} [{low:.2g}, {high:.2g}]"
         rows.append((method, len(scores), pooled, each))
     return pd.DataFrame(rows, columns=["method", "studies", "deviation", "of each study"])
+
+
+def agreement(study: StudyConfig, tables: list[pd.DataFrame], *, draws: int = 2000) -> pd.DataFrame:
+    """How often studies like these say the same of a pair, and as many of these all say the same.
+
+    Scores are drawn from a normal distribution: the mean of each method over all studies, the
+    covariance within the studies (seeds are paired), as many seeds as the first study has.
+
+    Returns:
+        A row for each pair of the second table, and one for all of them at once: ``verdict``: the
+        most frequent one; ``one study``: how often a study says it; ``all studies``: how often as
+        many studies as ``tables`` say the same.
+    """
+    wide = [table.pivot(index="seed", columns="method", values="score") for table in tables]
+    methods = list(wide[0].columns)
+    within = pd.concat([own - own.mean() for own in wide])
+    covariance = within.T @ within / (len(within) - len(wide))
+    means = pd.concat(wide).mean()
+    pairs = {
+        base: [(method, base) for method in methods if method != base]
+        for base in (study.baseline, "tuned")
+    }
+    random = np.random.default_rng(0)
+    said = []
+    for _ in range(draws):
+        drawn = random.multivariate_normal(means, covariance, len(wide[0]))
+        scores = {method: pd.Series(own) for method, own in zip(methods, drawn.T, strict=True)}
+        margin = margin_of(study.margin, scores)
+        gains = {pair: gain for own in pairs.values() for pair, gain in family(scores, own).items()}
+        said.append({pair: verdict(gain, study.direction, margin) for pair, gain in gains.items()})
+    shares = {pair: Counter(own[pair] for own in said) for pair in said[0]}
+    shares["all", "of these"] = Counter(" ".join(own.values()) for own in said)
+    rows = []
+    for pair, counted in shares.items():
+        found, count = counted.most_common(1)[0]
+        together = sum((n / draws) ** len(tables) for n in counted.values())
+        name = found if pair in said[0] else ""
+        rows.append((*pair, name, f"{count / draws:.0%}", f"{together:.0%}"))
+    return pd.DataFrame(rows, columns=["method", "against", "verdict", "one study", "all studies"])
 
 
 def finished(study: StudyConfig, folder: Path) -> pd.DataFrame:
