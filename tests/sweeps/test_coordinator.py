@@ -442,7 +442,7 @@ def test_a_child_that_is_killed_or_hangs_or_loses_a_worker_goes_on_from_its_chec
 
 def test_a_server_that_hangs_is_ended_too(start_cli, straight, tmp_path):
     keys = ("final_seeds=0", "rung_trials=0", "trials=4", "options.fake.sleep=0.03")
-    process = start_cli("--set", "patience=1.0", *keys)
+    process = start_cli("--set", "patience=3.0", *keys)
     run = RunDir(tmp_path / "work" / "runs" / "trial_001")
     wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 5, process)
     for child in psutil.Process(process.pid).children():
