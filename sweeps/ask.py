@@ -8,7 +8,8 @@ run of the budget is spent on a new point. Such a trial names the other one in `
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Container
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fourierkd.records import Options, Parameters
 from sweeps.points import resolve, size
@@ -30,6 +31,32 @@ class Proposal(NamedTuple):
     trial: optuna.Trial
     options: Options
     parameters: Parameters
+
+
+class Seen:
+    """Optuna's study as the pruner of one trial may see it: that trial, and the trials up to the
+    ``at_once``-th before it, which are all that was told when it was asked for.
+    """
+
+    def __init__(self, study: optuna.Study, number: int, *, at_once: int) -> None:
+        self._study, self._number = study, number
+        before = [trial.number for trial in own_trials(study) if trial.number < number]
+        self._last = before[-at_once] if len(before) >= at_once else -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[optuna.trial.TrialState] | None = None
+    ) -> list[optuna.trial.FrozenTrial]:
+        """As Optuna's own."""
+        trials = self._study.get_trials(deepcopy, states)
+        return [t for t in trials if t.number <= self._last or t.number == self._number]
+
+    def should_prune(self) -> bool:
+        """Whether the study's pruner would end the trial."""
+        trial = self._study.get_trials(deepcopy=False)[self._number]
+        return self._study.pruner.prune(cast("optuna.Study", self), trial)
 
 
 def own_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -133,19 +133,24 @@ class Coordinator:
         state.repeats[Phase.FINAL] = finals
         self._begin([*state.arms, *finals])
         independent = left_of(finals)
-        search, rest = self._search(), self._chosen(independent)
-        if config.trial_jobs == config.jobs:  # else a run's threads would hang on its neighbours
+        shared = (
+            config.trial_jobs == config.jobs
+        )  # else a run's threads would hang on its neighbours
+        search = self._search(independent if shared else iter(()))
+        rest = self._chosen(independent)
+        if shared:
             between = self._meanwhile(independent, lambda: all(s.ended for s in self.searches))
             self.driver.drive(chain(search, between, rest), config.jobs)
         else:
             self.driver.drive(search, config.trial_jobs)
             self.driver.drive(rest, config.jobs)
 
-    def _search(self) -> Iterator[Run]:
-        """Arms and trials, one search after the other."""
+    def _search(self, meanwhile: Iterator[Run]) -> Iterator[Run | None]:
+        """Arms and trials, one search after the other; runs of ``meanwhile`` where one waits."""
         yield from left_of(self.state.arms)
         for search in self.searches:
-            yield from search.runs(retry_failed=self.retry_failed)
+            for run in search.runs(retry_failed=self.retry_failed):
+                yield next(meanwhile, None) if run is None else run
 
     def _chosen(self, independent: Iterator[Run]) -> Iterator[Run | None]:
         """What waits for the searches: the rung, and the final runs of what they chose."""

@@ -2,6 +2,10 @@
 
 Every step can be repeated: a trial that Optuna calls running is re-attached to its run folder, a
 run that ended unheard is told from its result, and an unfinished one goes on from its checkpoint.
+
+With j trials at once, sampler and pruner know of a trial what the trials up to the j-th before it
+came to, and nothing of the j - 1 in between, even if these have ended: results are told in the
+order of the trials. So a search does not depend on which run ends first.
 """
 
 from __future__ import annotations
@@ -12,7 +16,18 @@ from typing import TYPE_CHECKING
 from fourierkd.records import Parameters, Phase, Result, State
 from fourierkd.run_dir import Row, RunDir
 from sweeps.account import Account
-from sweeps.ask import RETRY_OF, SAME_AS, Proposal, ask, live, own_trials, propose, settle, tell
+from sweeps.ask import (
+    RETRY_OF,
+    SAME_AS,
+    Proposal,
+    Seen,
+    ask,
+    live,
+    own_trials,
+    propose,
+    settle,
+    tell,
+)
 from sweeps.plan import Plan
 from sweeps.points import branches, match
 from sweeps.progress import Display, share_done
@@ -43,7 +58,9 @@ class Search:
         with account.part("optuna"):
             self.study: optuna.Study = open_study(self.config, plan.work_dir, searched.name)
         self.notes: list[str] = []
-        self._open = 0  # trials that were sent off and have not ended
+        # Trials that were sent off and are not told yet, oldest first; None: it has not ended.
+        self._untold: dict[int, tuple[optuna.Trial, Result] | None] = {}
+        self._all_sent = False
         # Arms that the space can express are trials, from which the sampler learns.
         self._points: dict[str, dict[str, Parameters]] = {"arm": {}, "start": {}}
         self.outside: list[str] = []
@@ -62,8 +79,12 @@ class Search:
 
     @property
     def ended(self) -> bool:
-        """Whether every trial that was sent off has ended."""
-        return self._open == 0
+        """Whether every trial has ended."""
+        return self._all_sent and not self._untold
+
+    def has_ended(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Whether a trial's run has, if it is told or not."""
+        return trial.state.is_finished() or self._untold.get(trial.number) is not None
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """All of Optuna's, by number."""
@@ -77,8 +98,11 @@ class Search:
         """The folder of a trial's run."""
         return trial_dir(self.plan.work_dir, trial, self.tunes)
 
-    def runs(self, *, retry_failed: bool) -> Iterator[Run]:
-        """Runs of trials until the budget is spent; the next one is asked for when it is wanted."""
+    def runs(self, *, retry_failed: bool) -> Iterator[Run | None]:
+        """Runs of trials until the budget is spent; the next one is asked for when it is wanted.
+
+        None stands for "not before an earlier trial has ended".
+        """
         import optuna
 
         with self.account.part("optuna"):
@@ -90,14 +114,20 @@ class Search:
                 if trial.value is not None:
                     self.display.best(trial.value, self.run_dir(trial).path.name)
             if retry_failed:
+                for trial in unfinished:  # it may have failed and not be told yet
+                    forget_failure(self.run_dir(trial))
                 self._enqueue_failed()
         while True:
             with self.account.part("optuna"):
-                proposal = self._next(unfinished)
-                if proposal is None:
+                asks = not unfinished and not self._spent
+                if asks and len(self._untold) >= self.config.trial_jobs:
+                    run = None
+                elif (proposal := self._next(unfinished)) is not None:
+                    run = self._run(proposal)
+                else:
+                    self._all_sent = True
+                    self._tell_up_to(0)
                     return
-                run = self._run(proposal)
-            self._open += 1
             yield run
 
     def note_repeats(self) -> None:
@@ -130,6 +160,10 @@ class Search:
         """
         again = sum(RETRY_OF in trial.user_attrs for trial in self.trials())
         return self.config.trials - len(self.outside) + again
+
+    @property
+    def _spent(self) -> bool:
+        return len(self.own_trials()) >= self._target
 
     def _enqueue_points(self) -> None:
         """Arms and start points that the space can express, then a trial of each branch."""
@@ -165,31 +199,33 @@ class Search:
             self.study.sampler = make_sampler(self.config, trial.number)
             if (proposal := propose(self.config, self.study, trial)) is not None:
                 return proposal
-        if len(self.own_trials()) >= self._target:
-            return None
-        return ask(self.config, self.study)
+        return None if self._spent else ask(self.config, self.study)
 
     def _run(self, proposal: Proposal) -> Run:
         trial, options, parameters = proposal
         arm, start = trial.user_attrs.get("arm"), trial.user_attrs.get("start")
         run_dir = self.run_dir(trial)
         known = set(self.trials()[trial.number].intermediate_values)
+        seen = Seen(self.study, trial.number, at_once=self.config.trial_jobs)
+        self._untold[trial.number] = None
+        pruned = False
 
         def report(row: Row, value: float) -> str | None:
+            nonlocal pruned
             iteration = row["iter"]
+            if pruned:  # what it still validates until it has heard of that
+                return None
             if iteration not in known:
                 trial.report(value, iteration)
                 known.add(iteration)
             # Arms are never pruned: they are what everything is compared with.
             late = share_done(run_dir, row) >= self.config.prune_from
-            if arm is None and late and trial.should_prune():
-                return f"{self.config.metric} {value:.4g} at iteration {iteration}"
-            return None
+            pruned = arm is None and late and seen.should_prune()
+            return f"{self.config.metric} {value:.4g} at iteration {iteration}" if pruned else None
 
         def done(result: Result) -> None:
-            self._open -= 1
             with self.account.part("optuna"):
-                self._tell(trial, run_dir, result)
+                self._heard(trial, run_dir, result)
 
         return self.plan.run(
             run_dir,
@@ -203,20 +239,35 @@ class Search:
             report=report,
         )
 
-    def _tell(self, trial: optuna.Trial, run_dir: RunDir, result: Result) -> None:
+    def _heard(self, trial: optuna.Trial, run_dir: RunDir, result: Result) -> None:
+        """A trial's run has ended; Optuna is told in turn."""
+        if result.state == State.COMPLETE and result.value is not None:
+            self.display.best(float(result.value), run_dir.path.name)
+        if result.state == State.PRUNED and not self.config.keep_checkpoints:
+            run_dir.drop_checkpoints()
+        self._untold[trial.number] = trial, result
+        self._tell_up_to(0 if self._all_sent else self.config.trial_jobs - 1)
+
+    def _tell_up_to(self, left: int) -> None:
+        """Tell results, oldest first, until ``left`` trials are untold or one has not ended."""
+        while len(self._untold) > left:
+            number, heard = next(iter(self._untold.items()))
+            if heard is None:
+                return
+            self._tell(*heard)
+            del self._untold[number]
+
+    def _tell(self, trial: optuna.Trial, result: Result) -> None:
         import optuna
 
-        states = optuna.trial.TrialState
+        run_dir, states = self.run_dir(trial), optuna.trial.TrialState
         state, reason, value = result.state, result.reason, result.value
         if state == State.COMPLETE and value is None:
             state, reason = State.FAILED, "it ended without a value of its metric"
         trial.set_user_attr("run_dir", str(run_dir.path.relative_to(self.plan.work_dir)))
         if state == State.COMPLETE and value is not None:
             tell(self.study, trial, states.COMPLETE, float(value))
-            self.display.best(float(value), run_dir.path.name)
             return
-        if state == State.PRUNED and not self.config.keep_checkpoints:
-            run_dir.drop_checkpoints()
         trial.set_user_attr("reason", reason)
         if state == State.FAILED:
             trial.set_user_attr("log", str(run_dir.log))

@@ -93,7 +93,7 @@ class StudyState:
             (search.tunes, tables.trial_number(trial))
             for search in self.searches
             for trial in search.own_trials()
-            if trial.state.is_finished()
+            if search.has_ended(trial)
         }
         return total, len(ended) + sum(not to_do(run) for run in known)
 

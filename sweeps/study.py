@@ -70,8 +70,8 @@ class StudyConfig:
         margin: the smallest difference that matters, in the metric's unit: two methods are
             equivalent where their interval lies within it. None: 1 for percentages, 0.01 for
             fractions.
-        jobs: runs at once on the rung and among final runs; ``trial_jobs``: among arms and trials
-            (more than one: the trials depend on which run ends first).
+        jobs: runs at once on the rung and among final runs; ``trial_jobs``: among arms and trials.
+            Of j trials at once each is asked for with the results up to the j-th before it.
         patience: seconds without a sign of life, once its process was started, after which a run is
             ended and tried again; None: 15 minutes, or ten times its longest pause so far where
             that is longer.

@@ -239,11 +239,10 @@ def scores(study: StudyConfig, table: pd.DataFrame) -> dict[str, str]:
 
 def found_verdicts(study: StudyConfig, table: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     """(method, verdict, against): all against the student alone, the tuned against all others."""
-    common: dict[str, Any] = {"metric": study.metric, "direction": study.direction}
-    tuned = tuned_method(table, **common)
+    tuned = tuned_method(table, metric=study.measure)
     methods = list(table.loc[table["phase"] == Phase.FINAL, "method"].unique())
     for baseline in methods:
-        compared = compare(table, baseline=baseline, margin=study.margin, **common)
+        compared = compare(table, baseline=baseline, metric=study.measure, margin=study.margin)
         for row in compared.to_dict("records"):
             name = "tuned" if row["method"] == tuned else row["method"]
             if row["method"] != baseline and (baseline == study.baseline or name == "tuned"):

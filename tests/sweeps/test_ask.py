@@ -1,7 +1,7 @@
 import optuna
 import pytest
 
-from sweeps.ask import SAME_AS, ask, live, own_trials, propose, settle, tell
+from sweeps.ask import SAME_AS, Seen, ask, live, own_trials, propose, settle, tell
 from sweeps.space import suggest
 from sweeps.storage import open_study
 from sweeps.study_file import load_study
@@ -88,3 +88,23 @@ def test_an_arm_is_run_under_its_own_name(study):
     again = repeat(known, config, first, user_attrs={"arm": "published"})
     assert again is not None
     assert again.parameters == first.parameters
+
+
+@pytest.mark.parametrize(("at_once", "known_ones"), [(1, 4), (2, 3), (3, 2), (9, 0)])
+def test_a_pruner_sees_what_was_told_when_its_trial_was_asked_for(at_once, known_ones):
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=known_ones or 1, n_warmup_steps=0)
+    known = optuna.create_study(direction="maximize", pruner=pruner)
+    for _ in range(4):
+        trial = known.ask()
+        trial.report(1.0, step=1)
+        known.tell(trial, 1.0)
+    trial = known.ask()
+    seen = Seen(known, trial.number, at_once=at_once)
+    trial.report(0.0, step=1)
+    later = known.ask()  # a trial beside it, which ends first
+    later.report(1.0, step=1)
+    known.tell(later, 1.0)
+    assert [t.number for t in seen.get_trials()] == [*range(known_ones), trial.number]
+    assert seen.should_prune() == (known_ones > 0)  # as many complete ones as it wants
+    pruner._n_startup_trials = known_ones + 1
+    assert not seen.should_prune()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import optuna
 import pandas as pd
 import psutil
 import pytest
-from tiny_study import FAKE, executed, outcome, run_dirs, trials_of
+from tiny_study import FAKE, REPO, executed, outcome, run_dirs, trials_of
 
 from fourierkd.analysis import compare, load_results
 from fourierkd.analysis.selection import candidates, choose, tuned_method
@@ -695,6 +696,55 @@ def test_a_bad_pruner_is_refused_before_anything_is_written(run_tiny, tmp_path, 
     with pytest.raises(ConfigError, match="prun|MedianPruner"):
         run_tiny(pruner=spec)
     assert not (tmp_path / "work").exists()
+
+
+def test_a_search_of_several_trials_at_once_takes_the_same_steps_after_a_kill(
+    start_cli, run_tiny, tmp_path
+):
+    keys = {"trials": 9, "final_seeds": 0, "rung_trials": 0, "jobs": 2, "trial_jobs": 2}
+    expected = outcome(run_tiny("straight", **keys))
+    told = ["--set", "options.fake.sleep=0.02", *(f"{key}={value}" for key, value in keys.items())]
+    for name in ("trial_002", "trial_005"):
+        process = start_cli(*told)
+        ran = RunDir(tmp_path / "work" / "runs" / name).path / "executed.txt"
+        wait_for(ran.exists, process)
+        process.kill()
+        process.wait()
+    finish(start_cli(*told))
+    assert outcome(tmp_path / "work") == expected
+
+
+def test_failures_that_optuna_has_not_heard_of_are_tried_again_too(run_tiny, study_file, tmp_path):
+    """Of two trials at once the results wait for each other; the study ends in between."""
+    fail = {"options.fake.fail": "exception", "options.fake.fail_above": -2.0}
+    keys = {"trials": 4, "final_seeds": 0, "rung_trials": 0, "jobs": 2, "trial_jobs": 2, **fail}
+    with pytest.raises(StudyError, match="the last 3 runs failed"):
+        run_tiny(**keys)
+    work_dir = tmp_path / "work"
+    failed = [run for run in run_dirs(work_dir).values() if run.result.exists()]
+    assert "RUNNING" in [trial.state.name for trial in trials_of(work_dir)]
+    (work_dir / "mended").touch()
+    run_study(load_study(study_file, keys), work_dir, retry_failed=True)
+    assert all(executed(run) == [1, 2, 3, *range(3, 11)] for run in failed)
+    assert set(load_results(work_dir).state) == {"complete"}
+
+
+# What the tools read
+
+
+def test_the_tool_that_compares_studies_reads_its_tables(run_tiny, study_file):
+    tool = runpy.run_path(str(REPO / "tools/verdicts.py"))
+    keys = {"trials": 4, "final_seeds": 3}
+    study, table = load_study(study_file, keys), load_results(run_tiny(**keys))
+    said = set(tool["found_verdicts"](study, table))
+    assert ("tuned", "better", "student_alone") in said
+    assert ("published", "worse", "student_alone") in said
+    assert ("tuned", "better", "published") in said
+    assert len(said) == 3 + 2  # each against the student alone, the tuned against the two others
+    finals = tool["finals"](study, table)
+    assert set(finals["method"]) == {"student_alone", "published", "feature_l2", "tuned"}
+    agreed = tool["agreement"](study, [finals, finals]).set_index(["method", "against"])
+    assert agreed.loc[("tuned", "student_alone"), "one study"] == "100%"
 
 
 # The work dir

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 from fake_worker import check, train
+from tiny_study import outcome
 
 from fourierkd.records import Metric, Request, State
 from fourierkd.run_dir import RunDir
@@ -60,14 +62,26 @@ class InProcess:
         self.waiting.clear()
 
 
+class OutOfOrder(InProcess):
+    """Trains any of the runs next: they end in another order than they were sent off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.random = random.Random(0)
+
+    def poll(self, timeout: float) -> list[Exit]:
+        self.random.shuffle(self.waiting)
+        return super().poll(timeout)
+
+
 def position(log, what: str, start: str) -> list[int]:
     return [i for i, (did, name, _) in enumerate(log) if did == what and name.startswith(start)]
 
 
 @pytest.fixture
 def study(study_file, tmp_path):
-    def make(**overrides):
-        executor = InProcess()
+    def make(executor=None, **overrides):
+        executor = executor or InProcess()
         config = load_study(study_file, {"trials": 6, "final_seeds": 2, **overrides})
         work_dir = tmp_path / f"work{len(list(tmp_path.glob('work*')))}"
         run_study(config, work_dir, executor=executor)
@@ -108,6 +122,21 @@ def test_the_order_of_the_queue_changes_no_result(study):
         values.append({run.name: RunDir(run).read_result().metrics for run in runs})
     assert values[0] == values[1]
     assert len(values[0]) == 6
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_a_search_does_not_depend_on_which_run_ends_first(study, at_once):
+    keys = {"trials": 14, "sampler_startup": 4, "jobs": at_once, "trial_jobs": at_once}
+    found = {}
+    for executor in (InProcess(), OutOfOrder()):
+        _, work_dir = study(executor, **keys)
+        found[type(executor)] = outcome(work_dir)
+        ended = [n for did, n, _ in executor.log if did == "ended" and n.startswith("trial")]
+        assert (ended == sorted(ended)) == (type(executor) is InProcess)
+        # while a trial is waited for, runs that wait for nothing take its neighbours' places
+        assert executor.most == at_once
+    assert found[InProcess] == found[OutOfOrder]
+    assert len({str(parameters) for _, parameters, *_ in found[InProcess]}) == 13
 
 
 def test_a_place_stays_empty_until_a_run_has_ended(tmp_path):
