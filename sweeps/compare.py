@@ -24,6 +24,7 @@ from sweeps.fingerprint import literal
 from sweeps.searches import searches
 from sweeps.study import StudyConfig
 from sweeps.study_file import load_study, make_study
+from sweeps.study_rules import check_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,11 +93,12 @@ def study_of(config: Path, kind: str, keys: Mapping[str, Any]) -> StudyConfig:
     Args:
         config: a study's config or a run config.
         kind: what its name ends with, so that it has a folder beside others of this config.
-        keys: study keys.
+        keys: study keys, ``final_seeds`` among them.
 
     Raises:
         ConfigError: what is wrong with them.
     """
+    check_number("--seeds", keys["final_seeds"], 1)
     nothing = {"trials": 0, "tune": 0, "max_seeds": 0, "space": {}, "arms": {}, "start_points": {}}
     keys = {**nothing, **keys}
     if _is_study(config):

@@ -115,7 +115,6 @@ def test_a_comparison_of_a_fixed_number_of_seeds_is_what_it_was(run, capsys):
     ("keys", "message"),
     [
         ({"seeds": 13}, "added to a first one at least, up to max_seeds"),
-        ({"seeds": 0}, "added to a first one at least"),
         ({"max_seeds": 901}, "max_seeds is at most 900"),
     ],
 )
@@ -124,6 +123,13 @@ def test_seeds_that_cannot_be_added(run, keys, message):
         run(**keys)
 
 
-def test_max_seeds_alone_is_no_rule(study_file):
-    with pytest.raises(ConfigError, match="--max-seeds goes with --until-decided"):
-        main(["compare", str(study_file), "--methods", "pkd", "--max-seeds", "9"])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--max-seeds", "9"], "--max-seeds goes with --until-decided"),
+        (["--until-decided", "--max-seeds", "0"], "--max-seeds must be .* at least 1, got 0"),
+    ],
+)
+def test_max_seeds_that_are_no_rule(study_file, more, message):
+    with pytest.raises(ConfigError, match=message):
+        main(["compare", str(study_file), "--methods", "pkd", *more])
