@@ -190,7 +190,7 @@ def _study(args: argparse.Namespace, command: str) -> int:
 
 
 def _compare(args: argparse.Namespace, command: str) -> int:
-    from sweeps.compare import comparison, runs_by_hand, show
+    from sweeps.compare import comparison, looked_at, runs_by_hand, show
 
     if all(path.is_dir() for path in args.what):
         for flag in [flag for flag, name in _OF_TRAINING.items() if getattr(args, name)]:
@@ -199,7 +199,8 @@ def _compare(args: argparse.Namespace, command: str) -> int:
                 value=flag,
                 fix="name a config, of which runs are trained",
             )
-        show(runs_by_hand(args.what), reference=args.reference)
+        table = runs_by_hand(args.what)
+        show(table, reference=args.reference, looked=looked_at(args.what))
         return 0
     if len(args.what) > 1:
         raise ConfigError(

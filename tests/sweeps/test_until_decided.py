@@ -105,6 +105,15 @@ def test_who_has_looked_gets_these_intervals_whatever_the_next_command_says(run,
     assert "by Holm" not in (work_dir / "report.html").read_text()
 
 
+def test_run_folders_of_a_comparison_that_was_looked_at_get_these_intervals_too(run, capsys):
+    work_dir = run(max_seeds=5)
+    folders = [str(d) for d in (work_dir / "runs").glob("final_*") if "_pkd_" in d.name]
+    folders += [str(d) for d in (work_dir / "runs").glob("final_student_alone_*")]
+    capsys.readouterr()
+    assert main(["compare", *folders]) == 0
+    assert "differences at any number of seeds" in capsys.readouterr().out
+
+
 def test_a_comparison_of_a_fixed_number_of_seeds_is_what_it_was(run, capsys):
     work_dir = run(max_seeds=0)
     assert set(pairs(load_results(work_dir)).values()) == {4}
