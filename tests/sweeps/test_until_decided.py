@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -107,8 +108,11 @@ def test_who_has_looked_gets_these_intervals_whatever_the_next_command_says(run,
 
 def test_run_folders_of_a_comparison_that_was_looked_at_get_these_intervals_too(run, capsys):
     work_dir = run(max_seeds=5)
-    folders = [str(d) for d in (work_dir / "runs").glob("final_*") if "_pkd_" in d.name]
-    folders += [str(d) for d in (work_dir / "runs").glob("final_student_alone_*")]
+    folders = []
+    for name in ("pkd", "student_alone"):
+        folders += sorted(map(str, (work_dir / "runs").glob(f"final_{name}_*")))
+    for folder in folders:
+        (Path(folder) / "config.py").write_text("metric = 'score'\n")
     capsys.readouterr()
     assert main(["compare", *folders]) == 0
     assert "differences at any number of seeds" in capsys.readouterr().out
