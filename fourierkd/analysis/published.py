@@ -2,8 +2,8 @@
 
 ``published.csv`` is the ledger: a number, what it is of, under which protocol, and who says so. A
 score stands beside a number of its pair only where both are of one protocol, else the line says
-what differs: PSPNet-R18 alone has 69.85, 72.55 and 74.87 mIoU on Cityscapes by crop and schedule
-alone. A published number is one run without a spread, so there is no verdict.
+what differs: PSPNet-R18 alone has 69.85, 72.55 and 74.87 mIoU on Cityscapes by crop, schedule and
+images a step alone. A published number is one run without a spread, so there is no verdict.
 """
 
 from __future__ import annotations
