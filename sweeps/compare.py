@@ -24,6 +24,8 @@ from sweeps.fingerprint import literal
 from sweeps.searches import searches
 from sweeps.study import StudyConfig
 from sweeps.study_file import load_study, make_study
+from sweeps.study_record import STUDY_NAME, noted
+from sweeps.study_rules import check_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,11 +94,12 @@ def study_of(config: Path, kind: str, keys: Mapping[str, Any]) -> StudyConfig:
     Args:
         config: a study's config or a run config.
         kind: what its name ends with, so that it has a folder beside others of this config.
-        keys: study keys.
+        keys: study keys, ``final_seeds`` among them.
 
     Raises:
         ConfigError: what is wrong with them.
     """
+    check_number("--seeds", keys["final_seeds"], 1)
     nothing = {"trials": 0, "tune": 0, "max_seeds": 0, "space": {}, "arms": {}, "start_points": {}}
     keys = {**nothing, **keys}
     if _is_study(config):
@@ -159,8 +162,19 @@ def runs_by_hand(folders: Sequence[Path]) -> pd.DataFrame:
     return table
 
 
-def show(table: pd.DataFrame, *, reference: str | None) -> None:
+def looked_at(folders: Sequence[Path]) -> bool:
+    """Whether run folders are of a study in which seeds were added after scores were seen."""
+    studies = {folder.absolute().parent.parent for folder in folders}
+    return any(noted(study).looked for study in studies if (study / STUDY_NAME).is_file())
+
+
+def show(table: pd.DataFrame, *, reference: str | None, looked: bool = False) -> None:
     """Print the comparison of a table of final runs.
+
+    Args:
+        table: a results table.
+        reference: the method that differences are taken against; None: as for ``comparison``.
+        looked: seeds were added after scores were seen (see ``fourierkd.analysis.compare``).
 
     Raises:
         ConfigError: the reference is no method of the table.
@@ -181,8 +195,9 @@ def show(table: pd.DataFrame, *, reference: str | None) -> None:
         )
     metric = metric_of(table)
     console = Console(soft_wrap=True, highlight=False)
-    console.print(headline(table, metric=metric, baseline=reference), markup=False)
-    console.print(summary(table, metric=metric, baseline=reference))
+    compared: dict[str, Any] = {"metric": metric, "baseline": reference, "looked": looked}
+    console.print(headline(table, **compared), markup=False)
+    console.print(summary(table, **compared))
     for line in beside_published(table, Path.cwd(), metric=metric.name):
         console.print(line, markup=False)
 

@@ -71,6 +71,7 @@ def component_study(
     from fourierkd.analysis.factorial import design
 
     _check(parts)
+    parts = [part for part in PARTS if part in parts]  # whatever the order, the same runs
     points = {_name(parts, on): list(on) for on in design(parts)}
     study = study_of(
         config,

@@ -60,7 +60,7 @@ def finish(state: StudyState) -> None:
             for line in beside_published(table, work_dir, metric=config.metric):
                 display.say(line)
         chosen = choice(table, metric=config.measure)
-        if config.search_options:
+        if config.search_options and state.searches:
             display.say(agreement.sentence(table, config.search_options, metric=config.metric))
         for view in (chosen, tuned(table, metric=config.measure)):
             if view is not None:

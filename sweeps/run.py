@@ -25,8 +25,20 @@ from fourierkd.options import add_options, parse_options  # noqa: E402
 from fourierkd.records import Options  # noqa: E402
 from sweeps.study import StudyConfig  # noqa: E402
 from sweeps.study_file import load_study  # noqa: E402
+from sweeps.study_rules import check_number  # noqa: E402
 
 MAX_SEEDS = 20  # of a method, where seeds are added until its pair is decided
+_OF_TRAINING = {  # options of `compare` that mean nothing to runs that are there -> their names
+    "--methods": "methods",
+    "--factors": "factors",
+    "--tune": "tune",
+    "--until-decided": "until_decided",
+    "--max-seeds": "max_seeds",
+    "--work-dir": "work_dir",
+    "--jobs": "jobs",
+    "--retry-failed": "retry_failed",
+    "--set": "overrides",
+}
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
 
 
@@ -178,18 +190,17 @@ def _study(args: argparse.Namespace, command: str) -> int:
 
 
 def _compare(args: argparse.Namespace, command: str) -> int:
-    from sweeps.compare import comparison, runs_by_hand, show
+    from sweeps.compare import comparison, looked_at, runs_by_hand, show
 
     if all(path.is_dir() for path in args.what):
-        others = {"--tune": args.tune, "--until-decided": args.until_decided}
-        others |= {"--factors": args.factors}
-        for flag in [flag for flag, given in others.items() if given]:
+        for flag in [flag for flag, name in _OF_TRAINING.items() if getattr(args, name)]:
             raise ConfigError(
                 "run folders are compared as they are",
                 value=flag,
                 fix="name a config, of which runs are trained",
             )
-        show(runs_by_hand(args.what), reference=args.reference)
+        table = runs_by_hand(args.what)
+        show(table, reference=args.reference, looked=looked_at(args.what))
         return 0
     if len(args.what) > 1:
         raise ConfigError(
@@ -237,8 +248,11 @@ def _names(text: str | None) -> list[str]:
 def _max_seeds(args: argparse.Namespace) -> int:
     if args.max_seeds is not None and not args.until_decided:
         raise ConfigError("--max-seeds goes with --until-decided", value=args.max_seeds)
-    known: int = MAX_SEEDS if args.max_seeds is None else args.max_seeds
-    return known if args.until_decided else 0
+    if not args.until_decided:
+        return 0
+    most: int = MAX_SEEDS if args.max_seeds is None else args.max_seeds
+    check_number("--max-seeds", most, 1)
+    return most
 
 
 def _overrides(args: argparse.Namespace) -> Options:

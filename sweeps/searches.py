@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fourierkd.errors import ConfigError
 from fourierkd.methods import STUDENT_ALONE, read_method
 from sweeps.fingerprint import roles
+from sweeps.points import match
 from sweeps.space import METHOD, Methods, Tunable, check_space, suggest
 from sweeps.study import StudyConfig
 
@@ -57,7 +58,8 @@ def searches(config: StudyConfig) -> list[Searched]:
     The setting of a method's file is the arm, so the first trial, of its search.
 
     Raises:
-        ConfigError: methods shall be tuned, and none has a space here.
+        ConfigError: methods shall be tuned, and none has a space here, or one whose own setting
+            lies outside of its space, so that it could not be chosen.
     """
     if config.trials:
         return [Searched(None, config)]
@@ -82,6 +84,12 @@ def _of_method(config: StudyConfig, name: str, told: str) -> Searched:
     files = {} if told == name else {name: told}
     space = {METHOD: Methods({name: _tunable(config, told)}, files)}
     check_space(space)
+    inside, why = match(space, {METHOD: told})
+    if inside is None:
+        raise ConfigError(
+            f"a method that is tuned can keep its own setting, and of {name} {why}",
+            fix="widen the space in its file, or leave --tune out",
+        )
     own = dataclasses.replace(
         config,
         trials=config.tune,

@@ -66,12 +66,20 @@ def make_study(
 
 
 def _name_arms(study: Path, values: dict[str, Any]) -> None:
-    """Arms that are a list of methods, by name."""
+    """Arms that are a list of methods, by name; ConfigError where two have one name."""
     for key in ("arms", "reference_arms"):
         if isinstance(values.get(key), list | tuple):
-            values[key] = {
-                methods.method_label(n): {METHOD: _beside(study, n)} for n in values[key]
-            }
+            named: dict[str, Any] = {}
+            for method in values[key]:
+                name = methods.method_label(method)
+                if name in named:
+                    raise ConfigError(
+                        "methods that are compared have names of their own",
+                        value=name,
+                        fix="name it once, or rename the file",
+                    )
+                named[name] = {METHOD: _beside(study, method)}
+            values[key] = named
 
 
 def _with_methods(study: Path, values: Mapping[str, Any]) -> dict[str, Any]:

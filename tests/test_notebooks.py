@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from fourierkd.analysis import compare, load_results, sentences
 from fourierkd.analysis.results import results_table, write_results
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +57,17 @@ def test_runs_on_the_stored_study(path: Path, monkeypatch: pytest.MonkeyPatch) -
     outputs = _outputs(path, STUDY, monkeypatch)
     if path.stem == "01_study":
         _check_study(outputs)
+
+
+def test_the_margin_and_the_intervals_are_those_of_the_study(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(STUDY, tmp_path / "study"))
+    (study / "study.json").write_text('{"report": {"looked": true, "margin": 20.0}}')
+    outputs = _outputs(ROOT / "notebooks" / "01_study.ipynb", study, monkeypatch)
+    text = "".join(o.text for o in outputs if o.output_type == "stream")
+    found = compare(load_results(study), baseline="student_alone", margin=20.0, looked=True)
+    assert all(line in text for line in sentences(found, "mIoU"))
 
 
 @by_name

@@ -13,7 +13,7 @@ so these claims are of the one family that holds every pair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -28,6 +28,7 @@ from fourierkd.analysis.selection import (
     tuned_method,
 )
 from fourierkd.analysis.words import claim, decimals, gain_cells, how, margin_words
+from fourierkd.methods import STUDENT_ALONE
 from fourierkd.records import MINIMIZE, Metric, Phase
 
 Row = dict[str, Any]  # of a comparison
@@ -76,7 +77,7 @@ def headline(
     text = (
         f"Best method by mean: {best} with {means[best]:.{digits}f} {metric.name} on "
         f"{finals['split'].iloc[0]} ({seeds}"
-        f"{_tuned(found_by_tuning(table, metric=metric))})"
+        f"{_tuned(found_by_tuning(table, metric=metric), means.index)})"
     )
     own = of_search(table, None)
     tuned = tuned_method(own, metric=metric)
@@ -130,13 +131,15 @@ def _claims(
     return f"; {subject} {_listed(said)} ({limits.replace('{paired}', paired)})."
 
 
-def _tuned(found: pd.DataFrame) -> str:
-    """That the methods of a comparison were tuned, and with how many trials each."""
+def _tuned(found: pd.DataFrame, methods: Iterable[Any]) -> str:
+    """Which methods of a comparison were tuned, with how many trials each, and which were not."""
     if found.empty:
         return ""
     fewest, most = int(found["trials"].min()), int(found["trials"].max())
     count = str(most) if fewest == most else f"{fewest} to {most}"
-    return f"; tuned with {count} trials each: {', '.join(found['method'])}"
+    left = [name for name in methods if name not in (*found["method"], STUDENT_ALONE)]
+    others = f"; not tuned: {', '.join(left)}" if left else ""
+    return f"; tuned with {count} trials each: {', '.join(found['method'])}{others}"
 
 
 def _others_of_best(means: list[str], baseline: str) -> dict[str, str]:

@@ -14,7 +14,8 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 Config = Mapping[str, Any]
-_SCHEDULE = re.compile(r"_\d+x")  # what follows a model in its config's name: 2x_coco, 4xb2-40k_...
+# what follows a model in its config's name: 2x_coco, ms-640-800-3x_coco, 4xb2-40k_cityscapes-...
+_SCHEDULE = re.compile(r"_(?=\d+x|ms-)")
 _COCO = re.compile(r"instances_((?:train|val|test)2017)\.json")
 # overrides that leave a model what it is: padding, and what comes with another backbone
 _SAME_MODEL = re.compile(r"data_preprocessor\..*|backbone|neck\.in_channels")
@@ -25,21 +26,28 @@ class Protocol(NamedTuple):
 
     Attributes:
         student, teacher: names of models; no teacher: the student is trained alone.
+        teacher_schedule: what follows the model in the name of the teacher's config, ``2x_coco``:
+            the same model has other weights by it.
+        starts_from: modules that the student takes over from the teacher, or ``nothing``.
         schedule: ``24 epochs`` or ``40000 iterations``.
         batch: images of a step, over all processes.
         size: of the crops, height x width, or where there are none what images are resized to.
         trained_on, split: data set and part of it, of training and of the score.
+        scored_at: what images are resized to for the score.
         metric: its name.
         changes: what makes the pair another one than its name says.
     """
 
     student: str
     teacher: str
+    teacher_schedule: str
+    starts_from: str
     schedule: str
     batch: str
     size: str
     trained_on: str
     split: str
+    scored_at: str
     metric: str
     changes: str = ""
 
@@ -56,14 +64,19 @@ def protocol(config: Config, *, split: str, metric: str, ranks: int = 1) -> Prot
     model, loader = _dict(config.get("model")), _dict(config.get("train_dataloader"))
     alone = not model.get("losses")
     teacher = {} if alone else _dict(model.get("teacher"))
+    teacher_name, teacher_schedule = _name(teacher.get("model"))
+    scored = _dict(config.get(f"{split}_dataloader"))
     return Protocol(
-        student=_name(model.get("student")),
-        teacher=_name(teacher.get("model")),
-        schedule=_schedule(_dict(config.get("train_cfg"))),
+        student=_name(model.get("student"))[0],
+        teacher=teacher_name,
+        teacher_schedule=teacher_schedule,
+        starts_from=" + ".join(sorted(model.get("inherit") or ())) or "nothing",
+        schedule=_schedule(_dict(config.get("train_cfg")), loader),
         batch=_batch(loader, _dict(config.get("optim_wrapper")), ranks),
         size=_size(loader),
         trained_on=_data(loader),
-        split=_data(_dict(config.get(f"{split}_dataloader"))),
+        split=_data(scored),
+        scored_at=_size(scored),
         metric=metric,
         changes=", ".join(_changes(model, teacher)),
     )
@@ -73,22 +86,23 @@ def _dict(value: Any) -> Config:
     return value if isinstance(value, Mapping) else {}
 
 
-def _name(spec: Any) -> str:
-    """Of a model that a package's config names; empty for any other."""
+def _name(spec: Any) -> tuple[str, str]:
+    """Of a model that a package's config names, and what follows it there; empty for any other."""
     overrides = _dict(_dict(spec).get("overrides"))
     config = _dict(spec).get("config", spec)
     if not isinstance(config, str) or "::" not in config:
-        return ""
-    name = _SCHEDULE.split(PurePosixPath(config.partition("::")[2]).stem)[0]
+        return "", ""
+    stem = PurePosixPath(config.partition("::")[2]).stem
+    name, *rest = _SCHEDULE.split(stem, maxsplit=1)
     backbone = _dict(overrides.get("backbone")).get("type")
-    return f"{name}+{backbone}" if backbone else name
+    return f"{name}+{backbone}" if backbone else name, "".join(rest)
 
 
-def _schedule(train: Config) -> str:
-    for key, unit in (("max_epochs", "epochs"), ("max_iters", "iterations")):
-        if train.get(key):
-            return f"{train[key]} {unit}"
-    return ""
+def _schedule(train: Config, loader: Config) -> str:
+    """An epoch of data that are repeated is several."""
+    if train.get("max_epochs"):
+        return f"{train['max_epochs'] * _dataset(loader)[1]} epochs"
+    return f"{train['max_iters']} iterations" if train.get("max_iters") else ""
 
 
 def _batch(loader: Config, optimizer: Config, ranks: int) -> str:
@@ -96,16 +110,17 @@ def _batch(loader: Config, optimizer: Config, ranks: int) -> str:
     return str(size * ranks * optimizer.get("accumulative_counts", 1)) if size else ""
 
 
-def _dataset(loader: Config) -> Config:
-    """The innermost data set: others repeat or join it."""
-    found = _dict(loader.get("dataset"))
+def _dataset(loader: Config) -> tuple[Config, int]:
+    """The innermost data set, and how often others around it repeat it."""
+    found, times = _dict(loader.get("dataset")), 1
     while "pipeline" not in found and isinstance(found.get("dataset"), Mapping):
+        times *= found.get("times", 1)
         found = found["dataset"]
-    return found
+    return found, times
 
 
 def _size(loader: Config) -> str:
-    steps = [_dict(step) for step in _dataset(loader).get("pipeline") or ()]
+    steps = [_dict(step) for step in _dataset(loader)[0].get("pipeline") or ()]
     for kind, key in (("RandomCrop", "crop_size"), ("Resize", "scale")):
         for step in steps:
             if str(step.get("type")).rpartition(".")[2] == kind and key in step:
@@ -116,7 +131,7 @@ def _size(loader: Config) -> str:
 
 def _data(loader: Config) -> str:
     """``COCO val2017``, ``Cityscapes val``; empty for data that nothing is published of."""
-    found = _dataset(loader)
+    found, _ = _dataset(loader)
     kind, prefix = str(found.get("type")).rpartition(".")[2], _dict(found.get("data_prefix"))
     name = ""
     if kind == "CityscapesDataset":

@@ -2,8 +2,8 @@
 
 ``published.csv`` is the ledger: a number, what it is of, under which protocol, and who says so. A
 score stands beside a number of its pair only where both are of one protocol, else the line says
-what differs: PSPNet-R18 alone has 69.85, 72.55 and 74.87 mIoU on Cityscapes by crop and schedule
-alone. A published number is one run without a spread, so there is no verdict.
+what differs: PSPNet-R18 alone has 69.85, 72.55 and 74.87 mIoU on Cityscapes by crop, schedule and
+images a step alone. A published number is one run without a spread, so there is no verdict.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ from fourierkd.run_dir import RunDir, read_json
 LEDGER = Path(__file__).with_name("published.csv")
 UNNAMED = "run"  # the method of a run that was not told one
 _PARTS = {  # of a protocol -> in words
+    "teacher_schedule": "the teacher's schedule",
+    "starts_from": "what the student takes over from the teacher",
     "schedule": "the schedule",
     "batch": "the number of images a step",
     "size": "the size",
     "trained_on": "what is trained on",
     "split": "what is scored",
+    "scored_at": "the size of scored images",
     "metric": "the metric",
 }
 
@@ -41,7 +44,7 @@ class Published(NamedTuple):
     """One number of the ledger.
 
     Attributes:
-        protocol: what it was made under; ``batch`` may be empty: not known, and not judged.
+        protocol: what it was made under; an empty part is not known, and not judged.
         method: as its authors call it.
         ours: the method of ``configs/methods`` that it is; empty where there is none.
         value: in the unit that runs have: mIoU in percent, AP as a fraction.
@@ -62,6 +65,16 @@ class Published(NamedTuple):
             if there != here and there:
                 found.append(f"{words} is {here or 'not known'}, there {there}")
         return found + ([own.changes] if own.changes else [])
+
+    @property
+    def unknown(self) -> list[str]:
+        """The parts of its protocol that its authors do not say, in words."""
+        needless = () if self.protocol.teacher else ("teacher_schedule",)
+        return [
+            words
+            for part, words in _PARTS.items()
+            if not getattr(self.protocol, part) and part not in needless
+        ]
 
 
 @functools.cache
@@ -166,7 +179,7 @@ def _nearest(
     rows: Sequence[Published], method: str, facts: Sequence[Protocol]
 ) -> tuple[Published, list[str]]:
     """The number that a method's score stands beside, and in what it differs."""
-    whole = [row for row in rows if row.protocol.batch]
+    whole = [row for row in rows if not row.unknown]
     own = [row for row in rows if row.ours == method] or whole or rows
     found = [
         (row, next((d for own in facts if (d := row.differences(own))), []))  # runs by hand may
@@ -178,7 +191,7 @@ def _nearest(
 def _distance(found: tuple[Published, list[str]]) -> tuple[bool, int, float]:
     """Of equally distant numbers the highest is the nearest; what is not known may differ."""
     row, different = found
-    return bool(different), len(different) + (not row.protocol.batch), -row.value
+    return bool(different), len(different) + len(row.unknown), -row.value
 
 
 def _number(row: Published) -> str:
@@ -190,6 +203,6 @@ def _number(row: Published) -> str:
 def _beside(method: str, scores: pd.Series, row: Published) -> str:
     digits = decimals(pd.Series([row.value]))
     seeds = f"{len(scores)} seed{'' if len(scores) == 1 else 's'}"
-    unknown = "" if row.protocol.batch else " as far as it is published (images a step are not)"
+    unknown = f" as far as it is published (not: {', '.join(row.unknown)})" if row.unknown else ""
     own = f"{method} has {scores.mean():.{digits}f} ({seeds})"
     return f"{own} beside {_number(row)}, of one protocol{unknown}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from fourierkd.methods import method_names
 from fourierkd.run_dir import RunDir, write_atomic
 
 Build = Callable[..., RunDir]
-ALONE = [  # PSPNet-R18 alone: crop, schedule, what was published under them
-    ((512, 512), 40000, "69.85"),
-    ((512, 1024), 40000, "72.55"),
-    ((512, 1024), 80000, "74.87"),
+ALONE = [  # PSPNet-R18 alone: crop, schedule, processes, what was published under them
+    ((512, 512), 40000, 4, "69.85"),
+    ((512, 1024), 40000, 8, "72.55"),
+    ((512, 1024), 80000, 4, "74.87"),
 ]
 PUBLISHED = {
     "fourier": {
@@ -44,12 +45,13 @@ def pspnet(
         return {"batch_size": 2, "dataset": data}
 
     resized = {"type": "RandomResize", "scale": (2048, 1024)}
+    whole = {"type": "Resize", "scale": (2048, 1024), "keep_ratio": True}
     return {
         "metric": "mIoU",
         "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": iterations},
         "train_dataloader": loader("train", resized, {"type": "RandomCrop", "crop_size": crop}),
-        "val_dataloader": loader("val"),
-        "test_dataloader": loader("val"),
+        "val_dataloader": loader("val", whole),
+        "test_dataloader": loader("val", whole),
         "model": {
             "student": {
                 "config": "mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py",
@@ -59,6 +61,12 @@ def pspnet(
             **model,
         },
     }
+
+
+def scored_smaller() -> dict[str, Any]:
+    config = pspnet()
+    config["val_dataloader"]["dataset"]["pipeline"][0]["scale"] = (1024, 512)
+    return config
 
 
 def taught(losses: dict[str, Any], **teacher: Any) -> dict[str, Any]:
@@ -85,16 +93,15 @@ def lines(runs: list[RunDir], phase: str = "final") -> list[str]:
     return beside_published(table, "/", metric="mIoU", phase=phase)
 
 
-@pytest.mark.parametrize(("crop", "iterations", "number"), ALONE)
+@pytest.mark.parametrize(("crop", "iterations", "ranks", "number"), ALONE)
 def test_of_three_numbers_of_one_student_that_of_the_protocol_counts(
-    build: Build, tmp_path: Path, crop: tuple[int, int], iterations: int, number: str
+    build: Build, tmp_path: Path, crop: tuple[int, int], iterations: int, ranks: int, number: str
 ) -> None:
     config = pspnet(crop, iterations)
-    runs = [build(f"alone{s}", config, method="student_alone", seed=s) for s in (1, 2)]
-    (line,) = lines(runs)
+    known = {"method": "student_alone", "ranks": ranks}
+    (line,) = lines([build(f"alone{s}", config, seed=s, **known) for s in (1, 2)])
     assert line.startswith(f"student_alone has 70.00 (2 seeds) beside {number} mIoU of student ")
-    known = " as far as it is published (images a step are not)" if number == "72.55" else ""
-    assert line.endswith(f", of one protocol{known}")
+    assert line.endswith(", of one protocol")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,8 @@ def test_of_three_numbers_of_one_student_that_of_the_protocol_counts(
         ({"train_cfg": {"max_iters": 20000}}, 4, "the schedule is 20000 iterations, there 40000 "),
         ({}, 1, "the number of images a step is 2, there 8"),
         (pspnet((256, 256)), 4, "the size is 256x256, there 512x512"),
+        (pspnet((512, 1024)), 4, "the schedule is 40000 iterations, there 80000"),  # 72.55: of 16
+        (scored_smaller(), 4, "the size of scored images is 1024x512, there 2048x1024"),
         ({"model": {**pspnet()["model"], "pretrained": False}}, 4, "backbone is not pretrained"),
     ],
 )
@@ -111,7 +120,8 @@ def test_the_part_that_differs_is_named(
 ) -> None:
     run = build("alone", pspnet() | change, method="student_alone", ranks=ranks)
     (line,) = lines([run])
-    assert line.startswith("student_alone is not compared with 69.85 mIoU of student alone as ")
+    number = "74.87" if "80000" in said else "69.85"
+    assert line.startswith(f"student_alone is not compared with {number} mIoU of student alone as ")
     assert said in line
     assert ";" not in line  # nothing else
 
@@ -141,9 +151,66 @@ def test_a_method_stands_beside_its_own_number_and_another_beside_the_highest(
     first, second, third, fourth = lines(runs)
     assert "published has 70.00 (1 seed) beside 74.86 mIoU of FourierKD as published" in first
     assert "mgd has 70.00 (1 seed) beside 73.63 mIoU of MGD as published" in second
+    assert second.endswith("as far as it is published (not: the number of images a step)")
     assert "tuned has 70.00 (1 seed) beside 74.86 mIoU of FourierKD as published" in third
     assert fourth.startswith("control is not compared with 74.86 mIoU of FourierKD as published")
     assert fourth.endswith("README of its code): the teacher has a control")
+
+
+def retinanet(teacher: str, **model: Any) -> dict[str, Any]:
+    """The resolved config of RetinaNet-R50 of two epochs' data, 12 times, taught by an X101."""
+
+    def loader(part: str) -> dict[str, Any]:
+        steps = [{"type": "Resize", "scale": (1333, 800), "keep_ratio": True}]
+        data = {"type": "mmdet.CocoDataset", "pipeline": steps}
+        data["ann_file"] = f"annotations/instances_{part}2017.json"
+        return {"batch_size": 2, "dataset": data}
+
+    train = loader("train")
+    train["dataset"] = {"type": "RepeatDataset", "times": 12, "dataset": train["dataset"]}
+    return {
+        "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 2},
+        "train_dataloader": train,
+        "val_dataloader": loader("val"),
+        "model": {
+            "student": "mmdet::retinanet/retinanet_r50_fpn_2x_coco.py",
+            "teacher": {"model": f"mmdet::retinanet/retinanet_x101-64x4d_fpn_{teacher}.py"},
+            "losses": {"l2": {"loss": {"type": "L2Loss"}}},
+            **model,
+        },
+    }
+
+
+INHERITED = {"inherit": ["neck", "bbox_head"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "teacher", "model", "said"),
+    [
+        ("pkd", "1x_coco", {}, "has 0.40 beside 0.408"),
+        ("fgd", "1x_coco", INHERITED, "has 0.40 beside 0.407"),
+        ("mgd", "ms-640-800-3x_coco", INHERITED, "has 0.40 beside 0.410"),
+        ("other", "ms-640-800-3x_coco", INHERITED, "has 0.40 beside 0.411 bbox_mAP of DetKDS"),
+        ("pkd", "2x_coco", {}, "0.408.*: the teacher's schedule is 2x_coco, there 1x_coco"),
+        (
+            "pkd",
+            "1x_coco",
+            INHERITED,
+            "0.408.*: what the student takes over from the teacher is bbox_head . neck, there noth",
+        ),
+        ("fgd", "1x_coco", {}, "0.407.*teacher is nothing, there bbox_head . neck"),
+    ],
+)
+def test_a_teacher_of_other_weights_and_another_start_are_another_protocol(
+    build: Build, method: str, teacher: str, model: dict[str, Any], said: str
+) -> None:
+    config = retinanet(teacher, **model)
+    run = build("one", config, method=method, value=0.4, ranks=8)
+    table = results_table([run], work_dir=Path("/")).assign(metric="bbox_mAP")
+    (line,) = beside_published(table, "/", metric="bbox_mAP")
+    assert re.search(said.replace("0.40 ", r"0.400 \(1 seed\) "), line), line
+    assert ";" not in line  # nothing else
+    assert ("not compared" in line) == ("there" in said)
 
 
 def test_what_differs_in_all_methods_is_said_once(build: Build) -> None:
@@ -195,6 +262,8 @@ def test_the_ledger_is_whole() -> None:
         assert row.source
         assert 0.2 < row.value < 0.6 if row.protocol.metric == "bbox_mAP" else 60 < row.value < 90
         assert all(getattr(row.protocol, part) for part in ("schedule", "size", "split"))
+        assert row.protocol.scored_at in ("1333x800", "2048x1024")
+        assert row.protocol.teacher or row.protocol.starts_from == "nothing"
 
 
 def test_what_a_detector_is_trained_by() -> None:
@@ -206,6 +275,7 @@ def test_what_a_detector_is_trained_by() -> None:
             "batch_size": 4,
             "dataset": {
                 "type": "RepeatDataset",
+                "times": 3,
                 "dataset": part | {"ann_file": "annotations/instances_train2017.json"},
             },
         },
@@ -224,15 +294,19 @@ def test_what_a_detector_is_trained_by() -> None:
     assert protocol(config, split="val", metric="bbox_mAP", ranks=2) == Protocol(
         student="retinanet_r18_fpn+MobileNetV2",
         teacher="",
-        schedule="12 epochs",
+        teacher_schedule="",
+        starts_from="nothing",
+        schedule="36 epochs",
         batch="16",
         size="1333x800",
         trained_on="COCO train2017",
         split="COCO val2017",
+        scored_at="1333x800",
         metric="bbox_mAP",
         changes="the student's bbox_head.stacked_convs",
     )
-    assert protocol({}, split="val", metric="AP") == Protocol(*[""] * 7, "AP")
+    nothing = dict.fromkeys(Protocol._fields, "") | {"starts_from": "nothing", "metric": "AP"}
+    assert protocol({}, split="val", metric="AP") == Protocol(**nothing)
     own = part | {"ann_file": "annotations/mine.json"}
     mine = config | {"val_dataloader": {"dataset": own}}
     assert protocol(mine, split="val", metric="bbox_mAP").split == ""

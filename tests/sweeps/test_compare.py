@@ -106,7 +106,10 @@ def test_a_method_that_was_edited_is_another_one(study_file, tmp_path):
         ([], {}, "names its methods; --methods"),
         (["pdk"], {}, "unknown method, got 'pdk'; did you mean 'pkd'"),
         (NAMES, {"reference": "cwd"}, "the reference is one of the methods, got 'cwd'"),
-        (NAMES, {"seeds": -1}, "final_seeds must be a whole number"),
+        (NAMES, {"seeds": -1}, "--seeds must be a whole number of at least 1"),
+        (NAMES, {"seeds": 0}, "--seeds must be a whole number of at least 1, got 0"),
+        (["pkd", "cwd", "pkd"], {}, "names of their own, got 'pkd'; name it once"),
+        (["pkd", "own/pkd.py"], {}, "names of their own, got 'pkd'; .*or rename the file"),
         (NAMES, {"overrides": {"trails": 3}}, "did you mean 'trials'"),
     ],
 )
@@ -147,7 +150,16 @@ def test_runs_made_by_hand(by_hand, capsys):
     out = capsys.readouterr().out
     assert "Best method by mean: pkd" in out
     assert "minus alone" in out
-    for more in (["--tune", "3"], ["--until-decided"]):
+    for more in (
+        ["--tune", "3"],
+        ["--until-decided"],
+        ["--max-seeds", "9"],
+        ["--methods", "pkd"],
+        ["--work-dir", "w"],
+        ["--jobs", "2"],
+        ["--retry-failed"],
+        ["--set", "margin=5"],
+    ):
         with pytest.raises(ConfigError, match=f"compared as they are, got '{more[0]}'"):
             main(["compare", *map(str, runs), *more])
     table = runs_by_hand(runs)

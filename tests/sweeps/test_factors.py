@@ -68,6 +68,15 @@ def test_a_component_study_goes_on_and_takes_more_seeds(study_file, tmp_path):
     assert len(load_results(tmp_path / "work")) == 16
 
 
+def test_the_order_of_the_parts_makes_no_other_runs(study_file):
+    given, turned = (
+        component_study(study_file, parts, seeds=1)
+        for parts in (list(PARTS)[:6], list(PARTS)[5::-1])
+    )
+    assert given.reference_arms == turned.reference_arms
+    assert given.baseline == turned.baseline
+
+
 def test_a_failed_run_takes_its_seed_out_of_the_effects(study_file, tmp_path, capsys):
     overrides = {"options.fake.fail": "exception"}
     study = component_study(study_file, ["mask"], seeds=1, overrides=overrides)

@@ -8,6 +8,7 @@ from tiny_study import run_dirs
 
 from fourierkd.errors import ConfigError, StudyError
 from sweeps.ahead import requests
+from sweeps.compare import comparison
 from sweeps.coordinator import run_study
 from sweeps.run import main
 from sweeps.study_file import load_study
@@ -44,6 +45,12 @@ def test_arms_and_trials_are_cheaper_and_the_rest_is_in_full(run, capsys):
 def test_without_them_nothing_is_said(run, capsys):
     work_dir = run(search_options={})
     assert "Kendall" not in capsys.readouterr().out + (work_dir / "report.html").read_text()
+
+
+def test_a_comparison_without_a_search_has_no_trials_to_speak_of(study_file, tmp_path, capsys):
+    study = comparison(study_file, ["student_alone", "pkd"], seeds=1, overrides=dict(SHORT))
+    run_study(study, tmp_path / "work", executor=InProcess())
+    assert "Kendall" not in capsys.readouterr().out
 
 
 def test_they_are_part_of_what_a_study_is(run):

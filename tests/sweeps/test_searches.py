@@ -214,6 +214,18 @@ def test_what_has_no_space_is_not_tuned(pair, run):
         comparison(pair, NAMES, seeds=1, tune=-1)
 
 
+def test_what_is_not_tuned_beside_others_that_are_is_named(pair, run, capsys):
+    (pair.parent / "fixed.py").write_text(WEIGHT.partition("def space")[0])
+    run([*NAMES[:2], "fixed.py"], seeds=1, tune=2)
+    assert "tuned with 2 trials each: weight; not tuned: fixed)" in capsys.readouterr().out
+
+
+def test_a_method_can_be_tuned_to_what_its_file_says(pair):
+    (pair.parent / "weight.py").write_text(WEIGHT.replace("41.0", "410.0"))
+    with pytest.raises(ConfigError, match="own setting, and of weight .*loss_weight=410.0 is outs"):
+        comparison(pair, NAMES, seeds=1, tune=2)
+
+
 def test_a_sum_is_tuned_in_both_spaces(pair):
     other = WEIGHT.replace("fourier", "second").replace("'''A method", "'''Another method")
     (pair.parent / "second.py").write_text(other)

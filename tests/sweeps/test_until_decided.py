@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -105,6 +106,18 @@ def test_who_has_looked_gets_these_intervals_whatever_the_next_command_says(run,
     assert "by Holm" not in (work_dir / "report.html").read_text()
 
 
+def test_run_folders_of_a_comparison_that_was_looked_at_get_these_intervals_too(run, capsys):
+    work_dir = run(max_seeds=5)
+    folders = []
+    for name in ("pkd", "student_alone"):
+        folders += sorted(map(str, (work_dir / "runs").glob(f"final_{name}_*")))
+    for folder in folders:
+        (Path(folder) / "config.py").write_text("metric = 'score'\n")
+    capsys.readouterr()
+    assert main(["compare", *folders]) == 0
+    assert "differences at any number of seeds" in capsys.readouterr().out
+
+
 def test_a_comparison_of_a_fixed_number_of_seeds_is_what_it_was(run, capsys):
     work_dir = run(max_seeds=0)
     assert set(pairs(load_results(work_dir)).values()) == {4}
@@ -115,7 +128,6 @@ def test_a_comparison_of_a_fixed_number_of_seeds_is_what_it_was(run, capsys):
     ("keys", "message"),
     [
         ({"seeds": 13}, "added to a first one at least, up to max_seeds"),
-        ({"seeds": 0}, "added to a first one at least"),
         ({"max_seeds": 901}, "max_seeds is at most 900"),
     ],
 )
@@ -124,6 +136,13 @@ def test_seeds_that_cannot_be_added(run, keys, message):
         run(**keys)
 
 
-def test_max_seeds_alone_is_no_rule(study_file):
-    with pytest.raises(ConfigError, match="--max-seeds goes with --until-decided"):
-        main(["compare", str(study_file), "--methods", "pkd", "--max-seeds", "9"])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--max-seeds", "9"], "--max-seeds goes with --until-decided"),
+        (["--until-decided", "--max-seeds", "0"], "--max-seeds must be .* at least 1, got 0"),
+    ],
+)
+def test_max_seeds_that_are_no_rule(study_file, more, message):
+    with pytest.raises(ConfigError, match=message):
+        main(["compare", str(study_file), "--methods", "pkd", *more])
