@@ -426,12 +426,12 @@ def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):
 def test_a_child_that_is_killed_or_hangs_or_loses_a_worker_goes_on_from_its_checkpoint(
     run_tiny, straight, capsys, how
 ):
-    patience = {"patience": 0.7} if how == "hang_once" else {}
+    patience = {"patience": 2.0} if how == "hang_once" else {}
     work_dir = run_tiny(trials=4, final_seeds=0, rung_trials=0, **patience, options__fake__fail=how)
     assert outcome(work_dir) == straight[:3]
     why = {
         "kill_once": "killed by signal 9",
-        "hang_once": "it gave no sign of life for 1 s",
+        "hang_once": "it gave no sign of life for 2 s",
         "lose_once": "stopped from outside (LostWorkerError: a data loader's worker died)",
     }[how]
     lines = [line for line in capsys.readouterr().out.splitlines() if why in line]
