@@ -37,14 +37,13 @@ from fourierkd.commands.bench import (
     STEP,
     STUDENT,
     TEACHER,
-    Part,
     build_pair,
     median_ratio,
-    peak_mib,
     step_parts,
 )
 from fourierkd.config.load import load_config
 from fourierkd.distill.distiller import Distiller
+from fourierkd.engine.cost import Part, peak_mib
 from fourierkd.engine.run import parameter_counts
 from fourierkd.errors import ConfigError
 from fourierkd.losses.binary_kd import binary_distillation

@@ -42,8 +42,6 @@ from fourierkd.commands.bench import (
     STEP,
     STUDENT,
     TEACHER,
-    Part,
-    measure_parts,
     median_ratio,
     ratio,
     step_parts,
@@ -52,6 +50,7 @@ from fourierkd.distill.distiller import Distiller
 from fourierkd.distill.register import register_all
 from fourierkd.distill.registry import SCOPE
 from fourierkd.distill.taps import Taps
+from fourierkd.engine.cost import Part, measure_parts
 from fourierkd.engine.environment import environment, find_device
 from fourierkd.engine.run import parameter_counts
 
