@@ -47,28 +47,9 @@ class TeacherMapsHook(Hook):
         teacher = getattr(runner.bare_model, "teacher", None)
         if teacher is None:
             return
-        variants, reason = image_variants(runner.cfg.train_dataloader.dataset)
-        if teacher.sha256 is None:
-            reason = "a random teacher has no file to know it by"
-        elif teacher.compiled:
-            reason = "a compiled teacher may compute a batch of another size differently"
-        elif getattr(runner.bare_model.data_preprocessor, "batch_augments", None):
-            reason = "data_preprocessor.batch_augments changes the images"
-        if reason is not None:
-            teacher.why_live = reason
-            runner.logger.info(f"teacher: runs at every step, since {reason}")
-            return
-        parts = [
-            *teacher.identity,
-            next(runner.bare_model.parameters()).device.type,
-            processor(),
-            torch.__version__,
-            torch.get_num_threads(),
-            os.environ.get("MKL_CBWR"),
-            torch.backends.cpu.get_cpu_capability(),
-        ]
-        images = len(runner.train_dataloader.dataset) * variants
-        teacher.maps = TeacherMaps(maps_file(cache_root() / "maps", parts), images)
+        keep_maps(runner.bare_model, runner.cfg, len(runner.train_dataloader.dataset))
+        if teacher.maps is None:
+            runner.logger.info(f"teacher: runs at every step, since {teacher.why_live}")
 
     def after_val(self, runner: KDRunner) -> None:
         """Leave new maps for the next run."""
@@ -86,6 +67,37 @@ class TeacherMapsHook(Hook):
             maps.save()
         except OSError as error:  # the cache saves time and is worth no run
             runner.logger.warning(f"teacher: its maps cannot be kept for the next run ({error})")
+
+
+def keep_maps(model: Any, config: Any, images: int) -> None:
+    """Give the teacher of ``model`` a place for its maps, or the reason why it runs live.
+
+    Args:
+        model: a Distiller with a teacher, on its device.
+        config: the whole config of its run.
+        images: of the training data.
+    """
+    teacher = model.teacher
+    variants, reason = image_variants(config.train_dataloader.dataset)
+    if teacher.sha256 is None:
+        reason = "a random teacher has no file to know it by"
+    elif teacher.compiled:
+        reason = "a compiled teacher may compute a batch of another size differently"
+    elif getattr(model.data_preprocessor, "batch_augments", None):
+        reason = "data_preprocessor.batch_augments changes the images"
+    if reason is not None:
+        teacher.why_live = reason
+        return
+    parts = [
+        *teacher.identity,
+        next(model.parameters()).device.type,
+        processor(),
+        torch.__version__,
+        torch.get_num_threads(),
+        os.environ.get("MKL_CBWR"),
+        torch.backends.cpu.get_cpu_capability(),
+    ]
+    teacher.maps = TeacherMaps(maps_file(cache_root() / "maps", parts), images * variants)
 
 
 def image_variants(dataset: Any) -> tuple[int, str | None]:
