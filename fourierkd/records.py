@@ -331,6 +331,27 @@ class Result(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost(Record):
+    """What one iteration of a method's training costs, as it was measured before any.
+
+    Attributes:
+        parameters: that the method adds to those that are trained.
+        gflop: operations of a step, as ``engine.cost.FLOPS`` says which.
+        seconds: of loading a batch and of a step with the optimizer's update.
+        peak_mib: memory of a step above what lies there before it; None: not known.
+        machine: where.
+    """
+
+    what: ClassVar[str] = "a method's cost"
+
+    parameters: int
+    gflop: float
+    seconds: float
+    peak_mib: float | None
+    machine: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stop(Record):
     """What the coordinator asks of a live run: to save, and to end in ``state``."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from fourierkd.errors import StudyError
 from fourierkd.fingerprint import digest
-from fourierkd.records import Options, Parameters, Request
+from fourierkd.records import Json, Options, Parameters, Request
 from fourierkd.run_dir import read_json, write_atomic
 from sweeps.driver import POLL, Driver, Interrupted
 from sweeps.executors.base import Exit
@@ -65,12 +65,32 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
 
 def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[str, str]:
     """Have requests built; returns file -> SHA-256 of the weights that they name."""
-    path = work_dir / FILE
-    beside = path.with_name(f"{FILE}.answer")
+    told = answer(driver.executor.check, asked, work_dir / FILE, driver)
+    if told["error"] is not None:
+        raise StudyError(f"{told['name']} cannot be run: {told['error']}")
+    return dict(told["teachers"])
+
+
+def answer(
+    ask: Callable[[Path], None], asked: Mapping[str, Request], path: Path, driver: Driver
+) -> Json:
+    """What a process of the executor's answers to requests.
+
+    Args:
+        ask: ``check`` or ``measure`` of the executor.
+        asked: the requests by name.
+        path: of the file that holds them meanwhile.
+        driver: of the executor.
+
+    Raises:
+        StudyError: the process died.
+        Interrupted: by Ctrl-C.
+    """
+    beside = path.with_name(f"{path.name}.answer")
     beside.unlink(missing_ok=True)
     write_atomic(path, json.dumps({name: request.to_json() for name, request in asked.items()}))
     for _ in range(TRIES):  # the server may die before it is ready
-        driver.executor.check(path)
+        ask(path)
         end = _wait(path, driver)
         if (told := read_json(beside)) is not None:
             break
@@ -79,11 +99,9 @@ def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[s
     if told is None:
         raise StudyError(
             f"what the study asks of its runs could not be tried ({end.why()})",
-            fix=f"see {work_dir / 'worker.log'}",
+            fix=f"see {path.with_name('worker.log')}",
         )
-    if told["error"] is not None:
-        raise StudyError(f"{told['name']} cannot be run: {told['error']}")
-    return dict(told["teachers"])
+    return told
 
 
 def requests(config: StudyConfig) -> dict[str, Request]:

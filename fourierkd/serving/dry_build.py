@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,29 @@ def refused(request: Request, teachers: dict[str, str]) -> str | None:
         request: of a run.
         teachers: file of weights -> SHA-256, which is added to.
     """
+
+    def work() -> None:
+        config = whole_config(request)
+        check_schedules(config, in_study=True)
+        build(config, teachers)
+
+    return why_not(work)
+
+
+def whole_config(request: Request) -> RunConfig:
+    """The config of a run, with all that a run puts in."""
+    config = load_config(request.config, request.options)
+    complete_config(config, request.test_split)
+    check_switches(config)
+    return config
+
+
+def why_not(work: Callable[[], None]) -> str | None:
+    """Do ``work``; why it cannot be done, in one line, None where it was."""
     scopes = dict(DefaultScope._instance_dict)
     try:
         with refusals():
-            config = load_config(request.config, request.options)
-            complete_config(config, request.test_split)
-            check_switches(config)
-            check_schedules(config, in_study=True)
-            build(config, teachers)
+            work()
     except FourierKDError as error:
         return str(error)
     except Exception as error:

@@ -2,6 +2,7 @@
 
     {"run": "/abs/folder", "resume": false, "env": {"OMP_NUM_THREADS": "2"}}
     {"check": "/abs/file", "env": {}}   what can be built (dry_build); ends as a run of that name
+    {"measure": "/abs/file", "env": {}}   what a step costs (costs); ends as a run of that name
     {"kill": "/abs/folder"}
     {"event": "ready"}
     {"event": "started", "run": "/abs/folder", "pid": 1}
@@ -43,6 +44,7 @@ PACKAGES = (
     "mmdet.datasets",
     "mmdet.evaluation",
     "matplotlib.pyplot",  # MMEngine's Visualizer
+    "fourierkd.serving.costs",
     "fourierkd.serving.dry_build",
     "fourierkd.engine.run",
     "fourierkd.engine.hooks",
@@ -117,7 +119,7 @@ class Server:
                         os.killpg(pid, signal.SIGKILL)
             else:
                 pid = spawn(message, self._own)
-                self._children[pid] = message.get("run") or message["check"]
+                self._children[pid] = subject(message)
                 self.emit(event="started", run=self._children[pid], pid=pid)
         except (ValueError, KeyError, TypeError, OSError):
             traceback.print_exc()
@@ -144,9 +146,15 @@ def load() -> None:
     gc.freeze()  # children share these pages
 
 
+def subject(message: dict[str, Any]) -> str:
+    """The run folder, or the file of requests, that a child is forked for."""
+    path: str = message.get("run") or message.get("check") or message["measure"]
+    return path
+
+
 def spawn(message: dict[str, Any], inherited: list[int]) -> int:
-    """Fork a child that trains ``message["run"]``, or checks; returns its process id."""
-    path, server = Path(message.get("run") or message["check"]), os.getpid()
+    """Fork a child that trains ``message["run"]``, checks or measures; returns its process id."""
+    path, server = Path(subject(message)), os.getpid()
     env = message.get("env") or {}
     pid = os.fork()
     if pid:
@@ -168,10 +176,10 @@ def spawn(message: dict[str, Any], inherited: list[int]) -> int:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
-        if "check" in message:
-            code = check(path, env=env)
-        else:
+        if "run" in message:
             code = train(path, resume=bool(message.get("resume")), env=env)
+        else:
+            code = tell(path, measure="measure" in message, env=env)
         atexit._run_exitfuncs()
     except BaseException:
         traceback.print_exc()
@@ -230,13 +238,15 @@ def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
             return 1
 
 
-def check(requests: Path, *, env: dict[str, str]) -> int:
-    """Answer which runs can be built, in this process; its console is the server's log."""
-    from fourierkd.serving.dry_build import answer
+def tell(requests: Path, *, measure: bool, env: dict[str, str]) -> int:
+    """Answer which runs can be built, or what they cost, in this process; its console is the
+    server's log.
+    """
+    from fourierkd.serving import costs, dry_build
 
     use(env)
     disinherit()
-    answer(requests)
+    (costs if measure else dry_build).answer(requests)
     return 0
 
 

@@ -57,6 +57,11 @@ class Executor(Protocol):
         would whose folder is that file.
         """
 
+    def measure(self, requests: Path) -> None:
+        """Measure what a step of each of a file of requests costs (``serving.costs``), with the
+        threads of a run; it ends as ``check``.
+        """
+
     def has_begun(self, run_dir: RunDir) -> bool:
         """Whether the run's process was started; before that it may wait for its place."""
 

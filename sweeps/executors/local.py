@@ -138,9 +138,18 @@ class LocalExecutor:
         """Try what can be built of a file of requests (``serving.dry_build``); it ends as a run
         would whose folder is that file.
         """
+        self._ask("check", requests)
+
+    def measure(self, requests: Path) -> None:
+        """Measure what a step of each of a file of requests costs (``serving.costs``), with the
+        threads of a run; it ends as ``check``.
+        """
+        self._ask("measure", requests)
+
+    def _ask(self, what: str, requests: Path) -> None:
         self.start()
         self._running[requests] = 0
-        self._send({"check": str(requests), "env": self._environment(0)})
+        self._send({what: str(requests), "env": self._environment(0)})
 
     def kill(self, run_dir: RunDir) -> None:
         """End the run's process at once."""
