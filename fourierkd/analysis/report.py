@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from fourierkd.analysis import agreement, factorial, figures, report_tables, tuning
+from fourierkd.analysis import agreement, costs, factorial, figures, report_tables, tuning
 from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.gap import gap_closed, teacher_score
@@ -70,9 +70,10 @@ def write_report(
             rebuilt from the table's trials.
         info: all optional: ``title``, ``config``, ``command``, ``date``, ``commit``, ``versions``
             (else as the runs recorded them), ``baseline`` (default ``student_alone``), ``metric``
-            (a ``Metric``; default: the table's own), ``margin`` (of equivalence, see
-            ``comparison.compare``), ``looked`` (seeds were added after scores were seen, as there),
-            ``parts`` (of a component study, see ``factorial.effects``),
+            (a ``Metric``; default: the table's own), ``budget`` (what the methods have equally much
+            of) and ``costs`` (method -> ``Cost``, see ``costs.cost_table``), ``margin`` (of
+            equivalence, see ``comparison.compare``), ``looked`` (seeds were added after scores were
+            seen, as there), ``parts`` (of a component study, see ``factorial.effects``),
             ``search_options`` (of the trials alone, see ``agreement.sentence``), ``notes``
             (sentences for the head), ``unfinished`` (marks the page), ``time`` (part -> seconds;
             parts before ``total`` are shown as shares of it, those after it apart).
@@ -126,6 +127,7 @@ def write_report(
             gap_closed(table, baseline=baseline, metric=measured), looked
         ),
         "looked": looked,
+        "cost": _cost(table, facts, baseline),
         "how": how(looked),
         "teacher": report_tables.teacher_words(teacher_score(table, metric), metric),
         "margin": margin_words(comparison, metric) if len(comparison) else "",
@@ -157,6 +159,18 @@ def write_report(
     path = work_dir / REPORT_NAME
     write_atomic(path, environment.get_template("report.html.j2").render(page))
     return path
+
+
+def _cost(table: pd.DataFrame, facts: Mapping[str, Any], baseline: str) -> dict[str, Any]:
+    """What the final runs cost."""
+    budget, known = facts.get("budget"), facts.get("costs") or {}
+    found = costs.cost_table(table, known, baseline=baseline)
+    return {
+        "equal": costs.EQUAL[budget or "iterations"],
+        "heads": costs.heads(baseline),
+        "rows": costs.cost_rows(found),
+        "notes": costs.cost_notes(found, known, budget),
+    }
 
 
 def _components(

@@ -51,6 +51,7 @@ _TAIL = (
     "seconds",
     "seconds_train",
     "iters",
+    "parameters_added",
     "state",
     "reason",
     "run_dir",
@@ -60,9 +61,9 @@ _TAIL = (
     *_CONDITIONS,
 )
 # a table that was written before these is read too
-_NEW = ("tunes", "direction", "machine", *_CONDITIONS)
+_NEW = ("tunes", "direction", "machine", "parameters_added", *_CONDITIONS)
 RUNNING = "running"  # state of a run without a result
-_INTEGERS = ("trial", "seed", "iters", "threads")
+_INTEGERS = ("trial", "seed", "iters", "parameters_added", "threads")
 _NUMBERS = ("value", "seconds", "seconds_train")
 
 
@@ -78,7 +79,8 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
         Columns ``study, phase, method, trial, tunes, seed, split, metric, direction, value``
         (``tunes``: the method whose own search a run belongs to, see ``records.Request``), then
         ``val_<metric>``, ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters,
-        state, reason, run_dir, versions, commit, machine`` and the other fields of
+        parameters_added`` (that the method has beside the student's), ``state, reason, run_dir,
+        versions, commit, machine`` and the other fields of
         ``records.Conditions``, which make rows comparable. ``value`` is the metric on ``split``:
         of the test split where the run was scored there, else the best validation value. A run
         without a result has state ``running``; a folder that cannot be read has state ``failed``
@@ -257,12 +259,12 @@ def _made_by(environment: dict[str, Any]) -> dict[str, Any]:
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     return {
         "versions": text or None,
-        "machine": _machine(environment),
+        "machine": machine(environment),
         **asdict(Conditions.of(environment)),
     }
 
 
-def _machine(environment: dict[str, Any]) -> str | None:
+def machine(environment: Mapping[str, Any]) -> str | None:
     """GPU or processor, and threads: what a float32 training depends on beside its seed."""
     threads = environment.get("threads")
     if threads is None:
@@ -275,6 +277,7 @@ def _outcome(result: Result, request: Request) -> dict[str, Any]:
     row: dict[str, Any] = {k.replace("/", "_"): value for k, value in result.metrics.items()}
     row |= {k: v for k, v in asdict(result.conditions).items() if v is not None}
     row |= {"iters": result.iters, "state": result.state.value, "reason": result.reason}
+    row["parameters_added"] = result.parameters.get("losses")
     if result.metric is not None:
         row |= {"metric": result.metric.name, "direction": result.metric.direction.value}
     row["value"] = result.score(TEST) if request.test_split else result.value

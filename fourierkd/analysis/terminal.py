@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from fourierkd.analysis.comparison import BETTER, EQUIVALENT, UNDECIDED, WORSE, compare
+from fourierkd.analysis.costs import EQUAL, cost_notes, cost_rows, cost_table, heads
 from fourierkd.analysis.factorial import (
     Points,
     design_sentences,
@@ -32,7 +34,7 @@ from fourierkd.analysis.words import (
     margin_words,
     needs,
 )
-from fourierkd.records import Metric, Phase
+from fourierkd.records import Cost, Metric, Phase
 
 if TYPE_CHECKING:
     import rich.table
@@ -82,6 +84,21 @@ def summary(
     notes = [decided(comparison), *notes] if looked else notes
     notes = [*needs(comparison, metric.name), *group_lines(comparison), *notes]
     view.caption = "\n".join([margin_words(comparison, metric.name), *notes])
+    return view
+
+
+def cost(
+    table: pd.DataFrame, costs: Mapping[str, Cost], *, baseline: str, budget: str | None = None
+) -> rich.table.Table:
+    """What the final runs cost (see ``costs.cost_table``), and what the methods have equal."""
+    found = cost_table(table, costs, baseline=baseline)
+    view = _table(f"cost of the final runs, {EQUAL[budget or 'iterations']}")
+    view.add_column("method", no_wrap=True)
+    for head in heads(baseline):
+        view.add_column(head, justify="right")
+    for method, cells in cost_rows(found):
+        view.add_row(method, *cells)
+    view.caption = "\n".join(cost_notes(found, costs, budget))
     return view
 
 

@@ -116,7 +116,8 @@ def test_columns_and_types(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
     head = ["study", "phase", "method", "trial", "tunes", "seed"]
     head += ["split", "metric", "direction", "value"]
-    tail = ["seconds", "seconds_train", "iters", "state", "reason", "run_dir", "versions", "commit"]
+    tail = ["seconds", "seconds_train", "iters", "parameters_added", "state", "reason", "run_dir"]
+    tail += ["versions", "commit"]
     tail += ["machine", "teacher_sha256", "data", "config_hash", "device", "threads", "host"]
     assert list(table.columns[:10]) == head
     assert list(table.columns[-len(tail) :]) == tail

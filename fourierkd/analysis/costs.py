@@ -1,0 +1,101 @@
+"""What the final runs of each method cost: in flow a results table and measured steps, out rows.
+
+Iterations, added parameters and seconds are those of the runs; operations and memory of a step were
+measured before them, where the comparison asked for it (``compare --budget``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from fourierkd.records import Cost, Phase, State
+
+WITHIN = 0.03  # of equal seconds, what ``--budget seconds`` aims at
+EQUAL = {"iterations": "equal iterations", "seconds": "equal seconds", "flops": "equal operations"}
+# Column of ``cost_table`` -> its head and how its numbers are written.
+COLUMNS = {
+    "iterations": ("iterations", "{:.0f}"),
+    "parameters": ("parameters added", "{:,.0f}"),
+    "gflop": ("GFLOP a step", "{:,.4g}"),
+    "step": ("s an iteration", "{:.3g}"),
+    "peak_mib": ("peak MiB of a step", "{:,.0f}"),
+    "seconds": ("s of training", "{:,.1f}"),
+    "ratio": ("over {}", "{:.2f}"),
+}
+
+
+def cost_table(table: pd.DataFrame, costs: Mapping[str, Cost], *, baseline: str) -> pd.DataFrame:
+    """What each method's complete final runs cost.
+
+    Args:
+        table: a results table.
+        costs: of a step of each method, as far as it was measured.
+        baseline: the method that ``ratio`` is taken over.
+
+    Returns:
+        One row per method, the cheapest first: ``method, iterations`` (median), ``parameters``
+        (added to those that are trained), ``gflop`` (of a step, NaN where not measured), ``step``
+        (seconds an iteration, over all runs), ``peak_mib`` (of a step, as ``gflop``), ``seconds``
+        (of a run's training, mean; no validation and no set-up) and ``ratio`` of these.
+    """
+    runs = table[(table["phase"] == Phase.FINAL) & (table["state"] == State.COMPLETE)]
+    rows = [
+        _row(str(method), own, costs.get(str(method))) for method, own in runs.groupby("method")
+    ]
+    found = pd.DataFrame(rows, columns=["method", *COLUMNS])
+    base = found.loc[found["method"] == baseline, "seconds"]
+    found["ratio"] = found["seconds"] / (base.iloc[0] if len(base) else float("nan"))
+    return found.sort_values("seconds", kind="stable", ignore_index=True)
+
+
+def _row(method: str, runs: pd.DataFrame, measured: Cost | None) -> dict[str, Any]:
+    return {
+        "method": method,
+        "iterations": runs["iters"].median(),
+        "parameters": runs["parameters_added"].max(),
+        "gflop": measured and measured.gflop,
+        "step": runs["seconds_train"].sum() / runs["iters"].sum(),
+        "peak_mib": measured and measured.peak_mib,
+        "seconds": runs["seconds_train"].mean(),
+    }
+
+
+def heads(baseline: str) -> list[str]:
+    """Of the cells of ``cost_rows``."""
+    return [head.format(baseline) for head, _ in COLUMNS.values()]
+
+
+def cost_rows(found: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Method and cells of each row of ``cost_table``; a dash where a number is not known."""
+
+    def cell(key: str, value: Any) -> str:
+        return "–" if pd.isna(value) else COLUMNS[key][1].format(value)
+
+    rows = found.to_dict("records")
+    return [(row["method"], [cell(key, row[key]) for key in COLUMNS]) for row in rows]
+
+
+def cost_notes(found: pd.DataFrame, costs: Mapping[str, Cost], budget: str | None) -> list[str]:
+    """Where trainings that were to take equal seconds do not, and where steps were measured on
+    several machines.
+    """
+    notes = []
+    taken = found.dropna(subset="seconds")
+    if budget == "seconds" and len(taken) > 1:
+        least, most = taken.iloc[0], taken.iloc[-1]
+        over = most["seconds"] / least["seconds"] - 1
+        if over > WITHIN:
+            notes.append(
+                f"warning: trainings were to take equal seconds, and {most['method']} took "
+                f"{most['seconds']:.1f} s, {100 * over:.1f} % more than {least['method']}"
+            )
+    machines: dict[str | None, list[str]] = {}
+    for name, cost in costs.items():
+        machines.setdefault(cost.machine, []).append(name)
+    if len(machines) > 1:
+        parts = "; ".join(f"{', '.join(names)} on {where}" for where, names in machines.items())
+        notes.append(f"steps were measured on several machines: {parts}")
+    return notes
