@@ -22,7 +22,7 @@ from fourierkd.records import Phase
 from fourierkd.run_dir import RunDir
 from sweeps.fingerprint import literal
 from sweeps.searches import searches
-from sweeps.study import StudyConfig
+from sweeps.study import FLOPS, SECONDS, StudyConfig
 from sweeps.study_file import load_study, make_study
 from sweeps.study_record import STUDY_NAME, noted
 from sweeps.study_rules import check_number
@@ -42,6 +42,7 @@ def comparison(
     seeds: int,
     tune: int = 0,
     max_seeds: int = 0,
+    budget: str | None = None,
     reference: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
@@ -54,6 +55,7 @@ def comparison(
         tune: trials that each method gets in its own space before; 0: all have the settings of
             their files.
         max_seeds: seeds are added to undecided pairs up to so many; 0: none are.
+        budget: what the methods have equally much of, see ``StudyConfig``.
         reference: the method that differences are taken against; None: the student alone, or the
             first method.
         overrides: study keys.
@@ -72,11 +74,13 @@ def comparison(
         raise ConfigError(
             "the reference is one of the methods", value=reference, fix=near(reference, known)
         )
+    scaled = budget in (SECONDS, FLOPS)
     study = study_of(
         config,
-        "compare",
+        f"compare_{budget}" if scaled else "compare",
         {
             "tune": tune,
+            "budget": budget,
             "reference_arms": list(names),
             "baseline": reference,
             "final_seeds": seeds,
@@ -100,7 +104,8 @@ def study_of(config: Path, kind: str, keys: Mapping[str, Any]) -> StudyConfig:
         ConfigError: what is wrong with them.
     """
     check_number("--seeds", keys["final_seeds"], 1)
-    nothing = {"trials": 0, "tune": 0, "max_seeds": 0, "space": {}, "arms": {}, "start_points": {}}
+    nothing: dict[str, Any] = {"trials": 0, "tune": 0, "max_seeds": 0, "budget": None}
+    nothing |= {"space": {}, "arms": {}, "start_points": {}}
     keys = {**nothing, **keys}
     if _is_study(config):
         return load_study(config, {"name": f"{config.stem}_{kind}", **keys})
@@ -185,7 +190,7 @@ def show(table: pd.DataFrame, *, reference: str | None, looked: bool = False) ->
     from fourierkd.analysis.headline import headline
     from fourierkd.analysis.published import beside_published
     from fourierkd.analysis.results import metric_of
-    from fourierkd.analysis.terminal import summary
+    from fourierkd.analysis.terminal import cost, summary
 
     known = sorted(table["method"].unique())
     reference = reference or (STUDENT_ALONE if STUDENT_ALONE in known else known[0])
@@ -198,6 +203,7 @@ def show(table: pd.DataFrame, *, reference: str | None, looked: bool = False) ->
     compared: dict[str, Any] = {"metric": metric, "baseline": reference, "looked": looked}
     console.print(headline(table, **compared), markup=False)
     console.print(summary(table, **compared))
+    console.print(cost(table, {}, baseline=reference))
     for line in beside_published(table, Path.cwd(), metric=metric.name):
         console.print(line, markup=False)
 

@@ -18,6 +18,7 @@ from fourierkd.records import Phase
 from sweeps import finish
 from sweeps.account import Account
 from sweeps.ahead import try_ahead
+from sweeps.budget import schedules_within
 from sweeps.choice import (
     Contender,
     arm_contenders,
@@ -120,6 +121,7 @@ class Coordinator:
             pairs = len(config.arms | config.reference_arms) - 1 + bool(config.trials)
             state.display.say(outlook(pairs))
         try_ahead(config, state.work_dir, self.driver)
+        self.plan.within = schedules_within(config, state.work_dir, self.driver)
         if config.teacher is not None:
             checkpoint, state.teacher = study_teacher(config, state.work_dir, self.driver)
             note(state.work_dir, teacher=str(state.teacher.path))

@@ -11,10 +11,11 @@ from fourierkd.records import Phase, State
 from sweeps import tables
 from sweeps.account import sentence
 from sweeps.state import StudyState
-from sweeps.study_record import note, noted
+from sweeps.study_record import costs_of, note, noted
 
 if TYPE_CHECKING:
     import pandas as pd
+    import rich.table
 
 
 def write_tables(state: StudyState) -> pd.DataFrame:
@@ -57,6 +58,7 @@ def finish(state: StudyState) -> None:
                 display.console.print(components(table, config.parts, **measured))
             else:
                 display.console.print(summary(table, **compared))
+                display.console.print(_cost(work_dir, table, config.baseline))
             for line in beside_published(table, work_dir, metric=config.metric):
                 display.say(line)
         chosen = choice(table, metric=config.measure)
@@ -78,6 +80,12 @@ def finish(state: StudyState) -> None:
     for line in _tracking_lines(state):
         display.say(f"W&B:     {line}")
     display.say(sentence(seconds))
+
+
+def _cost(work_dir: Path, table: pd.DataFrame, baseline: str) -> rich.table.Table:
+    from fourierkd.analysis.terminal import cost
+
+    return cost(table, costs_of(work_dir), baseline=baseline, budget=noted(work_dir).budget)
 
 
 def _write(state: StudyState, *, finished: bool) -> tuple[pd.DataFrame, Path]:

@@ -7,7 +7,7 @@ what is to happen with its values and its result.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from fourierkd.records import Json, Options, Parameters, Phase, Request, Result, Tracking
@@ -24,6 +24,7 @@ class Plan:
 
     Attributes:
         common: dotted options of every run.
+        within: method -> dotted options that keep its runs within the study's budget.
     """
 
     def __init__(self, config: StudyConfig, work_dir: Path) -> None:
@@ -33,6 +34,7 @@ class Plan:
             "direction": config.direction,
             **config.options,
         }
+        self.within: Mapping[str, Options] = {}
 
     def run_dir(self, name: str) -> RunDir:
         """The folder of a run."""
@@ -92,10 +94,11 @@ class Plan:
         """
         config, name = self.config, run_dir.path.name
         cheap = config.search_options if phase in (Phase.BASELINE, Phase.TRIAL) else {}
+        within = self.within.get(method, {})
         shown = {**config.wandb, "group": config.name, "job_type": phase.value, "name": name}
         request = Request(
             config=str(config.config),
-            options=_as_read({**self.common, **cheap, **options}),
+            options=_as_read({**self.common, **within, **cheap, **options}),
             seed=config.seed if seed is None else seed,
             study=config.name,
             phase=phase,

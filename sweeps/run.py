@@ -33,6 +33,7 @@ _OF_TRAINING = {  # options of `compare` that mean nothing to runs that are ther
     "--factors": "factors",
     "--tune": "tune",
     "--until-decided": "until_decided",
+    "--budget": "budget",
     "--max-seeds": "max_seeds",
     "--work-dir": "work_dir",
     "--jobs": "jobs",
@@ -126,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"with --until-decided: no more than so many of each; default {MAX_SEEDS}",
     )
     compare.add_argument(
+        "--budget",
+        metavar="KIND",
+        help="what the methods have equally much of: iterations (default), or seconds or flops, by "
+        "which schedules are scaled; what a step of each costs is measured first",
+    )
+    compare.add_argument(
         "--reference", metavar="M", help="what the others are compared with; default student_alone"
     )
     _add_running(compare)
@@ -215,6 +222,7 @@ def _compare(args: argparse.Namespace, command: str) -> int:
         seeds=args.seeds,
         tune=args.tune,
         max_seeds=_max_seeds(args),
+        budget=args.budget,
         reference=args.reference,
         overrides=_overrides(args),
     )
@@ -225,6 +233,7 @@ def _components(args: argparse.Namespace) -> StudyConfig:
     from sweeps.factors import component_study
 
     others = {"--methods": args.methods, "--tune": args.tune, "--until-decided": args.until_decided}
+    others |= {"--budget": args.budget}
     for flag in [flag for flag, given in others.items() if given]:
         raise ConfigError(
             "--factors trains the runs of one design, as published and with equal seeds",

@@ -21,6 +21,7 @@ DEFAULT_PRUNER = {"type": "MedianPruner", "n_startup_trials": 4, "n_min_trials":
 PRUNE_FROM = 0.6
 # A study owns the seeds of one block: the first are those of the final runs, the rest the rung's.
 SEED_BLOCK, MAX_FINAL_SEEDS = 1000, 900
+ITERATIONS, SECONDS, FLOPS = BUDGETS = ("iterations", "seconds", "flops")
 NAMED_OPTIONS = ("arms", "reference_arms", "start_points")  # name -> dotted options
 SHARED_WITH_TEACHER = ("data_root", "prepare_data")
 
@@ -38,6 +39,9 @@ class StudyConfig:
             there is no search, and ``reference_arms`` alone are trained.
         tune: where there is no search: each of ``reference_arms`` that is a method with a space is
             tuned by so many trials before its final runs (``sweeps.searches``); 0: none is.
+        budget: where there is no search: what all of ``reference_arms`` have equally much of in a
+            run: ``iterations``, or ``seconds`` or ``flops`` by what their steps cost, which is
+            measured before (``sweeps.budget``); None: iterations, and nothing is measured.
         seed: of the sampler and of every trial's training.
         rung_trials: how many of the best trials are run again with fresh seeds before one of them
             is chosen by its mean there; 0: the best trial is chosen by its one value.
@@ -87,6 +91,7 @@ class StudyConfig:
     direction: str = "maximize"
     trials: int = 12
     tune: int = 0
+    budget: str | None = None
     seed: int = 0
     rung_trials: int = 3
     rung_seeds: int = 2
@@ -119,6 +124,11 @@ class StudyConfig:
         """What its runs are judged by."""
         return Metric(self.metric, Direction(self.direction))
 
+    @property
+    def scaled_by(self) -> str | None:
+        """The budget by which schedules differ from the config's; None: none does."""
+        return None if self.budget == ITERATIONS else self.budget
+
     def identity(self) -> dict[str, Any]:
         """What makes trials comparable, in JSON's types; other trials are another study's."""
         teacher = self.teacher and {
@@ -137,6 +147,7 @@ class StudyConfig:
             "search_options": self.search_options,
             "arms": {name: _by_name(options) for name, options in self.arms.items()},
             "start_points": {name: _by_name(o) for name, o in self.start_points.items()},
+            "budget": self.scaled_by,
             "rung_trials": self.rung_trials,
             "rung_seeds": self.rung_seeds,
             "teacher": teacher,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fourierkd.errors import StudyError
-from fourierkd.records import Json, Metric, Record, flat_metric, nested_metric
+from fourierkd.records import Cost, Json, Metric, Options, Record, flat_metric, nested_metric
 from fourierkd.run_dir import read_json, write_atomic
 from sweeps.study import StudyConfig
 
@@ -30,12 +30,29 @@ class TeacherFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the methods of a comparison cost, and what followed from it (``sweeps.budget``).
+
+    Attributes:
+        reference, told: the method that the budget is made of, and its options.
+        costs: of a step of each method.
+        options: method -> dotted options of its runs.
+    """
+
+    reference: str
+    told: Options
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    options: Mapping[str, Options] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Told(Record):
     """What a report says beside the runs.
 
     Attributes:
         title, config, command: of the study: its name, its run config, what the person typed.
         baseline, metric, margin: of its comparisons.
+        budget: see ``StudyConfig``.
         looked: whether seeds were added after scores were seen: who has looked has looked, whatever
             a later command says.
         search_options, parts, rung_trials: see ``StudyConfig``.
@@ -52,6 +69,7 @@ class Told(Record):
     baseline: str | None = None
     metric: Metric | None = None
     margin: float | None = None
+    budget: str | None = None
     looked: bool = False
     search_options: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, list[str]] = field(default_factory=dict)
@@ -71,6 +89,7 @@ class StudyRecord(Record):
         files, methods: digest of each config file and of each method's file, by name.
         created: when.
         tune: trials that each method of a comparison was tuned with so far.
+        budget: what its methods cost; None: not measured.
         tried: digest of the requests that were tried ahead.
         weights: file -> SHA-256 of the weights that configs name.
         teacher: None where the run config names one, or none is trained yet.
@@ -85,6 +104,7 @@ class StudyRecord(Record):
     created: str | None = None
     methods: Mapping[str, str] = field(default_factory=dict)
     tune: int = 0
+    budget: Budget | None = None
     tried: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     teacher: TeacherFile | None = None
@@ -145,11 +165,18 @@ def note_config(work_dir: Path, config: StudyConfig, command: str) -> None:
         baseline=config.baseline,
         metric=config.measure,
         margin=config.margin,
+        budget=config.budget or known.report.budget,
         search_options=config.search_options,
         parts=config.parts,
         looked=bool(config.max_seeds or known.report.looked),
         rung_trials=config.rung_trials,
     )
+
+
+def costs_of(work_dir: Path) -> Mapping[str, Cost]:
+    """What a step of each method costs, as far as it was measured."""
+    known = read_study(work_dir)
+    return known.budget.costs if known is not None and known.budget is not None else {}
 
 
 def noted(work_dir: Path) -> Told:

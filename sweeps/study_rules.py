@@ -15,6 +15,7 @@ from fourierkd.records import checked_direction
 from fourierkd.tracking.login import MODES
 from sweeps.space import METHOD, check_space
 from sweeps.study import (
+    BUDGETS,
     MAX_FINAL_SEEDS,
     NAMED_OPTIONS,
     PRUNE_FROM,
@@ -44,6 +45,7 @@ def check_study(study: StudyConfig) -> None:
     if study.final_split not in ("val", "test", None):
         raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)
     _check_numbers(study)
+    _check_budget(study)
     _check_seeds(study)
     if not isinstance(study.keep_checkpoints, bool):
         raise ConfigError("keep_checkpoints is True or False", value=study.keep_checkpoints)
@@ -83,6 +85,21 @@ def _check_numbers(study: StudyConfig) -> None:
         raise ConfigError("margin is None or above 0, in the metric's unit", value=margin)
     if patience is not None and not (_is_real(patience) and patience > 0):
         raise ConfigError("patience is None or seconds above 0", value=patience)
+
+
+def _check_budget(study: StudyConfig) -> None:
+    if study.budget is None:
+        return
+    if study.budget not in BUDGETS:
+        raise ConfigError(
+            "a budget is of one kind", value=study.budget, fix=near(str(study.budget), BUDGETS)
+        )
+    if study.space or study.trials:
+        raise ConfigError(
+            "budget is for comparisons, whose methods it holds to one cost",
+            value=study.budget,
+            fix="use `python sweeps/run.py compare ... --budget KIND`",
+        )
 
 
 def _is_real(value: Any) -> bool:
@@ -127,7 +144,7 @@ def _check_parts(study: StudyConfig) -> None:
     """A design has its runs and no others, all with equal seeds and as they are."""
     if study.parts == {}:
         return
-    added = [key for key in ("tune", "max_seeds") if getattr(study, key)]
+    added = [key for key in ("tune", "max_seeds", "budget") if getattr(study, key)]
     runs = study.parts if isinstance(study.parts, dict) else {}
     whole = list(runs) == list(study.reference_arms) and all(
         isinstance(on, list) for on in runs.values()

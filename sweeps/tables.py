@@ -22,7 +22,7 @@ from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
 from sweeps.searches import run_name
 from sweeps.storage import RUNS_NAME, stored_studies
-from sweeps.study_record import noted
+from sweeps.study_record import costs_of, noted
 from sweeps.teacher import best_checkpoint
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def write_report(
         "unfinished": not facts.finished,
         "notes": notes,
         "time": dict(seconds),
+        "costs": costs_of(work_dir),
     }
     return report.write_report(work_dir, found, studies, info)
 

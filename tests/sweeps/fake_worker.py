@@ -31,6 +31,7 @@ from fourierkd.records import (
 from fourierkd.run_dir import RunDir, write_atomic
 
 VAL_EVERY = 2
+GFLOPS = {"student_alone": 8.0, "pkd": 10.0, "feature_l2": 16.0, "cwd": 4.0}  # of a step
 signals: list[str] = []
 
 
@@ -62,6 +63,35 @@ def check(path: Path) -> None:
         for request in json.loads(path.read_text()).values()
     } - {None, "random"}
     answer = {"name": name, "error": error, "teachers": {p: file_sha256(p) for p in named}}
+    write_atomic(path.with_name(f"{path.name}.answer"), json.dumps(answer))
+
+
+def measure(path: Path) -> None:
+    """A GFLOP takes a second; ``slower`` in the work dir says how many times as long."""
+    slower = path.with_name("slower")
+    factor = float(slower.read_text()) if slower.exists() else 1.0
+    costs, schedules = {}, {}
+    for name, request in json.loads(path.read_text()).items():
+        options, gflop = request["options"], GFLOPS[name]
+        costs[name] = {
+            "parameters": int(gflop),
+            "gflop": gflop,
+            "seconds": factor * gflop,
+            "peak_mib": None,
+        }
+        loop = {"max_iters": options.get("train_cfg.max_iters", 10), "val_interval": VAL_EVERY}
+        schedules[name] = {
+            "train_cfg": {"max_epochs": 3} if options.get("fake.epochs") else loop,
+            "param_scheduler": options.get("param_scheduler"),
+        }
+    answer = {
+        "error": options.get("fake.unmeasurable"),
+        "costs": costs,
+        "schedules": schedules,
+        "environment": {"threads": 1, "processor": f"{factor:g}"},
+    }
+    with open(path.with_name("measured"), "a") as file:
+        file.write(f"{' '.join(costs)}\n")
     write_atomic(path.with_name(f"{path.name}.answer"), json.dumps(answer))
 
 
@@ -198,9 +228,10 @@ def main() -> None:
                         if run == message["kill"]:
                             os.killpg(pid, signal.SIGKILL)
                     continue
-                if "check" in message:
-                    check(Path(message["check"]))
-                    emit(event="exited", run=message["check"], code=0, signal=None)
+                if "check" in message or "measure" in message:
+                    ask, path = next((a, message[a]) for a in ("check", "measure") if a in message)
+                    (check if ask == "check" else measure)(Path(path))
+                    emit(event="exited", run=path, code=0, signal=None)
                     continue
                 pid = os.fork()
                 if pid == 0:

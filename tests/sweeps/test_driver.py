@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_worker import check, train
+from fake_worker import check, measure, train
 from tiny_study import outcome
 
 from fourierkd.records import Metric, Request, State
@@ -26,7 +27,7 @@ class InProcess:
     def __init__(self) -> None:
         self.jobs = 1
         self.waiting: list[RunDir] = []
-        self.checks: list[Path] = []
+        self.asked: list[tuple[Callable[[Path], None], Path]] = []
         self.log: list[tuple[str, str, int]] = []  # what, which run, places at once
         self.most = 0
 
@@ -39,15 +40,19 @@ class InProcess:
         self.log.append(("sent", run_dir.path.name, self.jobs))
 
     def check(self, requests: Path) -> None:
-        self.checks.append(requests)
+        self.asked.append((check, requests))
+
+    def measure(self, requests: Path) -> None:
+        self.asked.append((measure, requests))
 
     def has_begun(self, run_dir: RunDir) -> bool:
         return True
 
     def poll(self, timeout: float) -> list[Exit]:
-        if self.checks:
-            check(self.checks[0])
-            return [Exit(self.checks.pop(), 0, None)]
+        if self.asked:
+            answer, requests = self.asked.pop()
+            answer(requests)
+            return [Exit(requests, 0, None)]
         if not self.waiting:
             return []
         run_dir = self.waiting.pop(0)
