@@ -21,7 +21,7 @@ SHORT = {"default_hooks.scalars.interval": 1, "model.pretrained": False, **LOADE
 
 
 def make_coco(root: Path, pictures: Mapping[str, Sequence[Size]]) -> None:
-    """COCO's folders, names and categories; three objects in every picture of a split."""
+    """COCO's folders, names and categories; in every picture objects for all levels of an FPN."""
     from mmdet.datasets import CocoDataset
 
     names = CocoDataset.METAINFO["classes"]
@@ -30,12 +30,12 @@ def make_coco(root: Path, pictures: Mapping[str, Sequence[Size]]) -> None:
         for i, (height, width) in enumerate(sizes):
             write_image(root / f"{split}2017/{i:012}.jpg", height, width, i)
             images.append({"id": i, "file_name": f"{i:012}.jpg", "height": height, "width": width})
-            for category, share in ((1, 5), (3, 2.5), (80, 1.5)):
+            for category, share in ((1, 12), (3, 5), (40, 2.5), (80, 1.05)):
                 size = int(height / share)
-                left = (width - size) * (category + i) / 84
+                box = [(width - size) * (category + i) / 84, (height - size) / 2, size, size]
                 boxes.append(
-                    {"id": len(boxes) + 1, "image_id": i, "category_id": category}
-                    | {"bbox": [left, 8.0, size, size], "area": size * size, "iscrowd": 0}
+                    {"id": len(boxes) + 1, "image_id": i, "category_id": category, "bbox": box}
+                    | {"area": size * size, "iscrowd": 0}
                 )
         categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
         content = {"images": images, "annotations": boxes, "categories": categories}
