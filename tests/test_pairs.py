@@ -12,8 +12,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -21,12 +19,13 @@ from fourierkd.analysis.protocol import protocol
 from fourierkd.analysis.published import of_pair
 from fourierkd.cli import run_command
 from fourierkd.config.load import load_config
+from fourierkd.distill.config_files import read_file
 from fourierkd.distill.fetch import cached_path
-from fourierkd.distill.model_config import build_model
+from fourierkd.distill.model_config import build_model, resolve_model
 from fourierkd.engine.run import run
 from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
-from tests.pictures import write_image
+from tests.published_data import SHORT, make_cityscapes, make_coco
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAMES = sorted(
@@ -34,8 +33,10 @@ NAMES = sorted(
     for k in ("det", "seg")
     for p in CONFIGS.glob(f"{k}/*.py")
 )
-PAIRS = [name for name in NAMES if "/fourier_" in name]
-HOMOGENEOUS = [n for n in PAIRS if n.startswith("det") and "reppoints_r50_retina" not in n]
+FOURIER = [name for name in NAMES if "/fourier_" in name]
+OF_LD = "det/ld_gfl_r101_gfl_r50_1x_coco"
+PAIRS = sorted([*FOURIER, OF_LD])
+HOMOGENEOUS = [n for n in FOURIER if n.startswith("det") and "reppoints_r50_retina" not in n]
 QUICK = (
     "det/fourier_fpn_faster-rcnn_r101_faster-rcnn_r50_2x_coco",
     "det/fourier_fpn_reppoints_r50_retina_r18_1x_coco",
@@ -43,13 +44,6 @@ QUICK = (
     "seg/fourier_pspnet_r101-d8_pspnet_r18-d8_4xb2-40k_cityscapes-512x512",
 )
 RUNS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
-IMAGES = {"train": 4, "val": 2}
-LOADERS = {
-    f"{part}_dataloader.{key}": value
-    for part in ("train", "val", "test")
-    for key, value in (("num_workers", 0), ("persistent_workers", False))
-}
-SHORT = {"default_hooks.scalars.interval": 1, "model.pretrained": False, **LOADERS}
 DETECTION = {
     "train_cfg.max_epochs": 1,
     "train_dataloader.dataset.pipeline.2.scale": (128, 96),
@@ -68,47 +62,11 @@ SEGMENTATION = {
 pytestmark = pytest.mark.usefixtures("few_threads", "own_scope")
 
 
-def make_coco(root: Path) -> None:
-    """COCO's folders, names and categories."""
-    from mmdet.datasets import CocoDataset
-
-    names = CocoDataset.METAINFO["classes"]
-    for split, count in IMAGES.items():
-        images, boxes = [], []
-        for i in range(count):
-            write_image(root / f"{split}2017/{i:012}.jpg", 96, 128, i)
-            images.append({"id": i, "file_name": f"{i:012}.jpg", "height": 96, "width": 128})
-            for category, size in ((1, 20), (3, 40), (80, 64)):
-                box = [category / 2 + 4 * i, 8.0, size, size]
-                boxes.append(
-                    {"id": len(boxes) + 1, "image_id": i, "category_id": category, "bbox": box}
-                    | {"area": size * size, "iscrowd": 0}
-                )
-        categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
-        content = {"images": images, "annotations": boxes, "categories": categories}
-        path = root / f"annotations/instances_{split}2017.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(content))
-
-
-def make_cityscapes(root: Path) -> None:
-    """Cityscapes' folders with masks of train ids."""
-    for split, count in IMAGES.items():
-        for i in range(count):
-            name = f"{split}/town/town_{i:06}_000019"
-            write_image(root / f"leftImg8bit/{name}_leftImg8bit.png", 64, 128, i)
-            mask = np.repeat(np.arange(128, dtype=np.uint8)[None] // 6 % 19, 64, axis=0)
-            mask[:4] = 255
-            path = root / f"gtFine/{name}_gtFine_labelTrainIds.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            assert cv2.imwrite(str(path), mask)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("data")
-    make_coco(root / "det")
-    make_cityscapes(root / "seg")
+    make_coco(root / "det", {"train": [(96, 128)] * 4, "val": [(96, 128)] * 2})
+    make_cityscapes(root / "seg", {"train": [(64, 128)] * 4, "val": [(64, 128)] * 2})
     return {"det": root / "det", "seg": root / "seg"}
 
 
@@ -146,8 +104,8 @@ def test_a_config_trains_validates_and_exports(data, tmp_path, name):
     for row in rows:
         assert all(math.isfinite(v) for k, v in row.items() if k.startswith("train/")), row
         assert row["train/grad_norm"] > 0
-        assert (row.get("train/distill.fourier.loss", 0) > 0) == bool(teacher)
-        assert (row.get("train/distill.iou.loss", 0) > 0) == (name in HOMOGENEOUS)
+        for loss, pairs in (("fourier", FOURIER), ("iou", HOMOGENEOUS), ("ld", [OF_LD])):
+            assert (row.get(f"train/distill.{loss}.loss", 0) > 0) == (name in pairs)
     assert bool(result.conditions.teacher_sha256) == bool(teacher)
     inherited = load_config(config).model.get("inherit", ())
     report = json.loads(run_dir.inherited.read_text()) if run_dir.inherited.exists() else {}
@@ -180,13 +138,18 @@ def test_only_the_distillation_differs_from_the_student_alone(name):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_pair_names_a_published_teacher_and_the_published_weights(name):
+def test_a_pair_names_a_published_teacher(name):
     model = load_config(CONFIGS / f"{name}.py").model
     zoo = "pspnet_r101" if name.startswith("seg") else "/v2.0/"
     assert zoo in model.teacher.checkpoint
     path = cached_path(model.teacher.checkpoint)
     assert path.parent.name == "checkpoints"  # its name ends in a hash, which is checked
     assert "%" not in path.name
+
+
+@pytest.mark.parametrize("name", FOURIER)
+def test_a_pair_of_the_paper_has_the_published_weights(name):
+    model = load_config(CONFIGS / f"{name}.py").model
     fourier = model.losses.fourier
     assert fourier.loss.loss_weight == (41 if name.startswith("seg") else 7)
     assert fourier.student_tap == ("backbone.layer4" if name.startswith("seg") else "neck")
@@ -196,21 +159,37 @@ def test_a_pair_names_a_published_teacher_and_the_published_weights(name):
 
 
 def test_every_pair_of_the_method_has_a_config():
-    assert len([n for n in PAIRS if n.startswith("det")]) == 7
-    assert len([n for n in PAIRS if n.startswith("seg")]) == 2
+    assert len([n for n in FOURIER if n.startswith("det")]) == 7
+    assert len([n for n in FOURIER if n.startswith("seg")]) == 2
+
+
+def test_the_pair_of_localization_distillation_is_that_of_its_code():
+    """MMDetection's own config of it, with other words."""
+    theirs = read_file("mmdet::ld/ld_r50-gflv1-r101_fpn_1x_coco.py")
+    model, ours = theirs["model"], load_config(CONFIGS / f"{OF_LD}.py")
+    loss = model["bbox_head"].pop("loss_ld")
+    assert ours.model.losses.ld.loss.loss_weight == loss["loss_weight"]
+    assert ours.model.losses.ld.loss.temperature == loss["T"]
+    teacher = ours.model.teacher
+    assert teacher.model.partition("::")[2] == model.pop("teacher_config").removeprefix("configs/")
+    assert Path(teacher.checkpoint).name == Path(model.pop("teacher_ckpt")).name
+    plain = {"type": "GFL", "bbox_head": {**model["bbox_head"], "type": "GFLHead"}}
+    student = resolve_model(ours.model.student)
+    assert {k: v for k, v in student.items() if k != "_scope_"} == {**model, **plain}
+    assert ours.optim_wrapper.optimizer.to_dict() == theirs["optim_wrapper"]["optimizer"]
 
 
 TABLE = [
     [cell.strip().strip("`") for cell in line.strip("|").split("|")]
     for line in (CONFIGS.parent / "docs/pairs.md").read_text().splitlines()
-    if line.startswith(("| `det/fourier_", "| `seg/fourier_"))
+    if line.startswith(("| `det/fourier_", "| `seg/fourier_", f"| `{OF_LD}"))
 ]
 
 
 @pytest.mark.parametrize(
     ("file", "ours", "cell"),
     [(str(Path(row[0]).parent / row[1]), "student_alone", row[3]) for row in TABLE]
-    + [(row[0], "published", row[4]) for row in TABLE],
+    + [(row[0], "ld" if OF_LD in row[0] else "published", row[4]) for row in TABLE],
 )
 def test_the_numbers_of_the_docs_are_those_of_the_ledger(file, ours, cell):
     """Under the protocol of the config: with as many processes as it is written for."""
@@ -218,7 +197,7 @@ def test_the_numbers_of_the_docs_are_those_of_the_ledger(file, ours, cell):
     ranks = config["auto_scale_lr"]["base_batch_size"] // config["train_dataloader"]["batch_size"]
     own = protocol(config, split="val", metric=config["metric"], ranks=ranks)
     assert own.student
-    assert bool(own.teacher) == (ours == "published")
+    assert bool(own.teacher) == (ours != "student_alone")
     rows = [r for r in of_pair(own) if r.ours == ours and not r.differences(own)]
     scale, digits = (1, 2) if own.metric == "mIoU" else (100, 1)
     assert [f"{scale * row.value:.{digits}f}" for row in rows] == ([cell] if cell else [])
