@@ -23,10 +23,11 @@ from typing import Any
 
 from fourierkd.errors import ConfigError, RunError
 from fourierkd.locks import Held, locked
-from fourierkd.records import Json, Request, Result, State, Stop
+from fourierkd.records import UNNAMED, Json, Request, Result, State, Stop
 
 Row = Json  # of scalars
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+_SEED = re.compile(r"[-_]?seed[-_]?\d+$")
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
 
@@ -196,6 +197,13 @@ class RunDir:
                 fix="choose another --work-dir",
             ) from error
         return self
+
+    def called(self, method: str) -> str:
+        """What a run of ``method`` is called beside others: so, or by its folder's name, without
+        what follows ``seed``, where it was made by hand and names none."""
+        if method != UNNAMED:
+            return method
+        return _SEED.sub("", self.path.name) or self.path.name
 
     def read_request(self) -> Request:
         """What was asked; RunError where the folder holds no run."""
