@@ -152,6 +152,7 @@ class RunDir:
     ``result.json``         written last and atomically: state, reason, metrics, seconds
     ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
     ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``
+    ``attribution.csv``     what each band of the tapped map is worth (``fourierkd attribute``)
     ``run.log``             console of the child process; ``wandb/`` the W&B folder
     ``vis_data/``           what a ``visualizer`` of the config draws and writes
     ======================  =====================================================================
@@ -169,6 +170,7 @@ class RunDir:
         self.log = self.path / "run.log"
         self.checkpoints = self.path / "checkpoints"
         self.pictures = self.path / "pictures"
+        self.attribution = self.path / "attribution.csv"
         self.wandb = self.path / "wandb"
         self._lock = self.path / "lock"
         self._holds = False
