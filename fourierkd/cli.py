@@ -112,6 +112,20 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cfg_options(bench)
     bench.set_defaults(func=bench_command)
 
+    attribute = commands.add_parser(
+        "attribute",
+        help="what each frequency band of the tapped map is worth to a finished run's student",
+        description="Score the student with one band of its tapped maps replaced by the teacher's, "
+        "or removed. Writes attribution.csv into each run folder.",
+    )
+    attribute.add_argument(
+        "runs", metavar="RUN", nargs="+", help="folder of a finished distilled run"
+    )
+    attribute.add_argument(
+        "--bands", type=int, default=5, metavar="N", help="bands of equal width; default 5"
+    )
+    attribute.set_defaults(func=attribute_command)
+
     _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
     methods = commands.add_parser("methods", help="what `train --method` and a study can name")
@@ -201,6 +215,23 @@ def methods_command(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
         methods = describe_methods(args.config)
     print_methods(methods)
+    return 0
+
+
+def attribute_command(args: argparse.Namespace) -> int:
+    """Score every run with its bands exchanged, and print a table."""
+    from rich.console import Console
+
+    from fourierkd.commands.attribute import attribute, print_attribution
+    from fourierkd.engine.console import console_to
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        console_to(Path(folder) / "log") as terminal,
+        Console(file=terminal).status("look at the runs") as status,
+    ):
+        rows = attribute(args.runs, bands=args.bands, progress=status.update)
+    print_attribution(rows)
     return 0
 
 

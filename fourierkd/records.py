@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 from fourierkd.errors import ConfigError, RunError, near
 
 VAL, TEST = "val", "test"  # splits, and the groups of their scores
+UNNAMED = "run"  # the method of a run that names none
 Json = dict[str, Any]  # an object in JSON's types
 Options = dict[str, Any]  # dotted option of a run config -> value, in JSON's types
 Parameters = dict[str, Any]  # what a search chose, by short name
@@ -211,7 +212,7 @@ class Request(Record):
     options: Options = field(default_factory=dict)
     study: str | None = None
     phase: Phase = Phase.SINGLE
-    method: str = "run"
+    method: str = UNNAMED
     trial: int | None = None
     tunes: str | None = None
     parameters: Parameters = field(default_factory=dict)
@@ -369,7 +370,7 @@ def single_request(
     seed: int = 0,
     test_split: str | None = None,
     wandb_mode: str | None = None,
-    method: str = "run",
+    method: str = UNNAMED,
     name: str | None = None,
     group: str | None = None,
 ) -> Request:

@@ -23,10 +23,11 @@ from typing import Any
 
 from fourierkd.errors import ConfigError, RunError
 from fourierkd.locks import Held, locked
-from fourierkd.records import Json, Request, Result, State, Stop
+from fourierkd.records import UNNAMED, Json, Request, Result, State, Stop
 
 Row = Json  # of scalars
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+_SEED = re.compile(r"[-_]?seed[-_]?\d+$")
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
 
@@ -151,6 +152,7 @@ class RunDir:
     ``result.json``         written last and atomically: state, reason, metrics, seconds
     ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
     ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``
+    ``attribution.csv``     what each band of the tapped map is worth (``fourierkd attribute``)
     ``run.log``             console of the child process; ``wandb/`` the W&B folder
     ``vis_data/``           what a ``visualizer`` of the config draws and writes
     ======================  =====================================================================
@@ -168,6 +170,7 @@ class RunDir:
         self.log = self.path / "run.log"
         self.checkpoints = self.path / "checkpoints"
         self.pictures = self.path / "pictures"
+        self.attribution = self.path / "attribution.csv"
         self.wandb = self.path / "wandb"
         self._lock = self.path / "lock"
         self._holds = False
@@ -196,6 +199,13 @@ class RunDir:
                 fix="choose another --work-dir",
             ) from error
         return self
+
+    def called(self, method: str) -> str:
+        """What a run of ``method`` is called beside others: so, or by its folder's name, without
+        what follows ``seed``, where it was made by hand and names none."""
+        if method != UNNAMED:
+            return method
+        return _SEED.sub("", self.path.name) or self.path.name
 
     def read_request(self) -> Request:
         """What was asked; RunError where the folder holds no run."""

@@ -157,10 +157,8 @@ def runs_by_hand(folders: Sequence[Path]) -> pd.DataFrame:
         if not run.request.exists():
             raise ConfigError("a run folder holds a run", value=str(run.path), fix="check the path")
     table = results_table(runs, work_dir=Path.cwd())
-    named = [re.sub(r"[-_]?seed[-_]?\d+$", "", run.path.name) or run.path.name for run in runs]
     table["method"] = [
-        name if method == "run" else method
-        for name, method in zip(named, table["method"], strict=True)
+        run.called(method) for run, method in zip(runs, table["method"], strict=True)
     ]
     table["phase"] = Phase.FINAL.value
     _check_comparable(runs, table)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fourierkd.config.load import load_config
+from fourierkd.config.load import RunConfig, load_config
 from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.register import register_all
 from fourierkd.distill.teacher import load_strictly
@@ -44,6 +46,28 @@ def evaluate(
         CheckpointError: the checkpoint is missing, unsafe or of another architecture.
     """
     cfg = load_config(config, options)
+    cfg.model.update(teacher=None)
+    cfg.model["losses"] = {}  # `update` would merge it into what is there
+    with scoring_runner(cfg, checkpoint, split=split, command="test") as runner:
+        return scores_now(runner)
+
+
+@contextmanager
+def scoring_runner(
+    cfg: RunConfig, checkpoint: str | Path, *, split: str, command: str, seed: int = 0
+) -> Iterator[KDRunner]:
+    """A runner that scores the student in ``checkpoint`` on ``split`` by ``scores_now``.
+
+    Args:
+        cfg: a loaded run config, which is changed; its training is left out.
+        checkpoint: of a run, or of the plain student.
+        split: val or test.
+        command: by which others are told who reads the data.
+        seed: of what the checkpoint does not hold: a teacher of random weights.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: see ``evaluate``.
+    """
     loader, evaluator = cfg.get(f"{split}_dataloader"), cfg.get(f"{split}_evaluator")
     if loader is None or evaluator is None:
         raise ConfigError(f"scoring on {split} needs {split}_dataloader and {split}_evaluator")
@@ -52,8 +76,7 @@ def evaluate(
     register_all()
     for key in (*TRAINING, "val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
-    cfg.model.update(teacher=None, inherit=(), pretrained=False)
-    cfg.model["losses"] = {}  # `update` would merge it into what is there
+    cfg.model.update(inherit=(), pretrained=False)
     cfg.update(
         test_dataloader=loader,
         test_evaluator=evaluator,
@@ -62,13 +85,18 @@ def evaluate(
             ("timer", "logger", "checkpoint", "param_scheduler", "sampler_seed")
         ),
     )
-    reader = f"`fourierkd test` (process {os.getpid()})"
+    reader = f"`fourierkd {command}` (process {os.getpid()})"
     with (
         prepared_data(cfg, reader=reader),
         tempfile.TemporaryDirectory() as folder,
         told_in_one_line(f"{split} cannot be scored", fix="correct the config or the data"),
     ):
         check_at_start(cfg)
-        runner = KDRunner(cfg, RunDir(folder), seed=0)
+        runner = KDRunner(cfg, RunDir(folder), seed=seed)
         load_strictly(runner.bare_model.get_submodule("student"), str(checkpoint))
-        return short_names(runner.test_loop.run(), cfg.get("metric"))
+        yield runner
+
+
+def scores_now(runner: KDRunner) -> dict[str, float]:
+    """The metrics of the runner's student as it answers now."""
+    return short_names(runner.test_loop.run(), runner.cfg.get("metric"))

@@ -18,7 +18,7 @@ from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.literals import read_literals
 from fourierkd.methods import method_label
 from fourierkd.options import parse_options, seed
-from fourierkd.records import TEST, Request, Result, State, scores, single_request
+from fourierkd.records import TEST, UNNAMED, Request, Result, State, scores, single_request
 from fourierkd.run_dir import RunDir
 
 BAD_INPUT = (CheckpointError, ConfigError, DataError)
@@ -181,7 +181,7 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
         wandb_mode=args.wandb,
         name=args.name,
         group=args.group,
-        method=method_label(args.method or "run"),
+        method=method_label(args.method or UNNAMED),
     )
     if args.resume:
         request = kept_request(args, run_dir.read_request(), request)

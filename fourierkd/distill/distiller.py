@@ -43,7 +43,7 @@ from fourierkd.distill.terms import (
 )
 from fourierkd.distill.timers import Timers
 from fourierkd.errors import ConfigError, near
-from fourierkd.losses.base import MapLoss, Objects
+from fourierkd.losses.base import MAPS, MapLoss, Objects
 from fourierkd.losses.samples import HeadLoss
 
 MODEL_KEYS = ("student", "teacher", "losses", "inherit", "pretrained")
@@ -178,6 +178,24 @@ class Distiller(BaseModel):
             self.left_out[name] = left_out
             levels = ", ".join(left_out)
             print_log(f"loss {name}: no partner at its stride for {levels}", "current")
+
+    @property
+    def student_taps(self) -> Taps:
+        """Of all losses that compare maps or class scores."""
+        return self._taps
+
+    def compared_maps(self) -> dict[str, tuple[Term, list[tuple[int, int]]]]:
+        """Of each loss that compares feature maps: its taps, and which of the student's and the
+        teacher's maps, counted tap after tap, make its levels."""
+        return {
+            name: (term, self._indices[name])
+            for name, term in self._terms.items()
+            if term.heads is None
+            and all(
+                cast(MapLoss, loss).compares == MAPS
+                for loss in cast(nn.ModuleList, self.losses[name])
+            )
+        }
 
     @property
     def timers(self) -> dict[str, float]:

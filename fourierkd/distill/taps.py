@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from fourierkd.errors import ConfigError, near
 
 Recorder = Callable[[Any, Any, Any], None]  # what a call was given, in two parts; what it gave
+Change = Callable[[str, Tensor], Tensor]  # a tap's path and one of its maps -> what goes on
 PROBE_SIZE = 128  # pixels: at stride 32 a deformable 3x3 convolution still fits
 
 
@@ -104,6 +105,26 @@ class Taps:
                 )
             with suppress(_AllTapsFiredError):
                 yield captured
+
+    @contextmanager
+    def changed(self, model: nn.Module, change: Change) -> Iterator[None]:
+        """Within: ``change(path, map)`` goes on in the place of every map that a tap gives, level
+        by level."""
+
+        def changing(path: str) -> Callable[[Any, Any, Any], Any]:
+            def hook(_: Any, __: Any, output: Any) -> Any:
+                maps = [change(path, m) for m in _maps(output, path, self.role)]
+                if isinstance(output, Tensor):
+                    return maps[0]
+                return tuple(maps) if isinstance(output, tuple) else maps
+
+            return hook
+
+        with ExitStack() as stack:
+            for path in self.paths:
+                handle = model.get_submodule(path).register_forward_hook(changing(path))
+                stack.callback(handle.remove)
+            yield
 
 
 @contextmanager

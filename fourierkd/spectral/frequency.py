@@ -136,14 +136,30 @@ def check_edges(edges: Sequence[float]) -> list[float]:
     return values
 
 
-def _sum_bands(power: Tensor, width: int, edges: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Sum of the power, and number of frequencies, per band of the full spectrum: (k,), (k,)."""
-    height, columns = power.shape
+def band_of_frequency(height: int, width: int, edges: Sequence[float]) -> Tensor:
+    """The band that every frequency of the half spectrum lies in: each in exactly one.
+
+    Args:
+        height: H of the map.
+        width: W of the map.
+        edges: k + 1 increasing fractions of Nyquist. The last band has an open top.
+
+    Returns:
+        (H, W//2 + 1), 0 to k - 1; k below the first edge.
+
+    >>> band_of_frequency(1, 8, (0, 0.5, 1)).tolist()
+    [[0, 0, 1, 1, 1]]
+    """
     # float64, so that a frequency on an edge falls on the same side at every size
     radius = radial_frequency(height, width, dtype=torch.float64) / NYQUIST
     inner = torch.tensor(list(edges[1:-1]), dtype=torch.float64)
-    band = torch.bucketize(radius, inner, right=True).where(radius >= edges[0], len(edges) - 1)
-    band = band.flatten().to(power.device)
+    return torch.bucketize(radius, inner, right=True).where(radius >= edges[0], len(edges) - 1)
+
+
+def _sum_bands(power: Tensor, width: int, edges: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Sum of the power, and number of frequencies, per band of the full spectrum: (k,), (k,)."""
+    height, columns = power.shape
+    band = band_of_frequency(height, width, edges).flatten().to(power.device)
     weights = hermitian_weights(width, device=power.device, dtype=power.dtype).expand(
         height, columns
     )

@@ -25,6 +25,25 @@ def test_capture_equals_the_modules_own_output_and_leaves_no_hook(toy):
     assert not model.neck._forward_hooks
 
 
+def test_a_changed_map_goes_on_and_the_module_is_itself_again(toy):
+    model = build_model(toy(), role="student").eval()
+    taps = Taps(model, ["stem", "neck"], role="student")
+    image, seen = torch.randn(2, 3, 8, 8), []
+
+    def change(path, feature):
+        seen.append((path, feature.shape[-1]))
+        return feature * 0 if feature.shape[-1] == 4 else feature
+
+    with taps.changed(model, change):
+        first, second = model(image)
+    assert seen == [("stem", 8), ("neck", 8), ("neck", 4)]
+    own = model(image)
+    assert torch.equal(first, own[0])
+    assert not torch.equal(second, own[1])
+    torch.testing.assert_close(second, model.head.bias.expand_as(second))
+    assert not model.neck._forward_hooks
+
+
 def test_stop_ends_the_forward_after_the_last_tap(toy):
     model = build_model(toy(), role="teacher").eval()
     taps = Taps(model, ["stem", "neck"], role="teacher")
