@@ -52,7 +52,7 @@ def test_another_number_of_threads_is_another_teacher(study_file, monkeypatch):
 
 def test_an_interrupted_training_goes_on(run_tiny, start_cli, tmp_path):
     arguments = ["trials=3", "final_seeds=0", f"teacher={TEACHER}"]
-    process = start_cli("--set", *arguments, "teacher.options.fake.sleep=0.05")
+    process = start_cli("--set", *arguments, "teacher.options.fake.sleep=0.2")
     while not list((cache_root() / "teachers").glob("*/executed.txt")):
         assert process.poll() is None
     while len(executed(only_teacher())) < 5:
@@ -60,7 +60,7 @@ def test_an_interrupted_training_goes_on(run_tiny, start_cli, tmp_path):
     process.kill()
     process.wait()
     assert only_teacher().read_result() is None
-    process = start_cli("--set", *arguments, "teacher.options.fake.sleep=0.05")
+    process = start_cli("--set", *arguments, "teacher.options.fake.sleep=0.2")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "training the teacher, once" in out
