@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Of a resolved run config: what a method is; all else is the same in runs that are compared.
 _OF_A_METHOD = re.compile(r"model\.(losses|teacher|inherit)(\.|$)")
-_CONDITIONS = {"teacher_sha256": "teachers", "data": "data", "split": "splits", "metric": "metrics"}
+_CONDITIONS = {"data": "data", "split": "splits", "metric": "metrics"}
 
 
 def comparison(
@@ -207,15 +207,13 @@ def show(table: pd.DataFrame, *, reference: str | None, looked: bool = False) ->
 
 
 def _check_comparable(runs: Sequence[RunDir], table: pd.DataFrame) -> None:
+    from fourierkd.analysis import teachers
+
     for column, words in _CONDITIONS.items():
-        values = table[column].dropna().unique()
-        if len(values) > 1:
-            first = [table.loc[table[column] == value, "run_dir"].iloc[0] for value in values]
-            raise DataError(
-                f"runs that are compared have equal {words}",
-                value={str(run): str(value)[:16] for run, value in zip(first, values, strict=True)},
-                fix="train them alike, or compare those that are",
-            )
+        _check_equal(table, column, f"runs that are compared have equal {words}")
+    for _, own in table.groupby("seed"):
+        _check_equal(own, teachers.COLUMN, "runs of a seed that are compared have equal teachers")
+    teachers.check_teachers(table.assign(method="all methods"))
     configs = [read_literals(run.config) for run in runs]
     for run, config in zip(runs[1:], configs[1:], strict=True):
         keys = [k for k in different_keys(configs[0], config) if not _OF_A_METHOD.match(k)]
@@ -226,3 +224,14 @@ def _check_comparable(runs: Sequence[RunDir], table: pd.DataFrame) -> None:
                 value=sorted(keys)[:5],
                 fix="train them alike, or compare those that are",
             )
+
+
+def _check_equal(table: pd.DataFrame, column: str, rule: str) -> None:
+    values = table[column].dropna().unique()
+    if len(values) > 1:
+        first = [table.loc[table[column] == value, "run_dir"].iloc[0] for value in values]
+        raise DataError(
+            rule,
+            value={str(run): str(value)[:16] for run, value in zip(first, values, strict=True)},
+            fix="train them alike, or compare those that are",
+        )

@@ -110,6 +110,7 @@ class Coordinator:
     def __init__(self, state: StudyState, driver: Driver, *, retry_failed: bool) -> None:
         self.state, self.driver, self.retry_failed = state, driver, retry_failed
         self.config, self.plan, self.searches = state.config, state.plan, state.searches
+        self.finalists: list[Contender] = []  # methods of the final runs, once all are known
         driver.after_run = self._after_run
 
     def run(self) -> None:
@@ -122,10 +123,11 @@ class Coordinator:
             state.display.say(outlook(pairs))
         try_ahead(config, state.work_dir, self.driver)
         self.plan.within = schedules_within(config, state.work_dir, self.driver)
-        if config.teacher is not None:
-            checkpoint, state.teacher = study_teacher(config, state.work_dir, self.driver)
-            note(state.work_dir, teacher=str(state.teacher.path))
-            self.plan.common[config.teacher["option"]] = str(checkpoint)
+        if self.searches or not config.own_teachers:
+            self._teach(None)
+        if config.own_teachers:
+            for seed in config.seeds_of_finals():
+                self._teach(seed)
         state.arms = [
             self.plan.arm(name, search.searched)
             for search in self.searches
@@ -146,6 +148,29 @@ class Coordinator:
         else:
             self.driver.drive(search, config.trial_jobs)
             self.driver.drive(rest, config.jobs)
+        self._until_decided()
+
+    def _teach(self, final_seed: int | None) -> None:
+        """Give runs their teacher, which is trained where there is none yet.
+
+        Args:
+            final_seed: whose final runs it is for, where each seed has its own; None: for all.
+        """
+        config, state = self.config, self.state
+        if config.teacher is None:
+            return
+        checkpoint, run_dir = study_teacher(
+            config, state.work_dir, self.driver, final_seed=final_seed
+        )
+        state.teachers[final_seed] = run_dir
+        if final_seed is None:
+            note(state.work_dir, teacher=str(run_dir.path))
+            options = self.plan.common
+        else:
+            known = noted(state.work_dir).final_teachers
+            note(state.work_dir, final_teachers={**known, str(final_seed): str(run_dir.path)})
+            options = self.plan.of_seed.setdefault(final_seed, {})
+        options[config.teacher["option"]] = str(checkpoint)
 
     def _search(self, meanwhile: Iterator[Run]) -> Iterator[Run | None]:
         """Arms and trials, one search after the other; runs of ``meanwhile`` where one waits."""
@@ -185,39 +210,33 @@ class Coordinator:
         self._begin(finals)
         yield from left_of(finals)
         yield from independent
-        yield from self._until_decided([*methods, *self._arms()])
+        self.finalists = [*methods, *self._arms()]
 
     def _arms(self) -> list[Contender]:
         """Methods of the final runs that wait for no search."""
         return arm_contenders(self.config, [search.searched for search in self.searches])
 
-    def _until_decided(self, methods: list[Contender]) -> Iterator[Run | None]:
+    def _until_decided(self) -> None:
         """Seed by seed, final runs of what is undecided against the baseline, and of the baseline.
 
         A round looks at the seeds before it alone, so a study that goes on takes the same steps.
         """
         config, state = self.config, self.state
         for seed in config.seeds_to_add():
-            finals = state.repeats[Phase.FINAL]
-            yield from self._ended(finals)
             with state.account.part("choice"):
                 undecided = still_open(config, state.table())
             if not undecided:
                 return
-            found = self.plan.repeats(Phase.FINAL, methods, [seed])
+            if config.own_teachers:
+                self._teach(seed)
+            found = self.plan.repeats(Phase.FINAL, self.finalists, [seed])
             asked = (config.baseline, *undecided)
             runs = [run for run in found if run.request.method in asked or not to_do(run)]
-            state.repeats[Phase.FINAL] = [*finals, *runs]
+            state.repeats[Phase.FINAL] += runs
             self._begin(runs)
             if any(map(to_do, runs)):
                 state.display.say(f"undecided: {', '.join(undecided)}; seed {seed} is added")
-            yield from left_of(runs)
-
-    @staticmethod
-    def _ended(runs: list[Run]) -> Iterator[None]:
-        """Nothing, until all of ``runs`` have ended; those that have are not looked at again."""
-        while runs := [run for run in runs if to_do(run)]:
-            yield None
+            self.driver.drive(left_of(runs), config.jobs)
 
     def _meanwhile(self, runs: Iterator[Run], over: Callable[[], bool]) -> Iterator[Run | None]:
         """Runs that wait for nothing, until something else is over; None where there is none."""

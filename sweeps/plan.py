@@ -25,6 +25,7 @@ class Plan:
     Attributes:
         common: dotted options of every run.
         within: method -> dotted options that keep its runs within the study's budget.
+        of_seed: seed -> dotted options of its runs: the teacher that is theirs alone.
     """
 
     def __init__(self, config: StudyConfig, work_dir: Path) -> None:
@@ -35,6 +36,7 @@ class Plan:
             **config.options,
         }
         self.within: Mapping[str, Options] = {}
+        self.of_seed: dict[int, Options] = {}
 
     def run_dir(self, name: str) -> RunDir:
         """The folder of a run."""
@@ -95,11 +97,13 @@ class Plan:
         config, name = self.config, run_dir.path.name
         cheap = config.search_options if phase in (Phase.BASELINE, Phase.TRIAL) else {}
         within = self.within.get(method, {})
+        seed = config.seed if seed is None else seed
+        common = {**self.common, **within, **cheap, **self.of_seed.get(seed, {})}
         shown = {**config.wandb, "group": config.name, "job_type": phase.value, "name": name}
         request = Request(
             config=str(config.config),
-            options=_as_read({**self.common, **within, **cheap, **options}),
-            seed=config.seed if seed is None else seed,
+            options=_as_read({**common, **options}),
+            seed=seed,
             study=config.name,
             phase=phase,
             method=method,

@@ -37,6 +37,7 @@ _OF_TRAINING = {  # options of `compare` that mean nothing to runs that are ther
     "--max-seeds": "max_seeds",
     "--work-dir": "work_dir",
     "--jobs": "jobs",
+    "--teacher-seeds": "teacher_seeds",
     "--retry-failed": "retry_failed",
     "--set": "overrides",
 }
@@ -165,6 +166,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="J", help="runs at once (default: as the study says)"
     )
     parser.add_argument(
+        "--teacher-seeds",
+        type=int,
+        metavar="K",
+        help="teachers of the final runs: 1 (the default), or as many as there are seeds: each "
+        "with one of its own, so that intervals cover teachers too",
+    )
+    parser.add_argument(
         "--retry-failed",
         action="store_true",
         help="try failed runs again, from their last checkpoint",
@@ -266,11 +274,11 @@ def _max_seeds(args: argparse.Namespace) -> int:
 
 def _overrides(args: argparse.Namespace) -> Options:
     overrides: Options = parse_options(args.overrides)
-    return (
-        overrides
-        if args.jobs is None
-        else {**overrides, "jobs": args.jobs, "trial_jobs": args.jobs}
-    )
+    if args.jobs is not None:
+        overrides |= {"jobs": args.jobs, "trial_jobs": args.jobs}
+    if args.teacher_seeds is not None:
+        overrides["teacher_seeds"] = args.teacher_seeds
+    return overrides
 
 
 def _run(config: StudyConfig, args: argparse.Namespace, command: str) -> int:

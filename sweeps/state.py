@@ -29,7 +29,8 @@ class StudyState:
     Attributes:
         plan, searches: of its runs and of its trials.
         display, account: what the person sees, and where the time goes.
-        teacher: its run folder, once it is known.
+        teachers: their run folders, as far as they are known, by the seed of the final runs that
+            they are for alone; None: for all runs, or all but those.
         arms: runs of arms that lie outside of the search space.
         repeats: phase after the trials -> its runs, as far as they are known.
         chosen: whether the runs of what the searches chose are among them.
@@ -39,7 +40,7 @@ class StudyState:
     searches: list[Search]
     display: Display
     account: Account
-    teacher: RunDir | None = None
+    teachers: dict[int | None, RunDir] = field(default_factory=dict)
     arms: list[Run] = field(default_factory=list)
     repeats: dict[Phase, list[Run]] = field(default_factory=dict)
     chosen: bool = False
@@ -64,14 +65,17 @@ class StudyState:
         ]
 
     def run_dirs(self) -> list[RunDir]:
-        """All run folders as the results table has them: teacher, arms, trials, rung, finals."""
-        teacher = [self.teacher] if self.teacher is not None else []
+        """All run folders as the results table has them: teachers, arms, trials, rung, finals."""
         outside = [name for search in self.searches for name in search.outside]
         arms = [self.plan.run_dir(f"baseline_{name}") for name in outside]
         trials = [search.run_dir(trial) for search in self.searches for trial in search.trials()]
         phases = [phase for phase in (Phase.RUNG, Phase.FINAL) if phase in self.repeats]
         repeats = [run.run_dir for phase in phases for run in self.repeats[phase]]
-        return [run for run in [*teacher, *arms, *trials, *repeats] if run.request.exists()]
+        return [
+            run
+            for run in [*self.teachers.values(), *arms, *trials, *repeats]
+            if run.request.exists()
+        ]
 
     def table(self) -> pd.DataFrame:
         """Results so far."""

@@ -127,7 +127,8 @@ def _begun(config: StudyConfig) -> StudyRecord:
 def _changed(config: StudyConfig, recorded: StudyRecord) -> list[str]:
     """Keys of the identity that differ from the folder's, and ``methods`` where a file does."""
     ours = config.identity()
-    older = {"data": ours["data"], "search_options": {}, "budget": None}  # older ones do not say
+    # older versions do not say
+    older = {"data": ours["data"], "search_options": {}, "budget": None, "teacher_seeds": False}
     theirs = {**older, **(recorded.identity or {})}
     keys = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
     # more methods may come, each stays what it was

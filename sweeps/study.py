@@ -62,6 +62,9 @@ class StudyConfig:
         teacher: ``dict(config, option, seed=0, options={})``: trained once; the path of its best
             checkpoint becomes ``option`` of every run. None: the run config names a teacher by
             itself.
+        teacher_seeds: how many teachers the final runs have: 1, the one of the search; or as many
+            as ``final_seeds``, each seed with one of its own (``sweeps.teacher``), so that
+            intervals cover teachers too.
         arms: name -> dotted options, or a list of methods; run first and never pruned, and
             retrained at the end.
         reference_arms: the same; only retrained at the end. Among all arms, names
@@ -105,6 +108,7 @@ class StudyConfig:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     search_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     teacher: dict[str, Any] | None = None
+    teacher_seeds: int = 1
     arms: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=lambda: {"student_alone": dict(STUDENT_ALONE)}
     )
@@ -129,6 +133,11 @@ class StudyConfig:
         """The budget by which schedules differ from the config's; None: none does."""
         return None if self.budget == ITERATIONS else self.budget
 
+    @property
+    def own_teachers(self) -> bool:
+        """Whether each final seed has a teacher of its own."""
+        return self.teacher_seeds > 1
+
     def identity(self) -> dict[str, Any]:
         """What makes trials comparable, in JSON's types; other trials are another study's."""
         teacher = self.teacher and {
@@ -151,6 +160,7 @@ class StudyConfig:
             "rung_trials": self.rung_trials,
             "rung_seeds": self.rung_seeds,
             "teacher": teacher,
+            "teacher_seeds": self.own_teachers,  # not how many: seeds may be added
             "data": data.get("files") if isinstance(data, dict) else None,
         }
         plain: dict[str, Any] = json.loads(json.dumps(identity))  # as a file gives it back
@@ -186,19 +196,24 @@ class StudyConfig:
         keys = [key.split(".") for some in options for key in some if key.startswith(LOSSES)]
         return list(dict.fromkeys([*own, *(key[2] for key in keys)]))
 
+    @property
+    def first_final_seed(self) -> int:
+        """The first seed of the study's block."""
+        return SEED_BLOCK * (self.seed + 1)
+
     def seeds_of_finals(self) -> list[int]:
         """Seeds of the final runs; nothing else is trained with them."""
-        first = SEED_BLOCK * (self.seed + 1)
+        first = self.first_final_seed
         return list(range(first, first + self.final_seeds))
 
     def seeds_to_add(self) -> list[int]:
         """Seeds that undecided pairs get after ``seeds_of_finals``, in this order."""
-        first = SEED_BLOCK * (self.seed + 1)
+        first = self.first_final_seed
         return list(range(first + self.final_seeds, first + self.max_seeds))
 
     def seeds_of_rung(self) -> list[int]:
         """Seeds of the rung; nothing else is trained with them."""
-        first = SEED_BLOCK * (self.seed + 1) + MAX_FINAL_SEEDS
+        first = self.first_final_seed + MAX_FINAL_SEEDS
         return list(range(first, first + self.rung_seeds))
 
     def teacher_options(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _FIX = "restore it, or choose another --work-dir"
 
 @dataclass(frozen=True)
 class TeacherFile:
-    """The checkpoint of the study's one teacher: in which run folder, where there, which bytes."""
+    """The checkpoint of a teacher of the study: in which run folder, where there, which bytes."""
 
     run_dir: str
     checkpoint: str
@@ -57,6 +57,7 @@ class Told(Record):
             a later command says.
         search_options, parts, rung_trials: see ``StudyConfig``.
         teacher: the run folder of its teacher.
+        final_teachers: seed of final runs -> run folder of the teacher that is theirs alone.
         notes: sentences.
         finished: whether it is at its end.
     """
@@ -75,6 +76,7 @@ class Told(Record):
     parts: dict[str, list[str]] = field(default_factory=dict)
     rung_trials: int = 0
     teacher: str | None = None
+    final_teachers: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     finished: bool = False
 
@@ -93,6 +95,7 @@ class StudyRecord(Record):
         tried: digest of the requests that were tried ahead.
         weights: file -> SHA-256 of the weights that configs name.
         teacher: None where the run config names one, or none is trained yet.
+        final_teachers: seed of final runs -> the teacher that is theirs alone.
         report: what a report says of it.
     """
 
@@ -108,6 +111,7 @@ class StudyRecord(Record):
     tried: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     teacher: TeacherFile | None = None
+    final_teachers: Mapping[str, TeacherFile] = field(default_factory=dict)
     report: Told = field(default_factory=Told)
 
     def to_json(self) -> Json:

@@ -27,6 +27,7 @@ from sweeps.study import (
 RESERVED = ("tuned", "trial", "rung")  # methods that a study gives names to itself
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _WANDB_KEYS = ("project", "entity", "mode", "tags", "notes")
+_FROM_ONE = ("sampler_startup", "teacher_seeds", "jobs", "trial_jobs")
 # Top-level keys of a run config that say what is compared.
 _MODELS = ("model", "method", "taps", "student_norm")
 _COMPARED = (*_MODELS, "metric", "direction", "val_evaluator", *SHARED_WITH_TEACHER)
@@ -55,15 +56,14 @@ def check_study(study: StudyConfig) -> None:
     _check_parts(study)
     _check_options("options", study.options)
     _check_search_options(study)
-    if study.teacher is not None:
-        _check_options("teacher.options", study.teacher["options"])
+    _check_teachers(study)
     _check_baseline(study)
     _check_wandb(study.wandb)
 
 
 def _check_numbers(study: StudyConfig) -> None:
     searched = bool(study.space or study.trials)
-    low = {"trials": int(searched), "sampler_startup": 1, "jobs": 1, "trial_jobs": 1}
+    low = {"trials": int(searched), **dict.fromkeys(_FROM_ONE, 1)}
     for key in ("tune", "seed", "rung_trials", "rung_seeds", "final_seeds", "max_seeds"):
         low[key] = 0
     for key in low:
@@ -125,6 +125,35 @@ def _check_seeds(study: StudyConfig) -> None:
             "seeds are added to a first one at least, up to max_seeds",
             value=(study.final_seeds, study.max_seeds),
             fix="raise max_seeds, or begin with fewer seeds",
+        )
+
+
+def _check_teachers(study: StudyConfig) -> None:
+    """A study's teachers are those that it trains: one, or one for each final seed."""
+    if study.teacher is None:
+        if study.own_teachers:
+            raise ConfigError(
+                "teacher_seeds are of teachers that the study trains, and a checkpoint that a "
+                "config names is one teacher",
+                value=study.teacher_seeds,
+                fix="name the teacher's config (teacher=dict(config=..., option=...)), or leave "
+                "teacher_seeds out",
+            )
+        return
+    _check_options("teacher.options", study.teacher["options"])
+    option = study.teacher["option"]
+    if option in study.options:
+        raise ConfigError(
+            f"the study trains its teacher, and options name a checkpoint for {option}",
+            value=study.options[option],
+            fix="leave that option out, or set teacher=None to use the checkpoint",
+        )
+    if study.own_teachers and study.teacher_seeds != study.final_seeds:
+        raise ConfigError(
+            "teacher_seeds is 1, or final_seeds, so that each seed has a teacher of its own: "
+            "differences that share one of several are not independent",
+            value=study.teacher_seeds,
+            fix=f"set it to {study.final_seeds}, or to 1",
         )
 
 

@@ -22,7 +22,7 @@ from sweeps.account import Account
 from sweeps.ask import RETRY_OF, own_trials
 from sweeps.searches import run_name
 from sweeps.storage import RUNS_NAME, stored_studies
-from sweeps.study_record import costs_of, noted
+from sweeps.study_record import StudyRecord, costs_of, noted, read_study
 from sweeps.teacher import best_checkpoint
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def table(
     found = results_table(
         [*known.values(), *(RunDir(p) for p in lost if p not in known)], work_dir=work_dir
     )
+    _name_weights(work_dir, found)
     for path, (number, tunes, trial) in lost.items():
         row = found["run_dir"] == str(path.relative_to(work_dir))
         gone = "result" if path.exists() else "run folder"
@@ -84,6 +85,16 @@ def table(
         )
         found.loc[row, ["trial", "tunes"]] = number, tunes
     return found
+
+
+def _name_weights(work_dir: Path, found: pd.DataFrame) -> None:
+    """Say of a teacher's row which weights the runs below it have of it."""
+    recorded = read_study(work_dir) or StudyRecord()
+    known = [recorded.teacher, *recorded.final_teachers.values()]
+    shas = {Path(file.run_dir).name: file.sha256 for file in known if file is not None}
+    rows = found["phase"] == Phase.TEACHER
+    names = found.loc[rows, "run_dir"].map(lambda path: shas.get(Path(path).name))
+    found.loc[rows, "teacher_sha256"] = names
 
 
 def write_report(
@@ -104,7 +115,10 @@ def write_report(
         notes.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
     notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
     if facts.teacher:
-        notes.append(_teacher_note(RunDir(facts.teacher)))
+        of_search = " of the search" if facts.final_teachers else ""
+        notes.append(_teacher_note(RunDir(facts.teacher), of_search))
+    for seed, folder in facts.final_teachers.items():
+        notes.append(_teacher_note(RunDir(folder), f" of seed {seed}"))
     info = vars(facts) | {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "unfinished": not facts.finished,
@@ -127,7 +141,8 @@ def report(work_dir: Path) -> list[str]:
     facts = noted(work_dir)
     studies = stored_studies(work_dir)
     trials = {tunes: own_trials(study) for tunes, study in studies.items()}
-    runs = [RunDir(facts.teacher)] if facts.teacher else []
+    teachers = [facts.teacher, *facts.final_teachers.values()]
+    runs = [RunDir(folder) for folder in teachers if folder is not None]
     runs += [RunDir(path) for path in sorted((work_dir / RUNS_NAME).glob("*")) if path.is_dir()]
     found = table(work_dir, runs, trials)
     if found.empty:
@@ -168,10 +183,10 @@ def _warnings(run_dirs: Iterable[RunDir]) -> list[str]:
     return [f"Warning of {count} runs: {line}." for line, count in said.items()]
 
 
-def _teacher_note(run_dir: RunDir) -> str:
+def _teacher_note(run_dir: RunDir, whose: str) -> str:
     result, score = run_dir.read_result(), "no score"
     if result is not None and result.metric is not None and result.value is not None:
         score = f"{result.metric.name} {result.value:.4g} on val"
     checkpoint = best_checkpoint(run_dir)
     sha = file_sha256(checkpoint)[:16] if checkpoint is not None else "unknown"
-    return f"Teacher: {score}, sha256 {sha}."
+    return f"Teacher{whose}: {score}, sha256 {sha}."

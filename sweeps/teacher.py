@@ -1,18 +1,24 @@
-"""The study's teacher: in flows what to train it from, out flows the path of its best checkpoint.
+"""The study's teachers: in flows what to train one from, out flows the path of its best checkpoint.
 
-It is trained once and cached by content under ``teachers/<key>/`` of the cache folder: the key is a
-hash of its request, the sources of its config, its data and the packages' versions, so that
-whatever would change the teacher changes the key. The cache entry is a run folder, so an
+A study has one teacher. With ``teacher_seeds`` each seed of its final runs has one of its own: the
+same request with other seeds, none of them that of the teacher which the search saw. So the pairs
+of a comparison are independent in their teachers too, and no trial was chosen for one of these.
+
+A teacher is trained once and cached by content under ``teachers/<key>/`` of the cache folder: the
+key is a hash of its request, the sources of its config, its data and the packages' versions, so
+that whatever would change the teacher changes the key. The cache entry is a run folder, so an
 interrupted training goes on like any run.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from fourierkd.errors import StudyError, advice
 from fourierkd.fingerprint import digest, file_sha256
@@ -61,8 +67,15 @@ def teacher_key(study: StudyConfig) -> str:
     return digest(content)[:KEY_LENGTH]
 
 
-def study_teacher(study: StudyConfig, work_dir: Path, driver: Driver) -> tuple[Path, RunDir]:
-    """The study's one teacher: the one that its first run had, else the cached or a new one.
+def study_teacher(
+    study: StudyConfig, work_dir: Path, driver: Driver, *, final_seed: int | None = None
+) -> tuple[Path, RunDir]:
+    """A teacher of the study: the one that its first run had, else the cached or a new one.
+
+    Args:
+        study, work_dir: whose teacher.
+        driver: trains it.
+        final_seed: whose final runs it is for, where each seed has its own; None: for all.
 
     Returns:
         As ``prepare_teacher``.
@@ -70,19 +83,34 @@ def study_teacher(study: StudyConfig, work_dir: Path, driver: Driver) -> tuple[P
     Raises:
         StudyError: runs have a teacher that is gone or another file now; as ``prepare_teacher``.
     """
-    known = (read_study(work_dir) or StudyRecord()).teacher
+    recorded = read_study(work_dir) or StudyRecord()
+    own, whose = recorded.final_teachers, "its runs"
+    known = recorded.teacher
+    if final_seed is not None:
+        study = dataclasses.replace(study, teacher=_teacher_of(study, final_seed))
+        known, whose = own.get(str(final_seed)), f"its runs of seed {final_seed}"
     if known is not None and has_finished_run(work_dir):
         run_dir = RunDir(known.run_dir)
         moved = RunDir(cache_root() / FOLDER / run_dir.path.name)
         if not (run_dir.path / known.checkpoint).is_file() and moved.path.is_dir():
             run_dir = moved  # the cache as a whole
         path = run_dir.path / known.checkpoint
-        check_weights(path, known.sha256, "the teacher that its runs had")
+        check_weights(path, known.sha256, f"the teacher that {whose} had")
         return path, run_dir
     path, run_dir = prepare_teacher(study, driver)
     place = str(path.relative_to(run_dir.path))
-    record(work_dir, teacher=TeacherFile(str(run_dir.path), place, file_sha256(path)))
+    found = TeacherFile(str(run_dir.path), place, file_sha256(path))
+    if final_seed is None:
+        record(work_dir, teacher=found)
+    else:
+        record(work_dir, final_teachers={**own, str(final_seed): found})
     return path, run_dir
+
+
+def _teacher_of(study: StudyConfig, final_seed: int) -> dict[str, Any]:
+    """The teacher of one final seed; the first of them comes after that of the search."""
+    teacher, first = study.teacher or {}, study.first_final_seed
+    return {**teacher, "seed": teacher["seed"] + 1 + final_seed - first}
 
 
 def check_weights(path: Path, sha256: str, what: str) -> None:
@@ -95,7 +123,7 @@ def check_weights(path: Path, sha256: str, what: str) -> None:
     if now != sha256:
         found = "is gone" if now is None else f"has {now[:16]} now"
         raise StudyError(
-            f"a study has one teacher: {what} (sha256 {sha256[:16]}) {found}",
+            f"a study keeps its teachers: {what} (sha256 {sha256[:16]}) {found}",
             value=str(path),
             fix="restore that file, or choose another --work-dir",
         )
@@ -115,7 +143,8 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
         with _lock(run_dir, driver.display.say, lambda: driver.interrupts > 0):
             result = run_dir.read_result()
             if result is None or result.state != State.COMPLETE:
-                driver.display.say(f"training the teacher, once: {run_dir.path}")
+                seed = teacher_request(study).seed
+                driver.display.say(f"training the teacher, once, with seed {seed}: {run_dir.path}")
                 run_dir.result.unlink(
                     missing_ok=True
                 )  # failed before: again from its last checkpoint

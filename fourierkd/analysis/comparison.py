@@ -42,6 +42,7 @@ from fourierkd.analysis.stats import (
     interval,
     rounding_step,
 )
+from fourierkd.analysis.teachers import check_teachers
 from fourierkd.errors import ConfigError, DataError, StudyError, near
 from fourierkd.records import MAXIMIZE, Metric, Phase, State
 
@@ -93,7 +94,8 @@ def compare(
     Raises:
         StudyError: the baseline is not among the methods, or a method has two complete runs of a
             seed.
-        DataError: the runs were scored on different splits, or lack the metric.
+        DataError: the runs were scored on different splits, or lack the metric, or have several
+            teachers and fewer than seeds (see ``teachers``).
         ConfigError: the margin is not above 0.
     """
     direction = metric_of(table, metric).direction
@@ -242,6 +244,7 @@ def scored_runs(
     whole = runs[(runs["state"] == State.COMPLETE) & runs["score"].notna()]
     if whole["split"].nunique() > 1:
         raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
+    check_teachers(whole)
     return runs, {str(method): _by_seed(whole, method) for method in runs["method"].unique()}
 
 

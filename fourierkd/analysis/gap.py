@@ -17,6 +17,7 @@ import pandas as pd
 from fourierkd.analysis.comparison import scored_runs
 from fourierkd.analysis.results import metric_of
 from fourierkd.analysis.stats import LEVEL
+from fourierkd.analysis.teachers import COLUMN
 from fourierkd.records import MAXIMIZE, VAL, Metric, Phase, State
 
 
@@ -39,46 +40,62 @@ def gap_closed(
     """Of each method's final runs ``(method - baseline) / (teacher - baseline)``, paired by seed.
 
     All on val, where alone the teacher is scored; the value there is that of the best checkpoint,
-    of students and teacher alike. The teacher's score is taken as known: the share is that of this
-    teacher, and its interval covers what the students' seeds do and not what another teacher would.
+    of students and teacher alike. Where all seeds have one teacher its score is taken as known: the
+    share is that of this teacher, and its interval covers what the students' seeds do and not what
+    another teacher would. Where each seed has its own, it is that one's gap, and the interval
+    covers teachers too.
     Rounding of scores, which the verdicts allow for, is left out: no verdict follows from a share.
 
     Args:
-        table: a results table with the teacher's run.
+        table: a results table with the runs of the teachers.
         baseline: the student alone.
         metric: or its name.
         level: of each interval for itself, in (0, 1).
 
     Returns:
-        Method -> ``Share``, in the table's order. Empty where the table has no teacher with a
-        score on val, or several that differ, or none of the baseline. NaN where the teacher is
-        no better than the baseline; limits NaN where it is not so beyond doubt.
+        Method -> ``Share``, in the table's order, over the seeds whose teacher is known. Empty
+        where that is none (see ``teacher_scores``), or there is none of the baseline. NaN where the
+        teacher is no better than the baseline; limits NaN where it is not so beyond doubt.
 
     Raises:
         StudyError: a method has two complete runs of a seed.
     """
     metric = metric_of(table, metric)
-    teacher, column = teacher_score(table, metric.name), f"{VAL}_{metric.name}"
-    if teacher is None or column not in table:
+    teacher, column = teacher_scores(table, metric.name), f"{VAL}_{metric.name}"
+    if not teacher:
         return {}
     scores = scored_runs(table, column, Phase.FINAL)[1]
     alone = scores.get(baseline, pd.Series(dtype=float))
     sign = 1 if metric.direction == MAXIMIZE else -1
     found = {}
     for method, own in scores.items():
-        seeds = [seed for seed in own.index if seed in alone.index]
+        seeds = [seed for seed in own.index if seed in alone.index and seed in teacher]
         if method == baseline or not seeds:
             continue
         gains = sign * (own[seeds] - alone[seeds]).to_numpy(float)
-        found[method] = share_of(gains, sign * (teacher - alone[seeds].to_numpy(float)), level)
+        best = np.array([teacher[seed] for seed in seeds])
+        found[method] = share_of(gains, sign * (best - alone[seeds].to_numpy(float)), level)
     return found
 
 
-def teacher_score(table: pd.DataFrame, metric: str) -> float | None:
-    """The teacher's score on val; None where there is none, or more than one."""
+def teacher_scores(table: pd.DataFrame, metric: str) -> dict[int, float]:
+    """Seed of final runs -> score on val of their teacher.
+
+    That of the table's one teacher, or of that whose weights a seed's runs had; seeds of which
+    neither is known are left out.
+    """
     runs = table[(table["phase"] == Phase.TEACHER) & (table["state"] == State.COMPLETE)]
-    known = runs.get(f"{VAL}_{metric}", pd.Series(dtype=float)).dropna().unique()
-    return float(known[0]) if len(known) == 1 else None
+    scored = runs.assign(score=runs.get(f"{VAL}_{metric}", math.nan)).dropna(subset=["score"])
+    finals = table[table["phase"] == Phase.FINAL].dropna(subset=["seed"])
+    if scored["score"].nunique() == 1:
+        return dict.fromkeys(finals["seed"], float(scored["score"].iloc[0]))
+    by_weights = scored.dropna(subset=[COLUMN]).set_index(COLUMN)["score"].to_dict()
+    found = {}
+    for seed, own in finals.groupby("seed"):
+        known = [by_weights[sha] for sha in own[COLUMN].unique() if sha in by_weights]
+        if len(known) == 1:
+            found[seed] = float(known[0])
+    return found
 
 
 def share_of(

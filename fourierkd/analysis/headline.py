@@ -27,6 +27,7 @@ from fourierkd.analysis.selection import (
     trials,
     tuned_method,
 )
+from fourierkd.analysis.teachers import beside_seeds
 from fourierkd.analysis.words import claim, decimals, gain_cells, how, margin_words
 from fourierkd.methods import STUDENT_ALONE
 from fourierkd.records import MINIMIZE, Metric, Phase
@@ -73,6 +74,7 @@ def headline(
     if means.empty:
         return "No method is best: no final run has a value."
     best, digits = str(means.index[0]), decimals(means)
+    paired = f"{{paired}}{beside_seeds(table)}"
     seeds = _count(int(found.loc[best, "n"]), "seed")
     text = (
         f"Best method by mean: {best} with {means[best]:.{digits}f} {metric.name} on "
@@ -87,7 +89,7 @@ def headline(
         others = _others_of_best(list(means.index), baseline)
         rows = _against(compare_pairs(table, **measure), best, others) if others else {}
         within = margin_words(found, metric.name)
-        limits = f"95 % intervals {how(looked)} over every pair, {{paired}}; {within}"
+        limits = f"95 % intervals {how(looked)} over every pair, {paired}; {within}"
         return f"{text}{_claims('it', rows, others, digits, limits)}"
     if tuned != TUNED:
         text += f"; the search chose {tuned} itself, so {TUNED} is {tuned}"
@@ -99,7 +101,7 @@ def headline(
         against = compare(table, baseline=other, **measure).assign(against=other)
         rows |= _against(against, tuned, others)
     subject = "it" if tuned == best else tuned
-    limits = f"95 % intervals, {{paired}}; {margin_words(found, metric.name)}"
+    limits = f"95 % intervals, {paired}; {margin_words(found, metric.name)}"
     return f"{text}{_claims(subject, rows, others, digits, limits)}"
 
 

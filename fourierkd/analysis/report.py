@@ -14,7 +14,7 @@ from markupsafe import Markup
 from fourierkd.analysis import agreement, costs, factorial, figures, report_tables, tuning
 from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
-from fourierkd.analysis.gap import gap_closed, teacher_score
+from fourierkd.analysis.gap import gap_closed, teacher_scores
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.published import beside_published
 from fourierkd.analysis.results import metric_of, metric_values, most_common
@@ -28,6 +28,7 @@ from fourierkd.analysis.selection import (
     tuned_method,
 )
 from fourierkd.analysis.spectra import Spectrum, last_spectra
+from fourierkd.analysis.teachers import covered
 from fourierkd.analysis.words import how, margin_words, sentences
 from fourierkd.errors import DataError
 from fourierkd.records import Metric, Phase, State
@@ -129,7 +130,8 @@ def write_report(
         "looked": looked,
         "cost": _cost(table, facts, baseline),
         "how": how(looked),
-        "teacher": report_tables.teacher_words(teacher_score(table, metric), metric),
+        "covered": covered(table),
+        "teacher": report_tables.teacher_words(teacher_scores(table, metric), metric),
         "margin": margin_words(comparison, metric) if len(comparison) else "",
         "matrix": report_tables.pair_rows(table, comparison, compared),
         "components": _components(table, facts.get("parts"), compared),

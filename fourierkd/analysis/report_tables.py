@@ -113,11 +113,24 @@ def share_cells(shares: Mapping[str, Share], looked: bool = False) -> dict[str, 
     return cells
 
 
-def teacher_words(score: float | None, metric: str) -> str:
-    """What the shares of the teacher's gap are taken from, or why there is none."""
-    if score is None:
-        return "there is none here, as no run of the teacher, or more than one, has a score on val"
-    return f"the teacher has {score:.4g} {metric}"
+def teacher_words(scores: Mapping[int, float], metric: str) -> str:
+    """What the shares of the teacher's gap are taken from, or why there is none.
+
+    Args:
+        scores: seed -> score of its teacher.
+    """
+    low, high = min(scores.values(), default=math.nan), max(scores.values(), default=math.nan)
+    if not scores:
+        return "there is none here, as no seed's teacher is known with a score on val"
+    if low == high:
+        return (
+            "the teacher's score is one number and taken as known, so it is the share of this "
+            f"teacher: the teacher has {low:.4g} {metric}"
+        )
+    return (
+        "each seed has a teacher of its own, and the interval is over these too: the teachers have "
+        f"{low:.4g} to {high:.4g} {metric}"
+    )
 
 
 def pair_rows(

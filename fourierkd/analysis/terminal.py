@@ -25,6 +25,7 @@ from fourierkd.analysis.selection import (
     of_search,
     tuned_method,
 )
+from fourierkd.analysis.teachers import covered
 from fourierkd.analysis.words import (
     cells_of,
     decided,
@@ -83,6 +84,7 @@ def summary(
     notes = [f"{r.method} lacks seed {r.missing}" for r in lacking.itertuples()]
     notes = [decided(comparison), *notes] if looked else notes
     notes = [*needs(comparison, metric.name), *group_lines(comparison), *notes]
+    notes = [f"intervals: {covered(table)}", *notes]
     view.caption = "\n".join([margin_words(comparison, metric.name), *notes])
     return view
 
@@ -126,7 +128,8 @@ def components(
     for row in effect_rows(found):
         word = Text(row["verdict"], style=_STYLE.get(row["verdict"], ""))
         view.add_row(row["part"], *row["cells"], word)
-    notes = [*needs(undecided_parts(found), metric.name), *left_out(table, points)]
+    notes = [f"intervals: {covered(table)}", *needs(undecided_parts(found), metric.name)]
+    notes += left_out(table, points)
     view.caption = "\n".join([margin_words(found, metric.name), *notes, *design_sentences(points)])
     return view
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fourierkd.analysis.gap import gap_closed, share_of, teacher_score
+from fourierkd.analysis.gap import gap_closed, share_of, teacher_scores
 from fourierkd.analysis.results import results_table
 from fourierkd.analysis.stats import interval
 from fourierkd.records import MINIMIZE, Metric
@@ -56,7 +57,7 @@ def test_the_interval_covers(seeds: int) -> None:
 
 def test_of_a_study(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
-    assert teacher_score(table, "mIoU") == 64.2
+    assert teacher_scores(table, "mIoU") == dict.fromkeys((100, 101, 102), 64.2)
     found = gap_closed(table, baseline="student_alone", metric="mIoU")
     assert list(found) == [m for m in found if m != "student_alone"]
     # val is one above test: (31.27 - 26.17) / (64.2 - 27.17)
@@ -74,6 +75,25 @@ def test_without_one_teacher_there_is_no_gap(build_run: Build, study_runs: list[
     assert gap_closed(two, baseline="student_alone", metric="mIoU") == {}
     assert gap_closed(table, baseline="nobody", metric="mIoU") == {}
     assert gap_closed(table, baseline="student_alone", metric="unknown") == {}
+
+
+def test_each_seed_has_the_gap_of_its_own_teacher(build_run: Build) -> None:
+    runs, weights = [], {}
+    for seed, teacher in ((0, 70.0), (1, 80.0), (2, 90.0)):
+        runs += [build_run(f"t{seed}", phase="teacher", method="teacher", value=teacher)]
+        weights[runs[-1].path.name] = f"sha{seed}"
+        for method, value in (("student_alone", 40.0 + seed), ("pkd", 50.0 + 3 * seed)):
+            name = f"{method}{seed}"
+            runs += [build_run(name, phase="final", method=method, seed=seed, value=value)]
+            weights[runs[-1].path.name] = None if method == "student_alone" else f"sha{seed}"
+    table = results_table(runs)
+    assert gap_closed(table, baseline="student_alone", metric="mIoU") == {}  # whose is whose?
+    table["teacher_sha256"] = table["run_dir"].map(lambda path: weights[Path(path).name])
+    assert teacher_scores(table, "mIoU") == {0: 70.0, 1: 80.0, 2: 90.0}
+    found = gap_closed(table, baseline="student_alone", metric="mIoU")
+    assert found["pkd"] == share_of([10.0, 12.0, 14.0], [30.0, 39.0, 48.0])
+    unknown = table.drop(index=table.index[table["value"] == 90.0])
+    assert gap_closed(unknown, baseline="student_alone", metric="mIoU")["pkd"].n == 2
 
 
 def test_a_lower_metric_closes_the_gap_from_above(study_runs: list[RunDir]) -> None:

@@ -22,6 +22,7 @@ from fourierkd.records import (
     MAXIMIZE,
     Best,
     Checkpoints,
+    Conditions,
     Metric,
     Result,
     State,
@@ -48,6 +49,13 @@ def score(options: dict, seed: int) -> float:
         if seed < 1000 and weight == options.get("fake.lucky"):
             value += 100.0
     return value + random.Random(seed).uniform(-0.1, 0.1)
+
+
+def weights(options: dict) -> str | None:
+    """SHA-256 of the teacher's; the student alone has none."""
+    path = options.get("model.teacher.checkpoint")
+    alone = options.get("model.teacher", "") is None or options.get("method") == "student_alone"
+    return None if alone or path is None or not Path(path).is_file() else file_sha256(path)
 
 
 def check(path: Path) -> None:
@@ -142,6 +150,7 @@ def train(run_dir: RunDir, resume: bool) -> None:
                         "setup": 0.1 * spent,
                     },
                     checkpoints=Checkpoints(best="checkpoints/best.pth"),
+                    conditions=Conditions(teacher_sha256=weights(options)),
                 )
             )
 

@@ -188,3 +188,25 @@ def test_runs_that_differ_in_more_than_their_method_are_refused(by_hand, tmp_pat
         runs_by_hand([runs[0], other.path])
     with pytest.raises(ConfigError, match="a run folder holds a run"):
         runs_by_hand([tmp_path])
+
+
+def test_runs_of_several_teachers_are_compared_where_each_seed_has_its_own(
+    by_hand, tmp_path, capsys
+):
+    def made(name: str, method: str, teacher: int) -> Path:
+        weights = tmp_path / f"teacher{teacher}.pth"
+        weights.write_text(str(teacher))
+        return by_hand(name, method=method, **{"model.teacher.checkpoint": str(weights)})
+
+    runs = [made(f"{m}_seed{s}", m, teacher=s) for s in (0, 1, 2) for m in ("pkd", "cwd")]
+    runs += [by_hand(f"alone_seed{s}") for s in (0, 1, 2)]  # it has none
+    assert main(["compare", *map(str, runs), "--reference", "alone"]) == 0
+    assert "and 3 teachers, one a seed" in capsys.readouterr().out
+    other = made("other_seed2", "kl", teacher=1)
+    with pytest.raises(DataError, match=r"runs of a seed .* equal teachers.*other_seed2"):
+        runs_by_hand([*runs, other])
+    shared = [made(f"{m}_seed3", m, teacher=2) for m in ("pkd", "cwd")]
+    with pytest.raises(DataError, match="a teacher for each seed.*all methods: 3 teachers, 4 seed"):
+        runs_by_hand([*runs, *shared])
+    with pytest.raises(ConfigError, match="compared as they are, got '--teacher-seeds'"):
+        main(["compare", *map(str, runs), "--teacher-seeds", "3"])
