@@ -15,15 +15,15 @@ from fourierkd.records import Cost, Phase, State
 
 WITHIN = 0.03  # of equal seconds, what ``--budget seconds`` aims at
 EQUAL = {"iterations": "equal iterations", "seconds": "equal seconds", "flops": "equal operations"}
-# Column of ``cost_table`` -> its head and how its numbers are written.
+# Column of ``cost_table`` -> its head, in words that fit a terminal, and how numbers are written.
 COLUMNS = {
-    "iterations": ("iterations", "{:.0f}"),
-    "parameters": ("parameters added", "{:,.0f}"),
+    "iterations": ("iters", "{:.0f}"),
+    "parameters": ("params added", "{:,.0f}"),
     "gflop": ("GFLOP a step", "{:,.4g}"),
-    "step": ("s an iteration", "{:.3g}"),
-    "peak_mib": ("peak MiB of a step", "{:,.0f}"),
-    "seconds": ("s of training", "{:,.1f}"),
-    "ratio": ("over {}", "{:.2f}"),
+    "step": ("s a step", "{:.3g}"),
+    "peak_mib": ("MiB at peak", "{:,.0f}"),
+    "seconds": ("s in all", "{:,.1f}"),
+    "ratio": ("ratio", "{:.2f}"),
 }
 
 
@@ -63,19 +63,25 @@ def _row(method: str, runs: pd.DataFrame, measured: Cost | None) -> dict[str, An
     }
 
 
-def heads(baseline: str) -> list[str]:
+def heads(found: pd.DataFrame) -> list[str]:
     """Of the cells of ``cost_rows``."""
-    return [head.format(baseline) for head, _ in COLUMNS.values()]
+    return [COLUMNS[key][0] for key in _known(found)]
 
 
 def cost_rows(found: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """Method and cells of each row of ``cost_table``; a dash where a number is not known."""
+    """Method and cells of each row of ``cost_table``: what is known of any method, a dash where it
+    is not known of this one.
+    """
 
     def cell(key: str, value: Any) -> str:
         return "–" if pd.isna(value) else COLUMNS[key][1].format(value)
 
-    rows = found.to_dict("records")
-    return [(row["method"], [cell(key, row[key]) for key in COLUMNS]) for row in rows]
+    keys, rows = _known(found), found.to_dict("records")
+    return [(row["method"], [cell(key, row[key]) for key in keys]) for row in rows]
+
+
+def _known(found: pd.DataFrame) -> list[str]:
+    return [key for key in COLUMNS if found[key].notna().any()]
 
 
 def cost_notes(found: pd.DataFrame, costs: Mapping[str, Cost], budget: str | None) -> list[str]:

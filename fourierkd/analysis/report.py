@@ -169,7 +169,7 @@ def _cost(table: pd.DataFrame, facts: Mapping[str, Any], baseline: str) -> dict[
     found = costs.cost_table(table, known, baseline=baseline)
     return {
         "equal": costs.EQUAL[budget or "iterations"],
-        "heads": costs.heads(baseline),
+        "heads": costs.heads(found),
         "rows": costs.cost_rows(found),
         "notes": costs.cost_notes(found, known, budget),
     }

@@ -96,7 +96,7 @@ def cost(
     found = cost_table(table, costs, baseline=baseline)
     view = _table(f"cost of the final runs, {EQUAL[budget or 'iterations']}")
     view.add_column("method", no_wrap=True)
-    for head in heads(baseline):
+    for head in heads(found):
         view.add_column(head, justify="right")
     for method, cells in cost_rows(found):
         view.add_row(method, *cells)

@@ -66,7 +66,7 @@ def test_every_method_costs_what_the_baseline_does(run, budget, capsys):
     assert runs["final_pkd_seed1000"].read_request().options["train_cfg.val_interval"] == 2
     out, page = capsys.readouterr().out, (work_dir / "report.html").read_text()
     equal = "equal operations" if budget == "flops" else "equal seconds"
-    for text in (f"cost of the final runs, {equal}", "GFLOP a step", "over student_alone"):
+    for text in (f"cost of the final runs, {equal}", "GFLOP a step", "ratio"):
         assert text in out
     assert f"Cost of the final runs: {equal}" in page
     assert '<td>pkd</td><td class="n">32</td>' in page
