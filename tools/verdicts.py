@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +48,7 @@ from sweeps.study import StudyConfig  # noqa: E402
 from sweeps.study_file import load_study  # noqa: E402
 
 ALL_PASS = ("pkd", "feature_l2")
+ALL_PAIRS = ("all", "of these")  # in place of one pair of methods
 # What differs from the usual study: its keys, and variables of the environment.
 CONDITIONS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "usual": ({}, {}),
@@ -132,39 +133,55 @@ def agreement(study: StudyConfig, tables: list[pd.DataFrame], *, draws: int = 20
     """How often studies like these say the same of a pair, and as many of these all say the same.
 
     Scores are drawn from a normal distribution: the mean of each method over all studies, the
-    covariance within the studies (seeds are paired), as many seeds as the first study has.
+    covariance within the studies (seeds are paired).
 
     Returns:
         A row for each pair of the second table, and one for all of them at once: ``verdict``: the
-        most frequent one; ``one study``: how often a study says it; ``all studies``: how often as
-        many studies as ``tables`` say the same.
+        most frequent one; ``one study``: how often a study of as many seeds as these says it;
+        ``all studies``: how often as many studies as ``tables`` say the same; and both with twice
+        as many seeds a study.
     """
     wide = [table.pivot(index="seed", columns="method", values="score") for table in tables]
-    methods = list(wide[0].columns)
     within = pd.concat([own - own.mean() for own in wide])
     covariance = within.T @ within / (len(within) - len(wide))
-    means = pd.concat(wide).mean()
-    pairs = {
-        base: [(method, base) for method in methods if method != base]
+    means, seeds = pd.concat(wide).mean(), len(wide[0])
+    said = [_drawn(study, means, covariance, count, draws) for count in (seeds, 2 * seeds)]
+    rows = []
+    for pair in said[0]:
+        found, _ = said[0][pair].most_common(1)[0]
+        shares = [
+            f"{share:.0%}"
+            for counted in said
+            for share in (
+                counted[pair][found] / draws,
+                sum((n / draws) ** len(tables) for n in counted[pair].values()),
+            )
+        ]
+        rows.append((*pair, "" if pair == ALL_PAIRS else found, *shares))
+    heads = ["one study", "all studies", f"one, {2 * seeds} seeds", f"all, {2 * seeds} seeds"]
+    return pd.DataFrame(rows, columns=["method", "against", "verdict", *heads])
+
+
+def _drawn(
+    study: StudyConfig, means: pd.Series, covariance: pd.DataFrame, seeds: int, draws: int
+) -> dict[tuple[str, str], Counter[str]]:
+    """Pair -> how many of the drawn studies say what of it."""
+    random, methods = np.random.default_rng(0), list(means.index)
+    families = [
+        [(method, base) for method in methods if method != base]
         for base in (study.baseline, "tuned")
-    }
-    random = np.random.default_rng(0)
-    said = []
+    ]
+    counted: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for _ in range(draws):
-        drawn = random.multivariate_normal(means, covariance, len(wide[0]))
+        drawn = random.multivariate_normal(means, covariance, seeds)
         scores = {method: pd.Series(own) for method, own in zip(methods, drawn.T, strict=True)}
         margin = margin_of(study.margin, scores)
-        gains = {pair: gain for own in pairs.values() for pair, gain in family(scores, own).items()}
-        said.append({pair: verdict(gain, study.direction, margin) for pair, gain in gains.items()})
-    shares = {pair: Counter(own[pair] for own in said) for pair in said[0]}
-    shares["all", "of these"] = Counter(" ".join(own.values()) for own in said)
-    rows = []
-    for pair, counted in shares.items():
-        found, count = counted.most_common(1)[0]
-        together = sum((n / draws) ** len(tables) for n in counted.values())
-        name = found if pair in said[0] else ""
-        rows.append((*pair, name, f"{count / draws:.0%}", f"{together:.0%}"))
-    return pd.DataFrame(rows, columns=["method", "against", "verdict", "one study", "all studies"])
+        gains = {pair: gain for pairs in families for pair, gain in family(scores, pairs).items()}
+        said = {pair: verdict(gain, study.direction, margin) for pair, gain in gains.items()}
+        for pair, found in said.items():
+            counted[pair][found] += 1
+        counted[ALL_PAIRS][" ".join(said.values())] += 1
+    return counted
 
 
 def finished(study: StudyConfig, folder: Path) -> pd.DataFrame:
