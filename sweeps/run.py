@@ -240,8 +240,12 @@ def _compare(args: argparse.Namespace, command: str) -> int:
 def _components(args: argparse.Namespace) -> StudyConfig:
     from sweeps.factors import component_study
 
-    others = {"--methods": args.methods, "--tune": args.tune, "--until-decided": args.until_decided}
-    others |= {"--budget": args.budget}
+    others = {
+        "--methods": args.methods,
+        "--tune": args.tune,
+        "--until-decided": args.until_decided,
+        "--budget": args.budget,
+    }
     for flag in [flag for flag, given in others.items() if given]:
         raise ConfigError(
             "--factors trains the runs of one design, as published and with equal seeds",
