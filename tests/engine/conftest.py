@@ -12,6 +12,14 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the toy is named in a config, as a user's own module would be
 
+ONE_CYCLE = {
+    "param_scheduler": {
+        "type": "OneCycleLR",
+        "eta_max": 1e-2,
+        "total_steps": 20,
+        "by_epoch": False,
+    }
+}
 TEACHER = {
     "model.teacher": {"model": {"type": "ToyModel", "width": 6}, "checkpoint": "random"},
     "model.losses": {

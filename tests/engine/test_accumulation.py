@@ -7,7 +7,7 @@ import torch
 
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.engine.run import run
-from tests.engine.conftest import TEACHER, without_the_hook
+from tests.engine.conftest import ONE_CYCLE, TEACHER, without_the_hook
 from tests.engine.test_run import Killed, act_at, assert_same, kill, last_state
 
 STILL = {  # nothing random, BatchNorm by its running statistics
@@ -15,14 +15,6 @@ STILL = {  # nothing random, BatchNorm by its running statistics
     "model.student": {"type": "ToyModel", "norm_eval": True},
     "optim_wrapper.optimizer": {"type": "SGD", "lr": 0.5},
     "param_scheduler": None,
-}
-ONE_CYCLE = {
-    "param_scheduler": {
-        "type": "OneCycleLR",
-        "eta_max": 1e-2,
-        "total_steps": 20,
-        "by_epoch": False,
-    }
 }
 
 

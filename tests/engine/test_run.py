@@ -24,7 +24,7 @@ from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.records import Best, Checkpoints, State
 from fourierkd.run_dir import RunDir
-from tests.engine.conftest import HERE, TEACHER, assert_same, without_the_hook
+from tests.engine.conftest import HERE, ONE_CYCLE, TEACHER, assert_same, without_the_hook
 
 
 @HOOKS.register_module(force=True)
@@ -159,22 +159,14 @@ def test_a_fourier_loss_without_its_parts_trains_and_goes_on_from_its_checkpoint
     assert run(run_dir, resume=True).best == result.best
 
 
-ONE_CYCLE = {
-    "param_scheduler": {
-        "type": "OneCycleLR",
-        "eta_max": 1e-2,
-        "total_steps": 20,
-        "by_epoch": False,
-    },
-    "optim_wrapper.clip_grad": {"max_norm": 35},
-}
+CLIPPED = {**ONE_CYCLE, "optim_wrapper.clip_grad": {"max_norm": 35}}
 
 
 EMA = {"custom_hooks": [{"type": "EMAHook", "momentum": 0.05, "update_buffers": True}]}
 
 
 @pytest.mark.parametrize(
-    "options", [{}, TEACHER, ONE_CYCLE, EMA], ids=["alone", "distilled", "one_cycle", "averaged"]
+    "options", [{}, TEACHER, CLIPPED, EMA], ids=["alone", "distilled", "one_cycle", "averaged"]
 )
 def test_killed_and_resumed_run_equals_the_uninterrupted_one_bitwise(make_run, options):
     whole = make_run("whole", options)
