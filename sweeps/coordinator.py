@@ -8,6 +8,7 @@ kill, and does nothing but rewrite a finished one's report.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -119,8 +120,8 @@ class Coordinator:
         if config.max_seeds:
             from fourierkd.analysis.planning import outlook
 
-            pairs = len(config.arms | config.reference_arms) - 1 + bool(config.trials)
-            state.display.say(outlook(pairs))
+            methods = len(config.arms | config.reference_arms) + bool(config.trials)
+            state.display.say(outlook(math.comb(methods, 2)))
         try_ahead(config, state.work_dir, self.driver)
         self.plan.within = schedules_within(config, state.work_dir, self.driver)
         if self.searches or not config.own_teachers:

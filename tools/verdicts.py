@@ -31,11 +31,10 @@ from scipy.stats import chi2
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # before what this checkout holds is imported (E402)
 
-from fourierkd.analysis import compare, load_results, paired_difference  # noqa: E402
-from fourierkd.analysis.comparison import margin_of, verdict  # noqa: E402
+from fourierkd.analysis import compare_pairs, load_results, paired_difference  # noqa: E402
+from fourierkd.analysis.comparison import every_pair, margin_of, verdict  # noqa: E402
 from fourierkd.analysis.results import metric_values  # noqa: E402
 from fourierkd.analysis.selection import tuned_method  # noqa: E402
-from fourierkd.analysis.stats import family  # noqa: E402
 from fourierkd.config.load import load_config  # noqa: E402
 from fourierkd.errors import exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
@@ -46,6 +45,7 @@ from sweeps.coordinator import run_study  # noqa: E402
 from sweeps.space import METHOD, suggest  # noqa: E402
 from sweeps.study import StudyConfig  # noqa: E402
 from sweeps.study_file import load_study  # noqa: E402
+from sweeps.study_record import noted  # noqa: E402
 
 ALL_PASS = ("pkd", "feature_l2")
 ALL_PAIRS = ("all", "of these")  # in place of one pair of methods
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
                     row |= against_all_pass(study, table, args.config, overrides, folder)
             rows.append(row)
             tables.append(finals(study, table))
-            verdicts.update(found_verdicts(study, table))
+            verdicts.update(found_verdicts(study, table, looked=noted(folder).looked))
             print(f"\n{len(rows)} studies\n\n{markdown(pd.DataFrame(rows))}\n")
     counted = pd.DataFrame(
         [(*key, f"{count} of {len(rows)}") for key, count in sorted(verdicts.items())],
@@ -167,17 +167,16 @@ def _drawn(
 ) -> dict[tuple[str, str], Counter[str]]:
     """Pair -> how many of the drawn studies say what of it."""
     random, methods = np.random.default_rng(0), list(means.index)
-    families = [
-        [(method, base) for method in methods if method != base]
-        for base in (study.baseline, "tuned")
-    ]
+    pairs = [(method, study.baseline) for method in methods if method != study.baseline]
+    if "tuned" in methods:
+        pairs += [("tuned", m) for m in methods if m not in ("tuned", study.baseline)]
     counted: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for _ in range(draws):
         drawn = random.multivariate_normal(means, covariance, seeds)
         scores = {method: pd.Series(own) for method, own in zip(methods, drawn.T, strict=True)}
         margin = margin_of(study.margin, scores)
-        gains = {pair: gain for pairs in families for pair, gain in family(scores, pairs).items()}
-        said = {pair: verdict(gain, study.direction, margin) for pair, gain in gains.items()}
+        gains = every_pair(scores)
+        said = {pair: verdict(gains[pair], study.direction, margin) for pair in pairs}
         for pair, found in said.items():
             counted[pair][found] += 1
         counted[ALL_PAIRS][" ".join(said.values())] += 1
@@ -254,16 +253,16 @@ def scores(study: StudyConfig, table: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def found_verdicts(study: StudyConfig, table: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+def found_verdicts(
+    study: StudyConfig, table: pd.DataFrame, *, looked: bool
+) -> Iterator[tuple[str, str, str]]:
     """(method, verdict, against): all against the student alone, the tuned against all others."""
     tuned = tuned_method(table, metric=study.measure)
-    methods = list(table.loc[table["phase"] == Phase.FINAL, "method"].unique())
-    for baseline in methods:
-        compared = compare(table, baseline=baseline, metric=study.measure, margin=study.margin)
-        for row in compared.to_dict("records"):
-            name = "tuned" if row["method"] == tuned else row["method"]
-            if row["method"] != baseline and (baseline == study.baseline or name == "tuned"):
-                yield name, row["verdict"], baseline
+    pairs = compare_pairs(table, metric=study.measure, margin=study.margin, looked=looked)
+    for row in pairs.to_dict("records"):
+        name = "tuned" if row["method"] == tuned else row["method"]
+        if row["against"] == study.baseline or name == "tuned":
+            yield name, row["verdict"], row["against"]
 
 
 def against_all_pass(

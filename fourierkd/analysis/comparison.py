@@ -12,6 +12,10 @@ together where an interval lies within the margin, one of 90 % for tests at 5 %.
 interval that also bears the other verdicts, of 95 % and more by ``stats.family``: stricter, so that
 of tables at most 2.5 % have a false ``equivalent``.
 
+All pairs of a table are one family, whichever of them are asked for: so a pair has one verdict,
+whatever it is compared in, and 5 % of tables have a false one anywhere, also of a method that was
+picked by its scores.
+
 References:
     Schuirmann, "A comparison of the two one-sided tests procedure and the power approach for
     assessing the equivalence of average bioavailability", J. Pharmacokinetics and
@@ -22,7 +26,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -73,8 +77,8 @@ def compare(
         margin: the smallest difference that matters, in the metric's unit; None: 0.01 where no
             score is above 1 (fractions, such as AP), else 1 (percentages, such as mIoU).
         level: coverage of the intervals of means; the differences' intervals are wider, so that
-            their verdicts together err as rarely (see ``stats.family``). Both allow for scores
-            that are rounded (see ``stats.rounding_step``).
+            the verdicts of all pairs together err as rarely (see ``every_pair``). Both allow for
+            scores that are rounded (see ``stats.rounding_step``).
         looked: seeds were added after scores were seen, so every interval is one that holds at any
             number of seeds (see ``sequential.followed``), and what only holds at one that was fixed
             before is left out: bootstrap interval, Wilcoxon's p, two groups.
@@ -84,7 +88,7 @@ def compare(
         mean, low, high, difference, diff_low, diff_high, pairs, verdict, margin``. Verdicts:
         ``better, worse, equivalent, undecided`` (see the module), ``n<2`` with fewer than two
         shared seeds, ``baseline``. Then what stands beside them: ``all_low, all_high`` (intervals
-        of the differences that cover all at once, see ``stats.bonferroni``), ``median, boot_low,
+        of all pairs' differences that cover at once, see ``stats.bonferroni``), ``median, boot_low,
         boot_high, wilcoxon`` (of the differences, see ``robust.robust``), ``seeds_needed`` (of an
         undecided pair: with how many an effect of the margin would be found in 4 of 5 tables, if
         the differences go on to vary as they do), ``groups`` (where a method's scores lie in two,
@@ -108,9 +112,9 @@ def compare(
             fix=near(baseline, scores),
         )
     margin, step = margin_of(margin, scores), rounding_step(_values(scores))
-    of_one, of_pairs = _intervals(looked)
-    gains = of_pairs(scores, [(m, baseline) for m in scores if m != baseline], level)
-    together = bonferroni(sum(looked or gain.n > 1 for gain in gains.values()), level)
+    of_one = always_valid if looked else interval
+    gains = every_pair(scores, level, looked=looked)
+    together = bonferroni(sum(looked or gain.n > 1 for gain in gains.values()) // 2, level)
     groups = {} if looked else two_groups(scores, error=step / 2)
     rows = []
     for method, values in scores.items():
@@ -148,7 +152,7 @@ def compare_pairs(
     level: float = LEVEL,
     looked: bool = False,
 ) -> pd.DataFrame:
-    """Compare every method with every other: one family of k (k - 1) / 2 comparisons.
+    """Compare every method with every other; the verdicts are those of ``compare``.
 
     Args and errors are those of ``compare``.
 
@@ -159,13 +163,38 @@ def compare_pairs(
     direction = metric_of(table, metric).direction
     scores = scored_runs(table, metric, phase)[1]
     margin = margin_of(margin, scores)
-    rows = []
-    for (a, b), gain in _intervals(looked)[1](scores, combinations(scores, 2), level).items():
-        other = Interval(-gain.mean, -gain.high, -gain.low, gain.n)
-        for method, against, found in ((a, b, gain), (b, a, other)):
-            columns = difference_columns(found, verdict(found, direction, margin), margin)
-            rows.append({"method": method, "against": against, **columns})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "method": method,
+            "against": against,
+            **difference_columns(gain, verdict(gain, direction, margin), margin),
+        }
+        for (method, against), gain in every_pair(scores, level, looked=looked).items()
+    )
+
+
+def every_pair(
+    scores: Mapping[str, Mapping[int, float] | pd.Series],
+    level: float = LEVEL,
+    *,
+    looked: bool = False,
+) -> Gains:
+    """Differences of all pairs of methods, both ways, with the intervals that bear the verdicts.
+
+    The k (k - 1) / 2 pairs of k methods are one family (``stats.family``; ``sequential.followed``
+    where it was looked).
+
+    Args:
+        scores: method -> seed -> score.
+        level, looked: as for ``compare``.
+    """
+    pairs = combinations(scores, 2)
+    found = followed(scores, pairs, level) if looked else family(scores, pairs, level)
+    gains = {}
+    for (a, b), gain in found.items():
+        gains[a, b] = gain
+        gains[b, a] = Interval(0.0 - gain.mean, 0.0 - gain.high, 0.0 - gain.low, gain.n)
+    return gains
 
 
 def open_pairs(
@@ -178,19 +207,18 @@ def open_pairs(
 ) -> list[str]:
     """The methods of which more seeds may say what they are against ``baseline``.
 
-    Whoever adds seeds to these, and looks again, has a false verdict in at most 1 - ``level`` of
-    tables, however often (see ``sequential.followed``).
+    Whoever adds seeds to these, and looks again, has a false verdict of any pair in at most 1 -
+    ``level`` of tables, however often (see ``sequential.followed``).
 
     Args:
         scores: method -> seed -> score.
         baseline, direction, margin, level: as for ``compare``.
     """
     margin = margin_of(margin, scores)
-    pairs = [(method, baseline) for method in scores if method != baseline]
     return [
         method
-        for (method, _), gain in followed(scores, pairs, level).items()
-        if gain.n and verdict(gain, direction, margin) in (UNDECIDED, TOO_FEW)
+        for (method, other), gain in every_pair(scores, level, looked=True).items()
+        if other == baseline and gain.n and verdict(gain, direction, margin) in (UNDECIDED, TOO_FEW)
     ]
 
 
@@ -211,11 +239,6 @@ def verdict(gain: Interval, direction: str, margin: float) -> str:
     if not gain.low <= 0 <= gain.high:
         return BETTER if (gain.mean > 0) == (direction == MAXIMIZE) else WORSE
     return EQUIVALENT if -margin < gain.low and gain.high < margin else UNDECIDED
-
-
-def _intervals(looked: bool) -> tuple[Callable[..., Interval], Callable[..., Gains]]:
-    """Of one sample, and of pairs."""
-    return (always_valid, followed) if looked else (interval, family)
 
 
 def margin_of(margin: float | None, scores: Mapping[str, Mapping[int, float] | pd.Series]) -> float:

@@ -2,13 +2,11 @@
 
 It names the best method, whichever that is, and says how the tuned one compares with the published
 settings, with the best simple baseline, with plain L2 and with the student alone, in the words of
-the verdicts of ``comparison.compare``. Each is a claim against another method, and so of another
-family; of sentences about a tuned method that equals the others at most 5 % have a false one all
-the same, since every family holds the equal methods (``tests/analysis/test_error_rates.py``).
+the verdicts of ``comparison.compare_pairs``, which are those of every table of a study.
 
 Where nothing was searched, or each method for itself, it is the best method that is set against the
-published settings, plain L2, the student alone and the next best one. It was picked by its scores,
-so these claims are of the one family that holds every pair.
+published settings, plain L2, the student alone and the next best one. It and the best simple
+baseline may be picked by their scores: the verdicts are of one family that holds every pair.
 """
 
 from __future__ import annotations
@@ -81,32 +79,30 @@ def headline(
         f"{finals['split'].iloc[0]} ({seeds}"
         f"{_tuned(found_by_tuning(table, metric=metric), means.index)})"
     )
+    pairs = compare_pairs(table, **measure)
+    limits = f"95 % intervals {how(looked)} over every pair, {paired}"
+    limits += f"; {margin_words(found, metric.name)}"
     own = of_search(table, None)
     tuned = tuned_method(own, metric=metric)
     if tuned is None and len(trials(own)):
         return f"{text}; nothing is tuned: no trial was chosen."
     if tuned is None:
         others = _others_of_best(list(means.index), baseline)
-        rows = _against(compare_pairs(table, **measure), best, others) if others else {}
-        within = margin_words(found, metric.name)
-        limits = f"95 % intervals {how(looked)} over every pair, {paired}; {within}"
+        rows = _against(pairs, best, others)
         return f"{text}{_claims('it', rows, others, digits, limits)}"
     if tuned != TUNED:
         text += f"; the search chose {tuned} itself, so {TUNED} is {tuned}"
     if tuned not in means:
         return f"{text}; no final run of {tuned} has a value."
     others = _others(list(means.index), best, tuned, baseline)
-    rows = {}
-    for other in others:
-        against = compare(table, baseline=other, **measure).assign(against=other)
-        rows |= _against(against, tuned, others)
     subject = "it" if tuned == best else tuned
-    limits = f"95 % intervals, {paired}; {margin_words(found, metric.name)}"
-    return f"{text}{_claims(subject, rows, others, digits, limits)}"
+    return f"{text}{_claims(subject, _against(pairs, tuned, others), others, digits, limits)}"
 
 
 def _against(rows: pd.DataFrame, method: str, others: Mapping[str, str]) -> dict[str, Row]:
     """The rows of a comparison that set a method against ``others``, by the other."""
+    if not others:
+        return {}  # of one method there is no pair
     own = rows[(rows["method"] == method) & rows["against"].isin(list(others))]
     return {str(row["against"]): row for row in own.to_dict("records")}
 

@@ -97,7 +97,7 @@ def outlook(comparisons: int, level: float = LEVEL) -> str:
     """How many seeds an effect of the margin needs, before any difference is known.
 
     Args:
-        comparisons: pairs that are followed together, and looked at after every seed.
+        comparisons: pairs of methods, all of which are judged after every seed.
 
     Example:
         >>> outlook(3)[:73]

@@ -138,7 +138,8 @@ def pair_rows(
 ) -> list[dict[str, object]]:
     """Differences between all methods, row minus column; empty for two methods or too many.
 
-    ``measure``: metric and margin, as ``compare_pairs`` takes them.
+    ``measure``: metric and margin, as ``compare_pairs`` takes them. Its verdicts are those of
+    ``comparison``.
     """
     names = list(comparison["method"]) if len(comparison) else []
     if not 2 < len(names) <= MAX_PAIRED_METHODS:

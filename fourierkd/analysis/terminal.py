@@ -65,6 +65,7 @@ def summary(
     tuned = tuned_method(of_search(table, None), metric=metric)
     split = table.loc[table["phase"] == Phase.FINAL, "split"].iloc[0]
     title = f"{metric.name} on {split}, 95 % intervals, paired by seed, differences {how(looked)}"
+    title += " over every pair"
     view = _table(title)
     view.add_column("method", no_wrap=True)
     view.add_column("n", justify="right")

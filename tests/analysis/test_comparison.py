@@ -90,7 +90,7 @@ def test_what_stands_beside_the_verdicts(table_of: Table) -> None:
     scores["a"][3] = -20.0  # its differences have an outlier, and its scores two groups
     found = compare(table_of(scores), baseline="b").set_index("method")
     gains = [scores["a"][s] - scores["b"][s] for s in range(7)]
-    at_once = interval(gains, bonferroni(2))
+    at_once = interval(gains, bonferroni(3))  # of the three pairs
     row = found.loc["a"]
     assert (row["all_low"], row["all_high"]) == (at_once.low, at_once.high)
     assert row["median"] == np.median(gains)
@@ -115,6 +115,21 @@ def test_every_pair_is_one_family(table_of: Table) -> None:
         own = compare(table_of({a: scores[a], b: scores[b]}), baseline=b).iloc[1]
         assert row["difference"] == pytest.approx(own["difference"])
         assert row["diff_low"] <= own["diff_low"]  # wider than alone
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_pair_has_one_verdict_whatever_it_is_compared_in(table_of: Table, looked: bool) -> None:
+    generator = np.random.default_rng(7)
+    means = {"alone": 30.0, "close": 30.0, "kd": 36.0, "l2": 27.0}
+    table = table_of({m: dict(enumerate(generator.normal(v, 1, 6))) for m, v in means.items()})
+    pairs = compare_pairs(table, looked=looked).set_index(["method", "against"])
+    columns = ["difference", "diff_low", "diff_high", "pairs", "verdict", "margin"]
+    for baseline in means:
+        found = compare(table, baseline=baseline, looked=looked).set_index("method")
+        for method in set(means) - {baseline}:
+            expected = pairs.loc[(method, baseline), columns]
+            assert list(found.loc[method, columns]) == list(expected)
+    assert {"better", "worse", "undecided"} <= set(pairs["verdict"])
 
 
 def test_compare_on_a_whole_study(study_runs: list[RunDir]) -> None:

@@ -22,19 +22,19 @@ def test_sentences_in_plain_words(table_of: Callable[..., pd.DataFrame]) -> None
     found = compare(table_of(scores), baseline="base")
     assert margin_words(found, "mIoU") == "equivalent: within ±1 mIoU"
     good, same, unknown, bad = sentences(found, "mIoU")
-    assert good == "good is better than base: +3.00 mIoU [+2.43, +3.57] (3 paired seeds)"
-    assert same == "same is equivalent to base: +0.01 mIoU [-0.59, +0.61] (3 paired seeds)"
+    assert good == "good is better than base: +3.00 mIoU [+2.09, +3.91] (3 paired seeds)"
+    assert same == "same is equivalent to base: +0.01 mIoU [-0.95, +0.97] (3 paired seeds)"
     assert unknown == (
-        "open is undecided against base: -0.10 mIoU [-5.04, +4.84] (3 paired seeds); an effect of "
-        "1 mIoU would need about 14 seeds"
+        "open is undecided against base: -0.10 mIoU [-7.96, +7.76] (3 paired seeds); an effect of "
+        "1 mIoU would need about 17 seeds"
     )
-    assert needs(found, "mIoU") == ["an effect of 1 mIoU of open would need about 14 seeds"]
+    assert needs(found, "mIoU") == ["an effect of 1 mIoU of open would need about 17 seeds"]
     assert needs(compare(table_of(scores), baseline="base", margin=9), "mIoU") == []
     less = sentences(compare(table_of(scores), baseline="base", margin=0.55), "mIoU")[1]
     assert less.endswith("; an effect of 0.55 mIoU would need about 4 seeds")
     none = sentences(compare(table_of(scores), baseline="base", margin=0.001), "mIoU")[1]
     assert none.endswith("; an effect of 0.001 mIoU would need more than 1000 seeds")
-    assert bad == "bad is worse than base: -2.00 mIoU [-2.50, -1.50] (3 paired seeds)"
+    assert bad == "bad is worse than base: -2.00 mIoU [-2.82, -1.18] (3 paired seeds)"
 
 
 def test_an_effect_that_would_have_been_seen(table_of: Callable[..., pd.DataFrame]) -> None:

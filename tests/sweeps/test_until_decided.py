@@ -74,7 +74,7 @@ def test_seeds_are_added_to_undecided_pairs_alone(run, capsys):
     assert f"pkd better with {found['pkd']}" in out
     assert "kl undecided with 12" in out
     assert "undecided: kl; seed 1011 is added" in out
-    assert "differences at any number of seeds (Bonferroni)" in out
+    assert "differences at any number of seeds (Bonferroni) over every pair" in out
     page = (work_dir / "report.html").read_text()
     assert "confidence\nsequences" in page
     assert "by Holm" not in page
