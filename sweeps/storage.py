@@ -21,6 +21,7 @@ from fourierkd.fingerprint import digest
 from fourierkd.locks import Held, locked
 from fourierkd.records import State
 from fourierkd.run_dir import RunDir
+from sweeps.ask import RETRY_OF, own_trials
 from sweeps.samplers import make_pruner, make_sampler
 from sweeps.searches import tuned_of
 from sweeps.study import StudyConfig
@@ -84,8 +85,8 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
         Where the files of such a study went, else None.
 
     Raises:
-        StudyError: the folder holds trials of another study, or methods that were tuned with more
-            trials.
+        StudyError: the folder holds trials of another study, or a method that has more trials than
+            each shall have now.
     """
     path, moved = work_dir / STUDY_NAME, None
     try:
@@ -99,18 +100,29 @@ def claim(config: StudyConfig, work_dir: Path) -> str | None:
         if recorded is None:
             recorded = _begun(config)
             replace_record(work_dir, recorded)
-        if config.tune < recorded.tune and _has_trial(work_dir):
-            raise StudyError(
-                "a comparison tunes its methods with equal numbers of trials, and those of this "
-                f"work dir have {recorded.tune} each",
-                value=config.tune,
-                fix=f"use --tune {recorded.tune} or more, or choose another --work-dir",
-            )
+        if config.tune < recorded.tune:
+            _check_fewer(config.tune, work_dir)
         methods = {**recorded.methods, **config.method_files()}
         record(work_dir, methods=methods, tune=config.tune)
         return moved
     except OSError as error:
         raise not_writable(path, error) from error
+
+
+def _check_fewer(tune: int, work_dir: Path) -> None:
+    """Refuse fewer trials than a method has begun, also one that is not asked for now."""
+    begun = {
+        tunes: sum(RETRY_OF not in trial.user_attrs for trial in own_trials(study))
+        for tunes, study in stored_studies(work_dir).items()
+    }
+    most = max(begun, key=lambda tunes: begun[tunes], default=None)
+    if most is not None and begun[most] > tune:
+        raise StudyError(
+            f"a comparison tunes its methods with equal numbers of trials, and {most} has "
+            f"{begun[most]} already",
+            value=tune,
+            fix=f"use --tune {begun[most]} or more, or choose another --work-dir",
+        )
 
 
 def _begun(config: StudyConfig) -> StudyRecord:

@@ -90,7 +90,7 @@ class StudyRecord(Record):
             the folder.
         files, methods: digest of each config file and of each method's file, by name.
         created: when.
-        tune: trials that each method of a comparison was tuned with so far.
+        tune: trials that each method of a comparison is tuned with.
         budget: what its methods cost; None: not measured.
         tried: digest of the requests that were tried ahead.
         weights: file -> SHA-256 of the weights that configs name.

@@ -177,10 +177,29 @@ def test_a_comparison_can_be_tuned_later(run):
 
 
 @pytest.mark.parametrize("fewer", [0, 5])
-def test_a_method_cannot_have_fewer_trials_than_it_had(run, fewer):
+def test_no_method_can_have_fewer_trials_than_another(run, fewer):
     run(NAMES[:2])
-    with pytest.raises(StudyError, match=r"have 6 each, got \d; use --tune 6 or more"):
+    with pytest.raises(StudyError, match=r"and weight has 6 already, got \d; use --tune 6 or more"):
         run(NAMES, tune=fewer)
+    with pytest.raises(StudyError, match="and weight has 6 already"):
+        run([NAMES[0], NAMES[2]], tune=fewer)  # which method is asked for now changes nothing
+
+
+def test_a_mistyped_number_of_trials_can_be_lowered(run):
+    straight = outcome(run(work_dir="straight"))
+
+    class DiesInATrial(InProcess):
+        def submit(self, run_dir, *, resume):
+            if run_dir.path.name == "trial_weight_003":
+                raise SystemExit("killed")
+            super().submit(run_dir, resume=resume)
+
+    with pytest.raises(SystemExit):
+        run(tune=60, executor=DiesInATrial())
+    with pytest.raises(StudyError, match=r"weight has 4 already, got 3; use --tune 4 or more"):
+        run(tune=3)
+    assert outcome(run(tune=6)) == straight
+    assert outcome(run(tune=6)) == straight  # and again: what is kept is the lower number
 
 
 def test_failed_trials_are_no_choice_and_are_tried_again(run, pair, tmp_path):
