@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -497,6 +498,28 @@ def test_methods_of_a_pair_say_what_they_add(capsys):
     assert "not on this pair: the method iou compares head" in " ".join(iou.split())
     line = refused(call(capsys, "methods", str(SHAPES / "pspnet_student.py")))
     assert "a method needs a config with a teacher" in line
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("student=dict(decode_head=dict(in_chanels=3))", "in_chanels"),
+        ("student=dict(type='mmseg.EncoderDecodr')", "EncoderDecodr"),
+        ("teacher=dict(backbone='x')", "unknown key of model.teacher, got 'backbone'"),
+        ("teacher=dict(model=dict(backbone=dict(depth=35)))", "35"),
+        ("losses=dict(x=dict(tap='feature'))", "this config has losses of its own, got"),
+    ],
+)
+def test_what_is_wrong_with_the_pair_is_said_once_and_of_no_method(
+    capsys, tmp_path, model, message
+):
+    base = str(SHAPES / "pspnet_fourier.py")
+    config = tmp_path / "pair.py"
+    config.write_text(f"_base_ = {base!r}\nmethod = None\nmodel = dict({model})\n")
+    code, out, err = call(capsys, "methods", str(config))
+    assert "on this pair" not in out
+    assert re.search(message, refused((code, out, err)))
+    assert err.count("fourierkd: error: ") == 1
 
 
 def test_work_dir_must_be_writable(capsys, monkeypatch):

@@ -36,7 +36,8 @@ def describe_methods(config: str | None = None) -> dict[str, list[str]]:
         config: a run config with a teacher; then the last line says what the method adds to it.
 
     Raises:
-        ConfigError: the config cannot be read, or has no teacher.
+        ConfigError: the config cannot be read, has no teacher or losses of its own, or its student
+            or teacher cannot be built. What is wrong with one method alone is its last line.
     """
     if config is not None:
         _check_pair(config)
@@ -76,9 +77,18 @@ def _tasks(method: Method) -> list[str]:
 
 
 def _check_pair(config: str) -> None:
-    from fourierkd.config.load import load_config, require_distiller
+    """Refuse what no method can mend; it would be said of each."""
+    from mmengine.registry import DefaultScope
 
-    cfg = load_config(config)
+    from fourierkd.commands.bench import build_pair
+    from fourierkd.config.load import load_config, require_distiller
+    from fourierkd.distill.config_files import to_plain
+    from fourierkd.distill.refusals import told_in_one_line
+    from fourierkd.distill.registry import SCOPE
+    from fourierkd.distill.teacher import RANDOM, check_same_input, ready_teacher
+    from fourierkd.distill.terms import check_teacher
+
+    cfg = load_config(config, {"method": None})
     require_distiller(cfg)
     if cfg.model.get("teacher") is None:
         raise ConfigError(
@@ -86,6 +96,19 @@ def _check_pair(config: str) -> None:
             value=config,
             fix="name the config of a pair, such as configs/shapes/pspnet_fourier.py",
         )
+    if cfg.model.get("losses"):
+        raise ConfigError(
+            "a method stands in place of losses, and this config has losses of its own",
+            value=list(cfg.model.losses),
+            fix="put taps in place of model.losses",
+        )
+    with told_in_one_line("a pair must be built", fix="correct the config"):
+        student = build_pair(load_config(config, {"method": STUDENT_ALONE})).student
+        given = to_plain(cfg.model.teacher)
+        check_teacher(given)
+        with DefaultScope.overwrite_default_scope(SCOPE):
+            teacher = ready_teacher({**given, "checkpoint": RANDOM}, [], [])
+        check_same_input(student, teacher.model)
 
 
 def _on_pair(config: str, name: str) -> str:
