@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,32 +106,38 @@ def _tracked(state: StudyState) -> bool:
 
 
 def _track(state: StudyState, table: pd.DataFrame) -> None:
-    """Send W&B the runs whose process died, and the final table as a run in the study's group."""
+    """Send W&B the runs whose process died, and the final tables as a run in the study's group."""
     config = state.config
     from fourierkd.tracking.mend import mend
     from fourierkd.tracking.study_table import log_study_table
 
     mend(state.run_dirs())
-    sent = {"results": table}
-    try:
-        from fourierkd.analysis.comparison import compare
-
-        sent["comparison"] = compare(
-            table,
-            baseline=config.baseline,
-            metric=config.measure,
-            margin=config.margin,
-            looked=noted(state.work_dir).looked,
-        )
-    except FourierKDError:
-        pass  # no final runs to compare
     log_study_table(
         state.work_dir,
-        sent,
+        _final_tables(state, table),
         study=config.name,
         metric=config.metric,
         wandb=config.wandb,
     )
+
+
+def _final_tables(state: StudyState, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The runs, and where there are final ones their comparison, cost, and effects of parts."""
+    from fourierkd.analysis.comparison import compare
+    from fourierkd.analysis.costs import cost_table
+    from fourierkd.analysis.factorial import effects
+
+    config, found = state.config, {"results": table}
+    if not (table["phase"] == Phase.FINAL).any():
+        return found
+    measured: dict[str, Any] = {"metric": config.measure, "margin": config.margin}
+    measured["looked"] = noted(state.work_dir).looked
+    with suppress(FourierKDError):  # the baseline has no final run
+        found["comparison"] = compare(table, baseline=config.baseline, **measured)
+    found["cost"] = cost_table(table, costs_of(state.work_dir), baseline=config.baseline)
+    if config.parts:
+        found["effects"] = effects(table, config.parts, **measured)
+    return found
 
 
 def _tracking_lines(state: StudyState) -> list[str]:

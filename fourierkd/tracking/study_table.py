@@ -26,7 +26,7 @@ def log_study_table(
 
     Args:
         folder: The study's work dir; W&B's files go to its ``wandb`` folder.
-        tables: Panel name -> data frame, such as ``{"results": ..., "comparison": ...}``.
+        tables: Panel name -> data frame, such as ``{"results": ..., "cost": ...}``.
         study: Name of the study, and of the W&B group.
         metric: The study's metric, for the run's config.
         wandb: Fields of a request's ``Tracking``: project, entity, mode.
