@@ -116,13 +116,17 @@ def build_parser() -> argparse.ArgumentParser:
         "attribute",
         help="what each frequency band of the tapped map is worth to a finished run's student",
         description="Score the student with one band of its tapped maps replaced by the teacher's, "
-        "or removed. Writes attribution.csv into each run folder.",
+        "by the teacher's of another image, or removed. Writes attribution.csv into each run "
+        "folder.",
     )
     attribute.add_argument(
         "runs", metavar="RUN", nargs="+", help="folder of a finished distilled run"
     )
     attribute.add_argument(
         "--bands", type=int, default=5, metavar="N", help="bands of equal width; default 5"
+    )
+    attribute.add_argument(
+        "--levels", action="store_true", help="of a pyramid also each level alone"
     )
     attribute.set_defaults(func=attribute_command)
 
@@ -230,7 +234,7 @@ def attribute_command(args: argparse.Namespace) -> int:
         console_to(Path(folder) / "log") as terminal,
         Console(file=terminal).status("look at the runs") as status,
     ):
-        rows = attribute(args.runs, bands=args.bands, progress=status.update)
+        rows = attribute(args.runs, bands=args.bands, levels=args.levels, progress=status.update)
     print_attribution(rows)
     return 0
 

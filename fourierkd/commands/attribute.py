@@ -1,7 +1,8 @@
 """Band attribution: in flow finished runs, out flows what each band of the tapped map is worth.
 
 Each run's student is scored as it is, with one band of its tapped maps exchanged for what the
-teacher's maps predict of it, and with the band emptied; the change of the metric is the answer.
+teacher's maps predict of it, for what those of another image predict, and with the band emptied;
+the change of the metric is the answer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from fourierkd.options import whole_number
 from fourierkd.records import Request, Result, State
 from fourierkd.run_dir import RunDir, require_writable, write_atomic
 
-UNCHANGED, REPLACED, REMOVED = "unchanged", "replaced", "removed"
+UNCHANGED, REPLACED, OTHER_IMAGE, REMOVED = "unchanged", "replaced", "other_image", "removed"
 IMAGES = 256  # of training, on which the maps are fitted
 Progress = Callable[[str], None]
 
@@ -47,8 +48,10 @@ class Row:
     Attributes:
         run, method, seed, split: whose score, and where.
         tap: which maps were changed; None: none were.
+        level: which of them alone, from 0 on; None: all.
         low, high: the band, in ``unit``; the one up to 1 has an open top.
-        kind: unchanged, replaced (by what the teacher's maps predict) or removed.
+        kind: unchanged, replaced (by what the teacher's maps predict), other_image (by what they
+            predict of another image: a control) or removed.
         metric, value: the score.
         change: from that of the unchanged student; of that one, from the score in the run's result.
         energy: of a band: its share of the energy of the student's maps of training images.
@@ -61,6 +64,7 @@ class Row:
     seed: int
     split: str
     tap: str | None
+    level: int | None
     low: float | None
     high: float | None
     unit: str
@@ -89,7 +93,11 @@ class Finished:
 
 
 def attribute(
-    folders: Sequence[str | Path], *, bands: int = 5, progress: Progress = lambda _: None
+    folders: Sequence[str | Path],
+    *,
+    bands: int = 5,
+    levels: bool = False,
+    progress: Progress = lambda _: None,
 ) -> list[Row]:
     """Score the students of finished runs with bands of their maps exchanged; write each run's
     ``attribution.csv``.
@@ -97,6 +105,7 @@ def attribute(
     Args:
         folders: run folders; all are looked at before the first is scored.
         bands: how many, of equal width from 0 to Nyquist, the last with an open top.
+        levels: where there are several, as those of a pyramid, also each of them alone.
         progress: is told what is done.
 
     Raises:
@@ -113,7 +122,8 @@ def attribute(
     _check_alike(runs)
     rows: list[Row] = []
     for index, run in enumerate(runs):
-        own = _attribute(run, edges, partial(_tell, progress, f"run {index + 1} of {len(runs)}"))
+        tell = partial(_tell, progress, f"run {index + 1} of {len(runs)}")
+        own = _attribute(run, edges, levels, tell)
         write_atomic(run.run_dir.attribution, csv_text(own))
         rows += own
     return rows
@@ -194,7 +204,7 @@ def _check_alike(runs: Sequence[Finished]) -> None:
         )
 
 
-def _attribute(run: Finished, edges: list[float], progress: Progress) -> list[Row]:
+def _attribute(run: Finished, edges: list[float], levels: bool, progress: Progress) -> list[Row]:
     split, seed = run.request.split, run.request.seed
     training = run.config.train_dataloader
     with scoring_runner(
@@ -210,33 +220,49 @@ def _attribute(run: Finished, edges: list[float], progress: Progress) -> list[Ro
         first = _unchanged(run, scores_now(runner)[run.metric])
         rows = [first]
         for fitted in taps:
-            rows += _exchanges(runner, fitted, edges, first, progress)
+            several = range(len(fitted.fits)) if levels and len(fitted.fits) > 1 else ()
+            for level in (None, *several):
+                rows += _exchanges(runner, fitted, level, edges, first, progress)
     return rows
 
 
 def _exchanges(
-    runner: KDRunner, fitted: Fitted, edges: list[float], first: Row, progress: Progress
+    runner: KDRunner,
+    fitted: Fitted,
+    level: int | None,
+    edges: list[float],
+    first: Row,
+    progress: Progress,
 ) -> Iterator[Row]:
-    """Every band alone and all of them, replaced and removed."""
+    """Every band alone and all of them: replaced, by another image's, and removed."""
     model: Any = runner.bare_model
     count = len(edges) - 1
     chosen = [[band] for band in range(count)] + [list(range(count))] * (count > 1)
-    for kind in (REPLACED, REMOVED):
+    where = "" if level is None else f", level {level}"
+    for kind in (REPLACED, OTHER_IMAGE, REMOVED):
         for bands in chosen:
             low, high = edges[bands[0]], edges[bands[-1] + 1]
-            progress(f"{kind} {band_name(low, high)} of Nyquist")
-            with exchanged(model, fitted, bands, by_teacher=kind == REPLACED):
+            progress(f"{kind} {band_name(low, high)} of Nyquist{where}")
+            with exchanged(
+                model,
+                fitted,
+                bands,
+                by_teacher=kind != REMOVED,
+                other_image=kind == OTHER_IMAGE,
+                level=level,
+            ):
                 value = scores_now(runner)[first.metric]
             yield dataclasses.replace(
                 first,
                 tap=fitted.compared.label,
+                level=level,
                 low=low,
                 high=high,
                 kind=kind,
                 value=value,
                 change=value - first.value,
-                energy=fitted.energy(bands),
-                explained=fitted.explained(bands) if kind == REPLACED else None,
+                energy=fitted.energy(bands, level),
+                explained=fitted.explained(bands, level) if kind == REPLACED else None,
             )
 
 
@@ -248,6 +274,7 @@ def _unchanged(run: Finished, value: float) -> Row:
         seed=run.request.seed,
         split=split,
         tap=None,
+        level=None,
         low=None,
         high=None,
         unit="Nyquist",
@@ -298,13 +325,14 @@ def print_attribution(rows: Sequence[Row]) -> None:
     console, metric = Console(highlight=False), rows[0].metric
     runs = [row for row in rows if row.kind == UNCHANGED]
     methods = list(dict.fromkeys(row.method for row in runs))
-    for tap in dict.fromkeys(row.tap for row in rows if row.tap is not None):
-        console.print(f"{metric} on {rows[0].split}, bands of {tap}", soft_wrap=True)
+    for tap, level in dict.fromkeys((row.tap, row.level) for row in rows if row.tap is not None):
+        where = tap if level is None else f"{tap}, level {level} alone"
+        console.print(f"{metric} on {rows[0].split}, bands of {where}", soft_wrap=True)
         table = Table(f"band, of {rows[0].unit}")
         for method in methods:
             count = sum(row.method == method for row in runs)
             table.add_column(f"{method} ({count} runs)" if count > 1 else method, justify="right")
-        for cells, ends in _lines(rows, tap, methods):
+        for cells, ends in _lines(rows, (tap, level), methods):
             table.add_row(*cells, end_section=ends)
         console.print(table)
     for row in runs:
@@ -312,7 +340,8 @@ def print_attribution(rows: Sequence[Row]) -> None:
             line = f"{row.run}: {row.value:g} unchanged, {row.value - row.change:g} in the run"
             console.print(f"{line} (other machine, threads, versions or data)", soft_wrap=True)
     for line in (
-        f"replaced by what the teacher's maps predict, or removed: change of {metric}",
+        f"replaced by what the teacher's maps predict, by what those of another image predict "
+        f"(other_image), or removed: change of {metric}",
         "energy: the band's share of the student's maps; explained: the part of it that is "
         "predicted (training images)",
     ):
@@ -320,17 +349,18 @@ def print_attribution(rows: Sequence[Row]) -> None:
 
 
 def _lines(
-    rows: Sequence[Row], tap: str, methods: Sequence[str]
+    rows: Sequence[Row], place: tuple[str, int | None], methods: Sequence[str]
 ) -> Iterator[tuple[list[str], bool]]:
     """Cells of the table's rows, and whether a section ends there."""
     digits = 3 if max(abs(row.value) for row in rows) <= 1 else 2  # AP, or a percentage
     unchanged = [row for row in rows if row.kind == UNCHANGED]
     first = [[row.value for row in unchanged if row.method == method] for method in methods]
     yield [UNCHANGED, *(_cell(values, f".{digits}f") for values in first)], True
-    own = [row for row in rows if row.tap == tap]
+    own = [row for row in rows if (row.tap, row.level) == place]
     bands = list(dict.fromkeys((row.low, row.high) for row in own))
     for kind, value, form in (
         (REPLACED, "change", f"+.{digits}f"),
+        (OTHER_IMAGE, "change", f"+.{digits}f"),
         (REMOVED, "change", f"+.{digits}f"),
         (REPLACED, "energy", ".2f"),
         (REPLACED, "explained", ".2f"),

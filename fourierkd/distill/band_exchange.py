@@ -62,29 +62,34 @@ class Fitted(NamedTuple):
         places: of each level: the student's tap, and which of its maps.
         maps: how many maps each of the student's taps gives of an image.
         fits: of each level.
+        another: the teacher's maps of one training image.
     """
 
     compared: Compared
     places: list[tuple[str, int]]
     maps: dict[str, int]
     fits: list[BandFit]
+    another: list[Tensor]
 
-    def energy(self, bands: Collection[int]) -> float:
-        """Share of the student's energy in these bands, all levels together, without the mean of
-        all images; NaN where it has none."""
-        chosen = list(bands)
+    def energy(self, bands: Collection[int], level: int | None = None) -> float:
+        """Share of the student's energy in these bands, of a level or all levels together, without
+        the mean of all images; NaN where it has none."""
+        chosen, fits = list(bands), self._of(level)
         return _share(
-            sum(float(fit.energy[chosen].sum()) for fit in self.fits),
-            sum(float(fit.energy.sum()) for fit in self.fits),
+            sum(float(fit.energy[chosen].sum()) for fit in fits),
+            sum(float(fit.energy.sum()) for fit in fits),
         )
 
-    def explained(self, bands: Collection[int]) -> float:
+    def explained(self, bands: Collection[int], level: int | None = None) -> float:
         """Share of the student's energy in these bands that the teacher's maps tell of images that
-        the fit has not seen, all levels together; NaN where the student has none."""
-        chosen = list(bands)
-        energy = sum(float(fit.energy[chosen].sum()) for fit in self.fits)
-        missed = sum(float(fit.missed[chosen].sum()) for fit in self.fits)
+        the fit has not seen, of a level or all together; NaN where the student has none."""
+        chosen, fits = list(bands), self._of(level)
+        energy = sum(float(fit.energy[chosen].sum()) for fit in fits)
+        missed = sum(float(fit.missed[chosen].sum()) for fit in fits)
         return 1 - _share(missed, energy)
+
+    def _of(self, level: int | None) -> list[BandFit]:
+        return self.fits if level is None else [self.fits[level]]
 
 
 def _share(part: float, whole: float) -> float:
@@ -117,12 +122,15 @@ def fit_taps(
     """
     halves: list[list[BandMoments]] = []  # by level
     counts: dict[str, int] = {}
+    another: list[Tensor] = []
     seen = 0
     for inputs, samples in batches:
         with model.student_taps.capture(model.student, stop=True) as ours:
             model.student(inputs, samples, mode="tensor")
         counts = {tap: len(ours[tap]) for tap in compared.student}
-        pairs = compared.pairs(ours, teacher_of(model)(inputs, samples))
+        theirs = teacher_of(model)(inputs, samples)
+        another = [m[-1:] for tap in compared.teacher for m in theirs[tap]]
+        pairs = compared.pairs(ours, theirs)
         if not halves:
             halves = [
                 [BandMoments(edges, (s.shape[1], t.shape[1]), s.device) for _ in range(2)]
@@ -136,24 +144,34 @@ def fit_taps(
         raise ConfigError("the maps are fitted on two or more training images", value=seen)
     every = [(tap, i) for tap in compared.student for i in range(counts[tap])]
     places = [every[i] for i, _ in compared.levels]
-    return Fitted(compared, places, counts, [fit_bands(*level) for level in halves])
+    return Fitted(compared, places, counts, [fit_bands(*level) for level in halves], another)
 
 
 @contextmanager
 def exchanged(
-    model: Distiller, fitted: Fitted, bands: Collection[int], *, by_teacher: bool
+    model: Distiller,
+    fitted: Fitted,
+    bands: Collection[int],
+    *,
+    by_teacher: bool,
+    other_image: bool = False,
+    level: int | None = None,
 ) -> Iterator[None]:
-    """Within: the student answers with these bands of its maps exchanged, at all levels.
+    """Within: the student answers with these bands of its maps exchanged.
 
     Args:
         model: with its teacher.
         fitted: of these taps.
         bands: which, from 0 on.
         by_teacher: for what the teacher's maps predict; else the bands are emptied.
+        other_image: for what they predict of another image: the one that the student took before,
+            at first a training image.
+        level: of which level alone; None: of all.
     """
     compared, levels = fitted.compared, {place: i for i, place in enumerate(fitted.places)}
     taps = Taps(model.student, compared.student, role="student")
-    theirs: list[Tensor] = []  # the teacher's maps of the images at hand
+    theirs: list[Tensor] = []  # the teacher's maps that the bands are predicted from
+    before_these = list(fitted.another)  # of the image before those at hand
     position: dict[str, int] = {}  # of the next map of each tap
 
     def before(_: Any, arguments: tuple[Any, ...]) -> None:
@@ -161,6 +179,10 @@ def exchanged(
         if by_teacher:
             maps = teacher_of(model)(*arguments[:2])
             theirs[:] = [m for tap in compared.teacher for m in maps[tap]]
+        if other_image:
+            last = [m[-1:] for m in theirs]
+            theirs[:] = [_of_those_before(m, b) for m, b in zip(theirs, before_these, strict=True)]
+            before_these[:] = last
 
     def change(tap: str, feature: Tensor) -> Tensor:
         place = tap, position[tap]
@@ -172,7 +194,7 @@ def exchanged(
                 value=tap,
                 fix="evaluate with model.student.test_cfg.mode='whole'",
             )
-        if place not in levels:
+        if place not in levels or level not in (None, levels[place]):
             return feature
         fit = fitted.fits[levels[place]]
         known = theirs[compared.levels[levels[place]][1]] if by_teacher else None
@@ -187,6 +209,17 @@ def exchanged(
             yield
     finally:
         handle.remove()
+
+
+def _of_those_before(maps: Tensor, before: Tensor) -> Tensor:
+    """Each image's maps in the place of those of the next one, ``before`` in that of the first.
+
+    Args:
+        maps: (N, C, H, W).
+        before: (1, C, H', W'), brought to that size.
+    """
+    first = match_maps(maps[:1], before, resize_stu=False, any_width=True)[1]
+    return torch.cat([first.to(maps.dtype), maps[:-1]])
 
 
 def teacher_of(model: Distiller) -> FrozenTeacher:

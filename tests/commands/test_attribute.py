@@ -83,10 +83,11 @@ def test_a_run_gets_its_bands(trained, capsys):
     assert float(first["change"]) == 0
     bands = [("0.0", "0.5"), ("0.5", "1.0"), ("0.0", "1.0")]
     assert [(r["kind"], r["low"], r["high"]) for r in rows[1:]] == [
-        (kind, *band) for kind in ("replaced", "removed") for band in bands
+        (kind, *band) for kind in ("replaced", "other_image", "removed") for band in bands
     ]
     for row in rows[1:]:
         assert (row["tap"], row["unit"], row["metric"]) == ("features", "Nyquist", "acc")
+        assert row["level"] == ""
         assert float(row["value"]) == pytest.approx(score + float(row["change"]))
         assert bool(row["explained"]) == (row["kind"] == "replaced")
     assert all(0 <= float(row["explained"]) <= 1 for row in rows[1:4])
@@ -97,6 +98,9 @@ def test_a_run_gets_its_bands(trained, capsys):
     assert score > 60
     for text in ("acc on test, bands of features", "unchanged", "removed 0.5 up", "explained all"):
         assert text in out
+    assert "other_image 0.5 up" in out
+    # told of another image the student knows no better than chance
+    assert float(rows[6]["value"]) == pytest.approx(50, abs=12)
 
     before = run_dir.attribution.read_text()
     assert call(capsys, run_dir.path, "--bands", 2)[1] == out
@@ -113,7 +117,7 @@ def test_runs_side_by_side(trained, capsys):
     assert "mine (2 runs)" in out
     assert "±" in out
     assert "run_seed3" not in out  # it names no method: its folder's name without the seed
-    assert all(r.attribution.read_text().count("\n") == 4 for r in runs)
+    assert all(r.attribution.read_text().count("\n") == 5 for r in runs)
 
 
 @pytest.mark.parametrize(("pair", "tap"), [("pspnet", "backbone.layer4"), ("retinanet", "neck")])
@@ -133,10 +137,12 @@ def test_both_tasks(pair, tap, tmp_path):
     run_dir = RunDir(tmp_path / "run").create(replace(request, method="pkd"))
     run(run_dir, resume=False)
     told: list[str] = []
-    first, *rows = attribute([run_dir.path], bands=2, progress=told.append)
+    first, *rows = attribute([run_dir.path], bands=2, levels=True, progress=told.append)
     assert first.value == run_dir.read_result().value
     assert first.change == 0
-    assert len(rows) == 6
+    levels = dict.fromkeys(row.level for row in rows)
+    assert list(levels) == ([None] if pair == "pspnet" else [None, *range(len(levels) - 1)])
+    assert len(rows) == 9 * len(levels)
     assert {row.tap for row in rows} == {tap}
     assert all(math.isfinite(row.value) for row in rows)
     assert all(0 <= row.explained <= 1 for row in rows[:3])

@@ -80,6 +80,56 @@ def test_one_band_of_every_level_is_exchanged(pair, by_teacher):
     assert not model.student.neck._forward_hooks
 
 
+def test_another_images_band_takes_the_place_of_the_own(pair):
+    model = pair()
+    fit, inputs = fitted(model), images(3, seed=7)
+    with exchanged(model, fit, [1], by_teacher=True, other_image=True):
+        together = neck(model, inputs)
+        after = neck(model, images(2, seed=8))
+    with exchanged(model, fit, [1], by_teacher=True, other_image=True):
+        singly = [neck(model, one) for one in inputs.split(1)]
+        wide = neck(model, images(1, seed=9, size=12))  # after an image of another size
+    assert [m.shape[2] for m in wide] == [12, 6]
+    for level, maps in enumerate(together):  # however the images are put into batches
+        torch.testing.assert_close(maps, torch.cat([one[level] for one in singly]))
+    # the band of the second image is the first one's, as the teacher tells it; so too over batches
+    last, first = images(3, seed=7)[-1:], images(2, seed=8)[:1]
+    with exchanged(model, fit, [1], by_teacher=True):
+        told = [neck(model, inputs), neck(model, last)]
+    for level, own in enumerate(neck(model, inputs)):
+        inside = band_of_frequency(*own.shape[2:], EDGES) == 1
+        band = half_spectrum(told[0][level])[..., inside]
+        found = half_spectrum(together[level])
+        torch.testing.assert_close(found[1:][..., inside], band[:-1], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(found[..., ~inside], half_spectrum(own)[..., ~inside])
+        assert not torch.allclose(found[0][..., inside], band[0], atol=1e-3)
+        torch.testing.assert_close(
+            half_spectrum(after[level])[:1][..., inside],
+            half_spectrum(told[1][level])[..., inside],
+            atol=1e-4,
+            rtol=1e-3,
+        )
+        rest = half_spectrum(neck(model, first)[level])
+        torch.testing.assert_close(
+            half_spectrum(after[level])[:1][..., ~inside], rest[..., ~inside]
+        )
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_one_level_is_exchanged_alone(pair, level):
+    model = pair()
+    fit, inputs = fitted(model), images(2, seed=7)
+    own = neck(model, inputs)
+    with exchanged(model, fit, [0, 1], by_teacher=False, level=level):
+        changed = neck(model, inputs)
+    with exchanged(model, fit, [0, 1], by_teacher=False):
+        all_changed = neck(model, inputs)
+    assert torch.equal(changed[level], all_changed[level])
+    assert torch.equal(changed[1 - level], own[1 - level])
+    assert fit.energy([0], level) + fit.energy([1], level) == pytest.approx(1)
+    assert fit.explained([0], 0) != fit.explained([0], 1)
+
+
 def test_a_student_that_is_the_teacher_is_told_whole_and_stays(toy):
     torch.manual_seed(3)
     teacher = {"model": toy(), "checkpoint": "random"}
