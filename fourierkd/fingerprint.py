@@ -34,6 +34,20 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     return sha.hexdigest()
 
 
+def changed_since(path: str | os.PathLike[str], known: str | None) -> str | None:
+    """What became of a file that was kept in mind by its sha256: ``is gone`` or ``has <the first 16
+    digits> now``; None where it is that file.
+
+    Args:
+        path: where it was.
+        known: None: its bytes are not known, and it has to be there.
+    """
+    if not os.path.isfile(path):
+        return "is gone"
+    now = file_sha256(path)
+    return None if known in (None, now) else f"has {now[:16]} now"
+
+
 def is_path(value: object) -> bool:
     """Whether a value names a place: it may move, and what lies there is compared by content."""
     return isinstance(value, str) and value.startswith("/")

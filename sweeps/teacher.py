@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import StudyError, advice
-from fourierkd.fingerprint import digest, file_sha256
+from fourierkd.fingerprint import changed_since, digest, file_sha256
 from fourierkd.locks import Held, locked
 from fourierkd.records import Phase, Request, Result, State, Tracking
 from fourierkd.run_dir import RunDir, cache_root
@@ -119,11 +119,10 @@ def check_weights(path: Path, sha256: str, what: str) -> None:
     Raises:
         StudyError: the file is gone, or has another SHA-256.
     """
-    now = file_sha256(path) if path.is_file() else None
-    if now != sha256:
-        found = "is gone" if now is None else f"has {now[:16]} now"
+    changed = changed_since(path, sha256)
+    if changed is not None:
         raise StudyError(
-            f"a study keeps its teachers: {what} (sha256 {sha256[:16]}) {found}",
+            f"a study keeps its teachers: {what} (sha256 {sha256[:16]}) {changed}",
             value=str(path),
             fix="restore that file, or choose another --work-dir",
         )

@@ -1,6 +1,6 @@
 import shutil
 
-from fourierkd.fingerprint import data_fingerprint, digest, file_sha256
+from fourierkd.fingerprint import changed_since, data_fingerprint, digest, file_sha256
 
 
 def test_digest_ignores_the_order_of_keys_only():
@@ -11,6 +11,18 @@ def test_digest_ignores_the_order_of_keys_only():
 def test_file_sha256(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     assert file_sha256(tmp_path / "f").startswith("ba7816bf8f01cfea")
+
+
+def test_what_became_of_a_file(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")
+    known = file_sha256(path)
+    assert changed_since(path, known) is None
+    assert changed_since(path, None) is None  # its bytes were not kept, it only has to be there
+    path.write_bytes(b"abd")
+    assert changed_since(path, known) == f"has {file_sha256(path)[:16]} now"
+    path.unlink()
+    assert changed_since(path, known) == changed_since(path, None) == "is gone"
 
 
 def test_data_are_their_files_wherever_they_lie(tmp_path):

@@ -30,7 +30,7 @@ from fourierkd.distill.terms import compares
 from fourierkd.engine.loaders import build_loader, in_process
 from fourierkd.engine.runner import KDRunner, training_seed
 from fourierkd.errors import CheckpointError, ConfigError, RunError
-from fourierkd.fingerprint import file_sha256
+from fourierkd.fingerprint import changed_since
 from fourierkd.losses.base import MAPS
 from fourierkd.options import whole_number
 from fourierkd.records import Request, Result, State
@@ -179,18 +179,14 @@ def _check_teacher(checkpoint: str, result: Result) -> None:
     if checkpoint == RANDOM:
         return
     path = fetch(checkpoint, option="model.teacher.checkpoint") if is_address(checkpoint) else None
-    file = path or Path(checkpoint)
-    if not file.is_file():
+    known = result.conditions.teacher_sha256
+    changed = changed_since(path or checkpoint, known)
+    if changed is not None:
+        digest = f" (sha256 {known[:16]})" if known else ""
         raise CheckpointError(
-            "the teacher's weights must be where the run had them", value=checkpoint
-        )
-    sha, known = file_sha256(file), result.conditions.teacher_sha256
-    if known not in (None, sha):
-        raise CheckpointError(
-            f"the teacher's weights must be those that the run had (sha256 {known}), and "
-            f"{checkpoint} has others",
-            value=sha,
-            fix="restore them",
+            f"the teacher's weights must be those that the run had{digest}, and the file {changed}",
+            value=checkpoint,
+            fix="restore that file",
         )
 
 

@@ -13,6 +13,7 @@ import torch
 from fourierkd.cli import main
 from fourierkd.commands.attribute import attribute
 from fourierkd.engine.run import run
+from fourierkd.fingerprint import file_sha256
 from fourierkd.records import State, single_request
 from fourierkd.run_dir import RunDir
 from tests.engine.conftest import TEACHER
@@ -178,9 +179,12 @@ def test_weights_that_are_gone_or_others_are_refused(trained, teacher, capsys):
     torch.save(weights, file)
     line = refused(call(capsys, run_dir.path))
     known = run_dir.read_result().conditions.teacher_sha256
-    assert f"those that the run had (sha256 {known}), and {file} has others" in line
+    words = (
+        f"those that the run had (sha256 {known[:16]}), and the file has {file_sha256(file)[:16]}"
+    )
+    assert f"{words} now, got '{file}'; restore that file" in line
     file.unlink()
-    assert "must be where the run had them" in refused(call(capsys, run_dir.path))
+    assert "and the file is gone, got '" in refused(call(capsys, run_dir.path))
     run_dir.best_checkpoint().unlink()
     assert "the run was scored with must be there" in refused(call(capsys, run_dir.path))
 
