@@ -61,8 +61,15 @@ class ToyModel(BaseModel):
         if mode == "tensor":
             return out
         if mode == "predict":
+            pairs = zip(out.argmax(1), data_samples, strict=True)
             return [
-                {"pred": p, "target": t} for p, t in zip(out.argmax(1), data_samples, strict=True)
+                {
+                    "pred": p,
+                    "target": t,
+                    "pred_sem_seg": {"data": p[None]},  # as mmseg's IoUMetric reads them
+                    "gt_sem_seg": {"data": t[None]},
+                }
+                for p, t in pairs
             ]
         self.step += 1
         loss = nn.functional.cross_entropy(out, torch.stack(data_samples))
