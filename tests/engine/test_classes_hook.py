@@ -17,8 +17,16 @@ from tests.engine.test_run import Killed, act_at, kill
 EVALUATOR = {"type": "mmseg.IoUMetric", "iou_metrics": ["mIoU"]}
 SEG = {"metric": "mIoU", "val_evaluator": EVALUATOR, "test_evaluator": EVALUATOR}
 
+COCO = {"type": "mmdet.CocoMetric", "metric": "bbox"}
+DET = {
+    "metric": "bbox_mAP",
+    "val_evaluator": COCO,
+    "test_evaluator": COCO,
+    "model.student.type": "ToyBoxes",
+}
 
-def confusion(run_dir: RunDir, split: str) -> dict[str, np.ndarray]:
+
+def arrays_of(run_dir: RunDir, split: str) -> dict[str, np.ndarray]:
     with np.load(run_dir.class_arrays(split), allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -45,7 +53,7 @@ def test_classes_of_every_validation_and_arrays_of_the_best(make_run):
     named = dict(zip(["off", "on"], rows[best]["scores"]["IoU"], strict=True))
     assert result.classes == {"val": named, "test": named} == run_dir.read_result().classes
     for split in (VAL, TEST):
-        arrays = confusion(run_dir, split)
+        arrays = arrays_of(run_dir, split)
         assert arrays["iter"] == best
         assert list(arrays["classes"]) == ["off", "on"]
         matrix = arrays["confusion"]
@@ -54,11 +62,42 @@ def test_classes_of_every_validation_and_arrays_of_the_best(make_run):
         np.testing.assert_allclose(100 * matrix.diagonal() / union, list(named.values()))
 
 
-def test_the_score_is_that_of_a_run_without_the_hook(make_run, monkeypatch):
-    watched = run(make_run("watched", SEG), resume=False)
+def test_average_precision_and_curves_of_a_detector(make_run):
+    run_dir = make_run(options=DET, test_split="test")
+    result = run(run_dir, resume=False)
+    rows = run_dir.class_rows(VAL)
+    assert list(rows) == [5, 10, 15, 20]
+    scores = {r["iter"]: r["val/bbox_mAP"] for r in run_dir.rows() if "val/bbox_mAP" in r}
+    names = [f"bbox_AP{part}" for part in ("", "_50", "_75", "_s", "_m", "_l")]
+    for iteration, row in rows.items():
+        assert list(row["scores"]) == names
+        assert np.mean(row["scores"]["bbox_AP"]) == pytest.approx(scores[iteration], abs=0.0006)
+        assert row["scores"]["bbox_AP_l"] == [None, None]  # every box is 6x6
+    assert result.classes["val"] == result.classes["test"]
+    assert list(result.classes["val"]) == ["off", "on"]
+    for split in (VAL, TEST):
+        arrays = arrays_of(run_dir, split)
+        assert arrays["iter"] == result.best.iter
+        assert arrays["bbox_precision"].shape == (2, 10, 101)
+        # the area under the curves is the average precision
+        area = arrays["bbox_precision"].mean((1, 2))
+        np.testing.assert_allclose(area, list(result.classes["val"].values()), rtol=1e-5)
+
+
+def test_two_runs_of_one_process_keep_their_classes_apart(make_run):
+    runs = [make_run(name, options) for name, options in (("seg", SEG), ("det", DET))]
+    kinds = [list(run(own, resume=False).classes["val"]) for own in runs]
+    assert kinds == [["off", "on"], ["off", "on"]]
+    found = [set(own.class_rows(VAL)[20]["scores"]) for own in runs]
+    assert not found[0] & found[1]
+
+
+@pytest.mark.parametrize("options", [SEG, DET], ids=["seg", "det"])
+def test_the_score_is_that_of_a_run_without_the_hook(make_run, monkeypatch, options):
+    watched = run(make_run("watched", options), resume=False)
     monkeypatch.setattr(ClassesHook, "_watch", lambda *args: None)
     monkeypatch.setattr(ClassesHook, "_write", lambda *args, **kwargs: None)
-    bare_dir = make_run("bare", SEG)
+    bare_dir = make_run("bare", options)
     bare = run(bare_dir, resume=False)
     assert not bare_dir.classes.exists()
     assert (bare.best, bare.metrics) == (watched.best, watched.metrics)
@@ -72,7 +111,7 @@ def test_arrays_are_of_the_best_validation_though_a_later_one_is_worse(make_run)
     run_dir = make_run(options={**options, "metric": "acc"})
     result = run(run_dir, resume=False)
     assert result.best.iter == 10
-    assert confusion(run_dir, VAL)["iter"] == 10
+    assert arrays_of(run_dir, VAL)["iter"] == 10
     first = run_dir.class_rows(VAL)[10]["scores"]["IoU"]
     assert list(result.classes["val"].values()) == first
 
@@ -100,7 +139,7 @@ def test_killed_and_resumed_run_has_the_classes_of_the_whole_one_once(make_run, 
     run(cut, resume=True)
     for split in (VAL, TEST):
         assert cut.class_rows(split) == whole.class_rows(split)
-        ours, theirs = confusion(cut, split), confusion(whole, split)
+        ours, theirs = arrays_of(cut, split), arrays_of(whole, split)
         assert ours.keys() == theirs.keys()
         assert all((ours[key] == theirs[key]).all() for key in ours)
     assert cut.read_result().classes == whole.read_result().classes
