@@ -100,16 +100,21 @@ def as_scores(values: Mapping[str, Any], split: str = VAL) -> dict[str, Any]:
     return {f"{split}/{name}": value for name, value in values.items()}
 
 
+def class_score(metric: str) -> str:
+    """What a metric that is a mean over classes is called of one class: ``IoU`` for ``mIoU``,
+    ``bbox_AP_50`` for ``bbox_mAP_50``; any other keeps its name.
+    """
+    return re.sub(r"(^|_)m(?=[A-Z])", r"\1", metric)
+
+
 def scores_of_classes(row: Mapping[str, Any], metric: Metric) -> dict[str, float | None]:
-    """Class -> its part of ``metric``, which is a mean over classes: ``IoU`` of each for ``mIoU``,
-    ``bbox_AP_50`` for ``bbox_mAP_50``; the first score of the row where it has no such one.
+    """Class -> its part of ``metric``; empty where that is no mean over classes (``aAcc``).
 
     Args:
         row: of ``RunDir.class_rows``.
     """
-    name = re.sub(r"(^|_)m(?=[A-Z])", r"\1", metric.name)
-    values = row["scores"].get(name) or next(iter(row["scores"].values()))
-    return dict(zip(row["classes"], values, strict=True))
+    values = row["scores"].get(class_score(metric.name), [])
+    return dict(zip(row["classes"], values, strict=True)) if values else {}
 
 
 RecordT = TypeVar("RecordT", bound="Record")

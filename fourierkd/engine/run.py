@@ -256,7 +256,7 @@ class _Job:
             row = rows.get(best) if best is not None else next(iter(reversed(rows.values())), None)
             if row is not None:
                 found[split] = scores_of_classes(row, self.metric)
-        return found
+        return {split: classes for split, classes in found.items() if classes}
 
     def _teacher_maps(self) -> dict[str, Any] | None:
         """How many maps were kept, or why the teacher ran at every step; None without a teacher."""
