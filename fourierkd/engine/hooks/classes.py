@@ -78,6 +78,9 @@ class ClassesHook(Hook):
             "scores": found.scores,
         }
         runner.run_dir.append_classes(row)
+        if split == VAL and runner.tracker is not None:
+            with runner.clock.part("tracking"):
+                runner.tracker.classes(row)
         if arrays and found.arrays:
             write_atomic(runner.run_dir.class_arrays(split), _packed(found, iteration))
 
