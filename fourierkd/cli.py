@@ -9,6 +9,7 @@ import argparse
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from fourierkd import errors
 from fourierkd.commands.train import add_train_parser, shown
@@ -153,14 +154,14 @@ def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 
 def test_command(args: argparse.Namespace) -> int:
-    """Print the metrics of a checkpoint's student."""
-    from fourierkd.commands.evaluate import evaluate
+    """Print the metrics of a checkpoint's student, and what they are of each class."""
+    from fourierkd.commands.evaluate import evaluate_classes, print_classes
     from fourierkd.engine.console import console_to
 
     if args.json:
         require_writable(Path(args.json))
     with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
-        metrics = evaluate(
+        metrics, of_classes = evaluate_classes(
             args.config,
             args.checkpoint,
             split=args.split,
@@ -168,8 +169,15 @@ def test_command(args: argparse.Namespace) -> int:
         )
     for name, value in metrics.items():
         print(f"{args.split}/{name} {value:.6g}")
+    report: dict[str, Any] = dict(metrics)
+    if of_classes is not None:
+        print_classes(of_classes)
+        report["classes"] = {
+            name: dict(zip(of_classes["classes"], values, strict=True))
+            for name, values in of_classes["scores"].items()
+        }
     if args.json:
-        write_atomic(Path(args.json), json_text(metrics, indent=1) + "\n")
+        write_atomic(Path(args.json), json_text(report, indent=1) + "\n")
     return 0
 
 

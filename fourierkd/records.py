@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
@@ -97,6 +98,23 @@ def scores(row: Mapping[str, Any], split: str = VAL) -> dict[str, Any]:
 def as_scores(values: Mapping[str, Any], split: str = VAL) -> dict[str, Any]:
     """The other way round: ``{"mIoU": 70.0}`` -> ``{"val/mIoU": 70.0}``."""
     return {f"{split}/{name}": value for name, value in values.items()}
+
+
+def class_score(metric: str) -> str:
+    """What a metric that is a mean over classes is called of one class: ``IoU`` for ``mIoU``,
+    ``bbox_AP_50`` for ``bbox_mAP_50``; any other keeps its name.
+    """
+    return re.sub(r"(^|_)m(?=[A-Z])", r"\1", metric)
+
+
+def scores_of_classes(row: Mapping[str, Any], metric: Metric) -> dict[str, float | None]:
+    """Class -> its part of ``metric``; empty where that is no mean over classes (``aAcc``).
+
+    Args:
+        row: of ``RunDir.class_rows``.
+    """
+    values = row["scores"].get(class_score(metric.name), [])
+    return dict(zip(row["classes"], values, strict=True)) if values else {}
 
 
 RecordT = TypeVar("RecordT", bound="Record")
@@ -286,6 +304,7 @@ class Result(Record):
         metric: what ``best`` is of; None where the run did not come so far.
         best: of its validations.
         metrics: ``val/<name>`` of the best checkpoint, ``test/<name>`` where it was scored.
+        classes: ``val``, ``test`` -> class -> its part of ``metric`` (see ``scores_of_classes``).
         iters: trained, those of earlier processes included.
         seconds: ``total`` and by part.
         parameters: numbers of student, losses, teacher, and of those inherited.
@@ -301,6 +320,7 @@ class Result(Record):
     metric: Metric | None = None
     best: Best | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     iters: int = 0
     seconds: Mapping[str, float | None] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)

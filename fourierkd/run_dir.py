@@ -114,6 +114,37 @@ def read_json(path: Path) -> Json | None:
     return value
 
 
+def _tail(path: Path, offset: int) -> tuple[list[Row], int]:
+    """As ``RunDir.tail``, of any such file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], offset
+    end = data.rfind(b"\n") + 1
+    rows = []
+    for line in data[:end].splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # a line cut by a kill
+        if isinstance(row, dict) and isinstance(row.get("iter"), int):
+            rows.append(row)
+    return rows, offset + end
+
+
+def _valid(rows: list[Row]) -> list[Row]:
+    """Without events and without what they void."""
+    curve: list[Row] = []
+    for row in rows:
+        if row.get("event") == "resume":
+            curve = [r for r in curve if r["iter"] <= row["iter"]]
+        else:
+            curve.append(row)
+    return curve
+
+
 def picture_label(loss: str, level: int, levels: int) -> str:
     """What a picture of spectra is called: ``fourier``, or ``fourier.1`` of several levels."""
     return f"{loss}.{level}" if levels > 1 else loss
@@ -148,6 +179,8 @@ class RunDir:
     ``config.py``           the resolved config; ``environment.json`` versions, device, commit
     ``inherited.json``      which weights of the teacher the student started from, if any
     ``scalars.jsonl``       one JSON object a line: iter, epoch, seconds, ``group/name`` scalars
+    ``classes.jsonl``       one a validation or test: iter, split, classes, scores of each class
+    ``classes_<split>.npz`` of the best checkpoint: confusion matrix, or precision-recall curves
     ``control.json``        written by the coordinator: ``{"action": "stop", "state", "reason"}``
     ``result.json``         written last and atomically: state, reason, metrics, seconds
     ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
@@ -165,6 +198,7 @@ class RunDir:
         self.environment = self.path / "environment.json"
         self.inherited = self.path / "inherited.json"
         self.scalars = self.path / "scalars.jsonl"
+        self.classes = self.path / "classes.jsonl"
         self.control = self.path / "control.json"
         self.result = self.path / "result.json"
         self.log = self.path / "run.log"
@@ -268,9 +302,28 @@ class RunDir:
 
     def append(self, row: Row) -> None:
         """Append one scalars row (needs ``iter``); a number that is not finite becomes null."""
+        self._append(self.scalars, row)
+
+    def append_classes(self, row: Row) -> None:
+        """Append what one evaluation says of each class, as ``append`` does it.
+
+        Args:
+            row: ``iter`` of the weights, ``split``, ``classes`` (names) and ``scores`` (name ->
+                one value a class).
+        """
+        self._append(self.classes, row)
+
+    def void_after(self, iteration: int) -> None:
+        """The run goes on from ``iteration``: what was logged past it counts no longer."""
+        event = {"event": "resume", "iter": iteration}
+        self.append(event)
+        if self.classes.exists():
+            self.append_classes(event)
+
+    def _append(self, path: Path, row: Row) -> None:
         line = (json_text(row) + "\n").encode()
         try:
-            descriptor = os.open(self.scalars, _APPEND, 0o666)
+            descriptor = os.open(path, _APPEND, 0o666)
         except FileNotFoundError as error:
             raise self._moved() from error
         try:
@@ -280,39 +333,29 @@ class RunDir:
             while line:  # a disk may fill up in the middle of it
                 line = line[os.write(descriptor, line) :]
         except OSError as error:
-            _name_file(error, self.scalars)
+            _name_file(error, path)
             raise
         finally:
             os.close(descriptor)
 
     def tail(self, offset: int = 0) -> tuple[list[Row], int]:
         """Whole rows from byte ``offset`` on, and the offset to go on from."""
-        try:
-            with open(self.scalars, "rb") as file:
-                file.seek(offset)
-                data = file.read()
-        except FileNotFoundError:
-            return [], offset
-        end = data.rfind(b"\n") + 1
-        rows = []
-        for line in data[:end].splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # a line cut by a kill
-            if isinstance(row, dict) and isinstance(row.get("iter"), int):
-                rows.append(row)
-        return rows, offset + end
+        return _tail(self.scalars, offset)
 
     def rows(self) -> list[Row]:
         """All rows of the one curve: a ``resume`` row drops what was logged past it before."""
-        curve: list[Row] = []
-        for row in self.tail()[0]:
-            if row.get("event") == "resume":
-                curve = [r for r in curve if r["iter"] <= row["iter"]]
-            else:
-                curve.append(row)
-        return curve
+        return _valid(self.tail()[0])
+
+    def class_rows(self, split: str) -> dict[int, Row]:
+        """Iteration -> what ``classes.jsonl`` says of it on ``split``, in order."""
+        rows = _valid(_tail(self.classes, 0)[0])
+        return {row["iter"]: row for row in rows if row.get("split") == split}
+
+    def class_arrays(self, split: str) -> Path:
+        """Where the arrays of classes lie: ``iter``, ``classes`` (K) and what there is of
+        ``confusion`` (K, K) or ``<kind>_precision`` (K, T, R), ``thresholds`` (T), ``recall`` (R).
+        """
+        return self.path / f"classes_{split}.npz"
 
     def ask_stop(self, state: State, reason: str) -> None:
         """Coordinator's side: ask the child to stop and to end in ``state`` (pruned or stopped)."""

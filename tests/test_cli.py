@@ -86,6 +86,27 @@ def test_train_test_export_and_resume(capsys):
     assert "complete already" in out
 
 
+def test_test_prints_the_classes_as_a_table(capsys):
+    evaluator = "{'type': 'mmseg.IoUMetric', 'iou_metrics': ['mIoU']}"
+    options = ("--cfg-options", "metric=mIoU")
+    options += tuple(f"{split}_evaluator={evaluator}" for split in ("val", "test"))
+    code, _, err = train(capsys, "--work-dir", "run", *options)
+    assert (code, err) == (0, "")
+    of_run = RunDir("run").read_result().classes["val"]
+    best = "run/checkpoints/best.pth"
+    code, out, _ = call(capsys, "test", CONFIG, best, "--json", "m.json", *options)
+    assert code == 0
+    lines = [line.strip("│┃ ").replace("┃", "│").split("│") for line in out.splitlines()]
+    cells = {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+    assert cells["class"] == ["IoU", "Acc"]
+    written = json.loads(Path("m.json").read_text())
+    assert written["classes"]["IoU"] == of_run  # the toy tests on its val images
+    for name, value in of_run.items():
+        assert cells[name] == [f"{value:.2f}", f"{written['classes']['Acc'][name]:.2f}"]
+    assert "test/mIoU" in out
+    assert not RunDir("run").class_arrays("test").exists()  # the run is not written to
+
+
 def test_stopped_run_says_how_to_continue_and_does(capsys):
     stop = 'custom_hooks=[{"type": "StopAt", "at": 8}]'
     code, out, _ = train(capsys, "--work-dir", "run", "--cfg-options", stop)
@@ -370,7 +391,7 @@ def test_an_answer_that_cannot_be_written_is_found_before_the_work(capsys, monke
     def never(*_, **__):
         raise AssertionError("the work was begun")
 
-    monkeypatch.setattr("fourierkd.commands.evaluate.evaluate", never)
+    monkeypatch.setattr("fourierkd.commands.evaluate.evaluate_classes", never)
     monkeypatch.setattr("fourierkd.commands.bench.bench", never)
     Path("c.pth").touch()
     Path("folder").mkdir()

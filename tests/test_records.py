@@ -25,6 +25,7 @@ from fourierkd.records import (
     as_scores,
     checked_direction,
     scores,
+    scores_of_classes,
     single_request,
 )
 
@@ -46,6 +47,7 @@ RESULT = Result(
     metric=Metric("error", MINIMIZE),
     best=Best(4, 0.5),
     metrics={"val/error": 0.5, "test/error": None},
+    classes={"val": {"a road": 0.25, "sky": None}},
     iters=8,
     seconds={"total": 2.5},
     parameters={"student": 3},
@@ -129,3 +131,23 @@ def test_a_run_by_itself_belongs_to_no_study():
     assert request.config == str(Path("c.py").absolute())
     assert single_request("mmdet::x", {}).config == "mmdet::x"
     assert (request.phase, request.study, request.split) == (Phase.SINGLE, None, "val")
+
+
+@pytest.mark.parametrize(
+    ("metric", "score"),
+    [
+        ("mIoU", "IoU"),
+        ("mAcc", "Acc"),
+        ("bbox_mAP", "bbox_AP"),
+        ("bbox_mAP_m", "bbox_AP_m"),
+        ("bbox_mAP_50", "bbox_AP_50"),
+        ("mAP", "AP"),
+        ("AP50", "AP50"),
+        ("aAcc", None),  # no mean over classes
+    ],
+)
+def test_a_class_has_its_part_of_the_metric(metric, score):
+    names = ("IoU", "Acc", "AP", "AP50", "bbox_AP", "bbox_AP_50", "bbox_AP_m")
+    row = {"classes": ["a", "b"], "scores": {name: [i, None] for i, name in enumerate(names)}}
+    found = scores_of_classes(row, Metric(metric))
+    assert found == ({} if score is None else {"a": names.index(score), "b": None})

@@ -307,3 +307,25 @@ def test_a_run_folder_that_was_moved_is_told_and_not_made_again(tmp_path):
                 write()
     assert not run.path.exists()
     run.beat()  # of an evaluation, which holds no lock
+
+
+def test_rows_of_classes_outlive_kills_and_count_once(run_dir):
+    def row(iteration, split="val", value=1.0):
+        scores = {"IoU": [value, float("nan")]}
+        return {"iter": iteration, "split": split, "classes": ["a", "b"], "scores": scores}
+
+    assert run_dir.class_rows("val") == {}
+    run_dir.void_after(0)
+    assert not run_dir.classes.exists()  # none asked for
+    for iteration in (5, 10, 15):
+        run_dir.append_classes(row(iteration))
+    with open(run_dir.classes, "ab") as file:
+        file.write(b'{"iter": 20, "spl')
+    run_dir.void_after(10)
+    run_dir.append_classes(row(15, value=2.0))
+    run_dir.append_classes(row(10, "test", 3.0))
+    run_dir.append_classes(row(10, "test", 4.0))  # the end was gone through again
+    assert list(run_dir.class_rows("val")) == [5, 10, 15]
+    assert run_dir.class_rows("val")[15]["scores"] == {"IoU": [2.0, None]}
+    assert [r["scores"]["IoU"][0] for r in run_dir.class_rows("test").values()] == [4.0]
+    assert run_dir.rows() == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from fourierkd.analysis import agreement, costs, factorial, figures, report_tables, tuning
+from fourierkd.analysis import agreement, classes, costs, factorial, figures, report_tables, tuning
 from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.gap import gap_closed, teacher_scores
@@ -31,7 +31,7 @@ from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.teachers import covered
 from fourierkd.analysis.words import how, margin_words, sentences
 from fourierkd.errors import DataError
-from fourierkd.records import Metric, Phase, State
+from fourierkd.records import Metric, Phase, State, class_score
 from fourierkd.run_dir import RunDir, write_atomic
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ SPECTRA_NOTE = (
     "teacher. Profiles and pictures: newest validation with spectra, lowest seed of each method; "
     "gap: mean over the seeds and over the levels of a loss"
 )
+MAX_DRAWN = 160  # differences of classes in one figure; of more, those of the best method alone
 # The named buttons only: plotly's default bar has one that sends the data to its makers.
 PLOT_CONFIG = {
     "displaylogo": False,
@@ -137,6 +138,7 @@ def write_report(
         "components": _components(table, facts.get("parts"), compared),
         "published": beside_published(table, work_dir, metric=metric),
         "plots": _plots(shown, comparison, work_dir, metric, palette),
+        "classes": _classes(table, comparison, palette, looked=looked, metric=metric),
         "curves_note": _shown_note(
             shown, "Mean on val over the seeds, with the 95 % t interval as band"
         ),
@@ -186,6 +188,41 @@ def _components(
         "rows": report_tables.effect_rows(found),
         "sentences": factorial.effect_sentences(found, measure["metric"].name),
         "notes": [*factorial.left_out(table, points), *factorial.design_sentences(points)],
+    }
+
+
+def _classes(
+    table: pd.DataFrame,
+    comparison: pd.DataFrame,
+    palette: Mapping[str, str],
+    *,
+    looked: bool,
+    metric: str,
+) -> dict[str, Any]:
+    """What each method does for each class; empty where no final run has scores of classes."""
+    if comparison.empty:
+        return {}
+    methods = list(comparison["method"])  # the baseline, then the best first
+    found = classes.compare_classes(table, baseline=methods[0], looked=looked)
+    if found.empty:
+        return {}
+    label = f"{class_score(metric)} ({found['split'].iloc[0]})"
+    drawn = {method: palette[method] for method in methods[1:]}
+    if len(drawn) * found["class"].nunique() > MAX_DRAWN:
+        drawn = dict(list(drawn.items())[:1])
+    figure = None
+    if drawn and found["difference"].notna().any():
+        figure = classes.class_figure(
+            found, label=f"{label} minus that of {methods[0]}", palette=drawn
+        )
+    said = [classes.sentence(found, method, methods[0], label) for method in methods[1:2]]
+    return {
+        "label": label,
+        "methods": methods,
+        "rows": classes.class_rows(found, methods, methods[0]),
+        "sentence": "".join(said),
+        "plot": _html(figure, "classes") if figure else Markup(),
+        "drawn": len(drawn),
     }
 
 

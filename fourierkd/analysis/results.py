@@ -6,6 +6,7 @@ The run folders stay the truth: the table is rebuilt from them at any time, also
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import numbers
 import os
@@ -34,6 +35,8 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 CSV_NAME = "results.csv"
 PARQUET_NAME = "results.parquet"
 PARAM = "param."
+VAL_CLASS, TEST_CLASS = "val_class.", "test_class."
+_KINDS = ("val_", "test_", VAL_CLASS, TEST_CLASS, PARAM)  # of columns whose names the runs give
 _HEAD = (
     "study",
     "phase",
@@ -78,7 +81,8 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
     Returns:
         Columns ``study, phase, method, trial, tunes, seed, split, metric, direction, value``
         (``tunes``: the method whose own search a run belongs to, see ``records.Request``), then
-        ``val_<metric>``, ``test_<metric>``, ``param.<name>``, then ``seconds, seconds_train, iters,
+        ``val_<metric>``, ``test_<metric>``, ``val_class.<name>``, ``test_class.<name>`` (what the
+        metric is of each class), ``param.<name>``, then ``seconds, seconds_train, iters,
         parameters_added`` (that the method has beside the student's), ``state, reason, run_dir,
         versions, commit, machine`` and the other fields of
         ``records.Conditions``, which make rows comparable. ``value`` is the metric on ``split``:
@@ -167,9 +171,8 @@ def metric_values(table: pd.DataFrame, metric: Metric | str | None = None) -> pd
         return table[metric].astype(float)
     columns = [name for name in (f"test_{metric}", f"val_{metric}") if name in table.columns]
     if not columns:
-        known = sorted(
-            {c.split("_", 1)[1] for c in table.columns if c.startswith(("val_", "test_"))}
-        )
+        scored = [c for c in map(str, table.columns) if _kind(c) in ("val_", "test_")]
+        known = sorted({column.split("_", 1)[1] for column in scored})
         raise DataError(
             "no run has this metric", value=metric, fix=f"known: {', '.join(known) or 'none'}"
         )
@@ -214,6 +217,24 @@ def parameters(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in row.items()
         if str(name).startswith(PARAM) and not pd.isna(value)
     }
+
+
+def class_values(table: pd.DataFrame, *, split: str) -> pd.DataFrame:
+    """Each run's scores of classes on a split, NaN where it has none: a column a class, by name.
+
+    Args:
+        table: a results table; its runs may have different classes.
+        split: val or test.
+    """
+    prefix = f"{split}_class."
+    columns = [name for name in table.columns if str(name).startswith(prefix)]
+    found = table[columns].astype(float)
+    return found.rename(columns={name: name[len(prefix) :] for name in columns})
+
+
+def _kind(column: str) -> str | None:
+    """The longest of ``_KINDS`` that a column's name begins with."""
+    return max((kind for kind in _KINDS if column.startswith(kind)), key=len, default=None)
 
 
 def _unscored(table: pd.DataFrame) -> pd.Series:
@@ -275,6 +296,8 @@ def machine(environment: Mapping[str, Any]) -> str | None:
 
 def _outcome(result: Result, request: Request) -> dict[str, Any]:
     row: dict[str, Any] = {k.replace("/", "_"): value for k, value in result.metrics.items()}
+    for split, classes in result.classes.items():
+        row |= {f"{split}_class.{name}": value for name, value in classes.items()}
     row |= {k: v for k, v in asdict(result.conditions).items() if v is not None}
     row |= {"iters": result.iters, "state": result.state.value, "reason": result.reason}
     row["parameters_added"] = result.parameters.get("losses")
@@ -288,8 +311,10 @@ def _outcome(result: Result, request: Request) -> dict[str, Any]:
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The columns in their order and with types that CSV and parquet both keep."""
     names = [str(name) for name in table.columns]
-    kinds = [sorted(n for n in names if n.startswith(k)) for k in ("val_", "test_", PARAM)]
-    ordered = list(dict.fromkeys([*_HEAD, *kinds[0], *kinds[1], *kinds[2], *_TAIL]))
+    kinds = [[n for n in names if _kind(n) == kind] for kind in _KINDS]
+    for kind in (0, 1, -1):  # classes stay in the order of their data set
+        kinds[kind].sort()
+    ordered = list(dict.fromkeys([*_HEAD, *itertools.chain(*kinds), *_TAIL]))
     table = table.reindex(columns=[*ordered, *(n for n in names if n not in ordered)])
     for name in table.columns:
         if name in _INTEGERS:

@@ -1,4 +1,6 @@
-"""Score a checkpoint: in flow a run config and a checkpoint, out flow the student's metrics."""
+"""Score a checkpoint: in flow a run config and a checkpoint, out flow the student's metrics, of all
+classes together and of each.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ from fourierkd.distill.register import register_all
 from fourierkd.distill.teacher import load_strictly
 from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.hooks.checkpoint import scoring, short_names
+from fourierkd.engine.hooks.classes import ClassesHook
 from fourierkd.engine.prepare import check_ends, prepared_data
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import ConfigError
-from fourierkd.run_dir import RunDir
+from fourierkd.records import TEST
+from fourierkd.run_dir import Row, RunDir
 
 TRAINING = (
     "train_dataloader",
@@ -33,12 +37,23 @@ TRAINING = (
 def evaluate(
     config: str | Path, checkpoint: str | Path, *, split: str, options: dict[str, Any] | None = None
 ) -> dict[str, float]:
+    """Metrics of the student in ``checkpoint`` on ``split``; see ``evaluate_classes``."""
+    return evaluate_classes(config, checkpoint, split=split, options=options)[0]
+
+
+def evaluate_classes(
+    config: str | Path, checkpoint: str | Path, *, split: str, options: dict[str, Any] | None = None
+) -> tuple[dict[str, float], Row | None]:
     """Metrics of the student in ``checkpoint`` on ``split``; the teacher is not loaded.
 
     Args:
         config: the run config.
         checkpoint: of a run, or of the plain student.
         split: val or test.
+
+    Returns:
+        The metrics, and ``classes`` (names) with their ``scores`` (see ``RunDir.append_classes``);
+        None where the config's evaluator knows none.
 
     Raises:
         ConfigError: the config does not describe the split.
@@ -49,7 +64,27 @@ def evaluate(
     cfg.model.update(teacher=None)
     cfg.model["losses"] = {}  # `update` would merge it into what is there
     with scoring_runner(cfg, checkpoint, split=split, command="test") as runner:
-        return scores_now(runner)
+        runner.register_hook(ClassesHook())
+        metrics = scores_now(runner)
+        # whichever split it is, it is scored as a test
+        return metrics, next(iter(runner.run_dir.class_rows(TEST).values()), None)
+
+
+def print_classes(row: Row) -> None:
+    """What ``evaluate_classes`` says of each class, as a table: a line a class, a dash for none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("class")
+    for name in row["scores"]:
+        table.add_column(name, justify="right")
+    largest = max((v for own in row["scores"].values() for v in own if v is not None), default=0)
+    digits = 3 if largest <= 1 else 2
+    for i, name in enumerate(row["classes"]):
+        values = [own[i] for own in row["scores"].values()]
+        table.add_row(Text(name), *("–" if v is None else f"{v:.{digits}f}" for v in values))
+    Console(highlight=False).print(table)
 
 
 @contextmanager

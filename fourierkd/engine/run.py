@@ -39,6 +39,7 @@ from fourierkd.engine.forked import (
     lost_worker,
 )
 from fourierkd.engine.hooks.checkpoint import short_names
+from fourierkd.engine.hooks.classes import ClassesHook
 from fourierkd.engine.hooks.control import StopRun
 from fourierkd.engine.identity import KEY, check_identity, identity
 from fourierkd.engine.prepare import complete_config, prepared_data
@@ -59,6 +60,7 @@ from fourierkd.records import (
     as_scores,
     checked_direction,
     scores,
+    scores_of_classes,
 )
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 
@@ -149,7 +151,7 @@ class _Job:
                 self.first = load_checkpoint(checkpoint)["meta"]["iter"] if checkpoint else 0
                 rows = (row for row in run_dir.rows() if row.get("iter", 0) <= self.first)
                 self.validated = any(scores(row) for row in rows)
-                run_dir.append({"event": "resume", "iter": self.first})
+                run_dir.void_after(self.first)
             self.tracker = self._tracker(config)  # it sends the curve so far
         wait()
         register_all()
@@ -162,6 +164,7 @@ class _Job:
             resume_from=checkpoint,
         )
         self.runner.signals = signals
+        self.runner.register_hook(ClassesHook())
         if split == TEST:
             with isolated_random_state():
                 self.runner.test_loop  # noqa: B018 - built now: a mistake there costs no training
@@ -239,6 +242,22 @@ class _Job:
             counts["inherited"] = sum(part["values"] for part in report.values())
         return counts
 
+    def _classes(self, best: int | None) -> dict[str, dict[str, float | None]]:
+        """By split: each class's part of the metric, of the best checkpoint."""
+        if self.metric is None:
+            return {}
+        found = {}
+        for split in (VAL, TEST):
+            # scored on val, the test metrics are those of the best validation
+            where = VAL if split == TEST and self.request.test_split == VAL else split
+            rows = self.run_dir.class_rows(where)
+            if split == TEST and not self.test_metrics:
+                continue
+            row = rows.get(best) if best is not None else next(iter(reversed(rows.values())), None)
+            if row is not None:
+                found[split] = scores_of_classes(row, self.metric)
+        return {split: classes for split, classes in found.items() if classes}
+
     def _teacher_maps(self) -> dict[str, Any] | None:
         """How many maps were kept, or why the teacher ran at every step; None without a teacher."""
         teacher = getattr(self.runner and self.runner.bare_model, "teacher", None)
@@ -263,6 +282,7 @@ class _Job:
             metric=self.metric,
             best=Best(best["iter"], best["value"]) if best else None,
             metrics=metrics,
+            classes=self._classes(best["iter"] if best else None),
             iters=runner.iterations if runner is not None else 0,
             seconds=self.clock.report(),
             parameters=self._parameters(),

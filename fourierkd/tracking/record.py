@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import RunError
+from fourierkd.records import VAL
 from fourierkd.run_dir import RunDir, read_json, write_atomic
 
 _log = logging.getLogger("fourierkd.tracking")
@@ -70,11 +71,13 @@ class Tally:
 
 
 def held(run_dir: RunDir) -> dict[str, int]:
-    """How many rows, and pictures beside a row, the run folder holds."""
+    """How many rows, and pictures and rows of classes beside a row, the run folder holds."""
     rows = [row for row in run_dir.rows() if "event" not in row]
-    pictures = run_dir.saved_pictures()
-    shown = {row["iter"] for row in rows} & pictures.keys()
-    return {"rows": len(rows), "pictures": sum(len(pictures[i]) for i in shown)}
+    pictures, iterations = run_dir.saved_pictures(), {row["iter"] for row in rows}
+    found = {"rows": len(rows)}
+    found["pictures"] = sum(len(pictures[i]) for i in iterations & pictures.keys())
+    of_classes = len(iterations & run_dir.class_rows(VAL).keys())
+    return found | ({"classes": of_classes} if of_classes else {})
 
 
 def missing(run_dir: RunDir) -> str:

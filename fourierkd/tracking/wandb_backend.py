@@ -29,17 +29,19 @@ from fourierkd.errors import ConfigError, RunError, one_line
 from fourierkd.records import (
     MINIMIZE,
     TEST,
+    VAL,
     Metric,
     Phase,
     Request,
     State,
     as_scores,
     scores,
+    scores_of_classes,
 )
 from fourierkd.run_dir import Row, RunDir
 from fourierkd.tracking.login import choose_mode, default_project
 from fourierkd.tracking.record import Tally, held, read_record, uploaded, write_record
-from fourierkd.tracking.wandb_values import cell, loggable, run_config, tags
+from fourierkd.tracking.wandb_values import cell, loggable, parameter_key, run_config, tags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +50,7 @@ _log = logging.getLogger("fourierkd.tracking")
 
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 15.0
-GROUPS = ("train", "val", "test", "time", "distill", "spectra")
+GROUPS = ("train", "val", "val_class", "test", "time", "distill", "spectra")
 
 
 class WandbBackend:
@@ -136,10 +138,12 @@ class WandbBackend:
 
     def _replay(self) -> None:
         """Send the curve and the pictures that the run folder holds already."""
-        pictures = self._dir.saved_pictures()
+        pictures, of_classes = self._dir.saved_pictures(), self._dir.class_rows(VAL)
         for iteration, rows in groupby(self._dir.rows(), key=itemgetter("iter")):
             for row in rows:
                 self.log(row)
+            if iteration in of_classes:
+                self.classes(of_classes[iteration])
             for label, path in pictures.get(iteration, {}).items():
                 self.image(f"spectra/{label}", path, row)
 
@@ -190,6 +194,28 @@ class WandbBackend:
         values = {key: value for key, value in row.items() if loggable(value)}
         self._send("rows", f"a row of iteration {row.get('iter')}", lambda: self._run.log(values))
 
+    def classes(self, row: Row) -> None:
+        """Log each class's part of the metric as ``val_class/<name>``.
+
+        Args:
+            row: of ``classes.jsonl``, of a validation; where the metric is no mean over classes
+                none is logged.
+        """
+        metric = self._config.get("metric")
+        found = scores_of_classes(row, Metric(metric)) if metric else {}
+        values = {
+            f"val_class/{parameter_key(name)}": value
+            for name, value in found.items()
+            if loggable(value)
+        }
+        beside = {"iter": row["iter"], "epoch": row["epoch"]}
+
+        def send() -> None:
+            if values:
+                self._run.log({**values, **beside})
+
+        self._send("classes", f"classes of iteration {row['iter']}", send)
+
     def image(self, key: str, picture: np.ndarray | Path, row: Row) -> None:
         """Log a picture.
 
@@ -224,6 +250,30 @@ class WandbBackend:
             self._run.log({key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
 
         self._send("tables", f"the table {key}", send)
+
+    def _confusion(self, split: str) -> None:
+        """Log the best checkpoint's confusion matrix, if there is one, as ``confusion/<split>``.
+
+        A row a pair of classes that occurs, with the columns of W&B's chart of such a matrix.
+        """
+
+        def send() -> None:
+            import wandb
+
+            with np.load(path, allow_pickle=False) as arrays:
+                if "confusion" not in arrays:
+                    return
+                names, matrix = arrays["classes"].tolist(), arrays["confusion"]
+            rows = [
+                [names[true], names[guess], int(matrix[true, guess])]
+                for true, guess in np.argwhere(matrix)
+            ]
+            table = wandb.Table(columns=["Actual", "Predicted", "nPredictions"], data=rows)
+            self._run.log({f"confusion/{split}": table})
+
+        path = self._dir.class_arrays(split)
+        if path.exists():
+            self._send("tables", f"the confusion matrix of {split}", send)
 
     def _send(self, kind: str, what: str, send: Callable[[], None]) -> None:
         """Count what W&B takes and what it does not; a warning names the latter (the first row)."""
@@ -267,8 +317,10 @@ class WandbBackend:
                 self._off(error)
 
     def _end(self, final: Mapping[str, Any]) -> bool:
-        """Send the summary, and wait for the upload; True where all of it arrived."""
+        """Send summary and confusion matrices, and wait for the upload; True where all arrived."""
         self._run.summary.update(final)
+        for split in (VAL, TEST):
+            self._confusion(split)
         try:
             self._run.finish(exit_code=1 if final["state"] == State.FAILED else 0)
         except TimeoutError:

@@ -32,6 +32,7 @@ def make_run(
     test: float | None = None,
     rows: list[dict[str, Any]] | None = None,
     metric: str = "mIoU",
+    classes: dict[str, dict[str, float | None]] | None = None,
     **request: Any,
 ) -> RunDir:
     """A run folder; ``state=None`` leaves it running (no result)."""
@@ -54,6 +55,7 @@ def make_run(
             metric=Metric(metric),
             best=None if value is None else Best(200, value),
             metrics=metrics,
+            classes=classes or {},
             iters=200,
             seconds={"total": 40.5, "setup": 1.5, "train": 30.25},
         )

@@ -259,3 +259,30 @@ def test_importing_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_classes_of_the_methods(build_run: Build, tmp_path: Path) -> None:
+    """Beside a teacher that has none, and a class with markup for a name."""
+    runs = [build_run("teacher", phase="teacher", method="teacher", value=64.0)]
+    for method, gain in (("student_alone", 0.0), ("pkd", 6.0), ("cwd", 1.0)):
+        for seed in range(4):
+            near, more = 30.0 + 0.4 * seed, gain * (1 + 0.02 * seed)
+            of = {"zebra": near + more, "<b>&": near - more}
+            known = {"phase": "final", "method": method, "seed": seed}
+            test = 30.0 + gain + 0.1 * seed
+            classes = {"val": of, "test": of | {"far": None}}
+            runs.append(build_run(f"{method}_{seed}", test=test, classes=classes, **known))
+    page = page_of(write_report(tmp_path, results_table(runs)))
+    text = text_of(page)
+    assert "Against student_alone, pkd helps 1 and harms 1 of 2 classes in IoU (test); " in text
+    assert "helped most: zebra +6.18 [" in text
+    assert "harmed most: <b>& -6.18 [" in text
+    assert "<b>&" not in page.partition("<h2>Classes")[2].partition("<script")[0]
+    assert "class student_alone pkd cwd zebra 30.60 36.78 +6.18 [" in text
+    assert "far – – –" not in text  # no run of any method has it
+    assert 'id="plot-classes"' in page
+    assert "by Holm" in text.partition("of the checkpoint that is best by mIoU")[2]
+
+
+def test_without_scores_of_classes_there_is_no_such_section(page: str) -> None:
+    assert "<h2>Classes" not in page

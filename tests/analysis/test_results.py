@@ -11,6 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from fourierkd.analysis.results import (
+    class_values,
     load_results,
     metric_values,
     parameters,
@@ -194,3 +195,37 @@ def test_a_table_without_machines_is_read(study_runs: list[RunDir], tmp_path: Pa
     table = load_results(tmp_path)
     assert table["machine"].isna().all()
     assert len(table) == len(study_runs)
+
+
+ODD = ["zebra", 'a "b", c/d.e', "Straße 道路", "mIoU", "class.x", "line\nbreak"]
+
+
+def test_scores_of_classes_are_columns_that_both_files_keep(
+    build_run: Build, tmp_path: Path
+) -> None:
+    scores = {name: 10.5 + i for i, name in enumerate(ODD)}
+    one = build_run("one", classes={"val": scores, "test": {**scores, "zebra": None}}, test=40.0)
+    other = build_run("other", classes={"val": {"apple": 0.25, "mIoU": 1.0}})
+    table = results_table([one, other, build_run("old")])
+    names = [name for name in table.columns if name.startswith("val_class.")]
+    assert names == [f"val_class.{name}" for name in (*ODD, "apple")]
+    order = [list(table.columns).index(n) for n in ("test_mIoU", names[0], "test_class.zebra")]
+    assert order == sorted(order)
+    found = class_values(table, split="val")
+    assert list(found.columns) == [*ODD, "apple"]
+    assert found.iloc[0][ODD].to_dict() == scores
+    assert np.isnan(found.loc[0, "apple"])
+    assert found.loc[1].dropna().to_dict() == {"mIoU": 1.0, "apple": 0.25}
+    assert found.loc[2].isna().all()
+    assert np.isnan(class_values(table, split="test").loc[0, "zebra"])
+    assert metric_values(table).tolist() == [40.0, 30.0, 30.0]
+    for path in write_results(table, tmp_path):
+        assert_frame_equal(load_results(path), table)
+    with pytest.raises(DataError, match="known: aAcc, mIoU$"):
+        metric_values(table, "nothing")
+
+
+def test_a_table_of_runs_without_classes_has_no_such_column(build_run: Build) -> None:
+    table = results_table([build_run("a")])
+    assert not any("_class." in name for name in table.columns)
+    assert class_values(table, split="val").shape == (1, 0)

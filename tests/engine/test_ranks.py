@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -143,6 +144,24 @@ def test_only_rank_0_writes_and_speaks(two_ranks, one_rank):
     assert output.count("training in") == output.count("complete after") == 1
     assert json.loads(two.environment.read_text())["ranks"] == 2
     assert two.log.read_text().count("iter 6/6") == 1
+
+
+def test_two_ranks_count_every_pixel_of_a_class_once(tmp_path):
+    """Eleven images: one rank sees one of them twice."""
+    evaluator = "{'type': 'mmseg.IoUMetric', 'iou_metrics': ['mIoU']}"
+    options = ["train_cfg.max_iters=2", "train_cfg.val_interval=1", "metric=mIoU"]
+    options += [f"val_evaluator={evaluator}", "val_dataloader.dataset.length=11"]
+    code, output = end(launch(tmp_path, "--cfg-options", *options))
+    assert code == 0, output
+    run_dir = RunDir(tmp_path / "run")
+    rows = [json.loads(line) for line in run_dir.classes.read_text().splitlines()]
+    assert [(row["iter"], row["split"]) for row in rows] == [(1, "val"), (2, "val")]
+    with np.load(run_dir.class_arrays("val"), allow_pickle=False) as arrays:
+        matrix, best = arrays["confusion"], int(arrays["iter"])
+    assert matrix.sum() == 11 * 12 * 12
+    union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+    found = run_dir.class_rows("val")[best]["scores"]["IoU"]
+    assert found == pytest.approx(100 * matrix.diagonal() / union, rel=1e-5)
 
 
 @pytest.mark.slow

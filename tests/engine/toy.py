@@ -61,13 +61,51 @@ class ToyModel(BaseModel):
         if mode == "tensor":
             return out
         if mode == "predict":
+            pairs = zip(out.argmax(1), data_samples, strict=True)
             return [
-                {"pred": p, "target": t} for p, t in zip(out.argmax(1), data_samples, strict=True)
+                {
+                    "pred": p,
+                    "target": t,
+                    "pred_sem_seg": {"data": p[None]},  # as mmseg's IoUMetric reads them
+                    "gt_sem_seg": {"data": t[None]},
+                }
+                for p, t in pairs
             ]
         self.step += 1
         loss = nn.functional.cross_entropy(out, torch.stack(data_samples))
         loss = loss * (not self.zero)
         return {"loss_ce": loss * float("nan") if self.step == self.fail_at else loss}
+
+
+@MODELS.register_module(force=True)
+class ToyBoxes(ToyModel):
+    """Says of each quarter of an image, which is its box, what most of its pixels are."""
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        out = super().forward(inputs, data_samples, mode)
+        return [self.boxes(**pair) for pair in out] if mode == "predict" else out
+
+    @staticmethod
+    def boxes(pred, target, **_):
+        corners = [(x, y) for x in (0, 6) for y in (0, 6)]
+        boxes = [[x, y, x + 6, y + 6] for x, y in corners]
+        shares, truth = (
+            [float(part[y : y + 6, x : x + 6].float().mean()) for x, y in corners]
+            for part in (pred, target)
+        )
+        return {
+            "img_id": int("".join(map(str, target.flatten()[:50].tolist())), 2),
+            "ori_shape": (12, 12),
+            "instances": [
+                {"bbox": box, "bbox_label": int(share > 0.5)}
+                for box, share in zip(boxes, truth, strict=True)
+            ],
+            "pred_instances": {
+                "bboxes": torch.tensor(boxes).float(),
+                "labels": torch.tensor([int(share > 0.5) for share in shares]),
+                "scores": torch.tensor([abs(share - 0.5) for share in shares]),
+            },
+        }
 
 
 @MODELS.register_module(force=True)

@@ -346,6 +346,30 @@ def test_a_child_has_temporary_folders_of_its_own(server, make_run):
         assert count() == [n + left for n in killed]
 
 
+def test_two_runs_at_once_have_their_own_classes(server, make_run):
+    evaluator = {"type": "mmseg.IoUMetric", "iou_metrics": ["mIoU"]}
+    options = {"metric": "mIoU", "val_evaluator": evaluator, "test_evaluator": evaluator}
+    runs = [
+        make_run(f"seed{seed}", options, seed=seed, test_split="test", wandb={"mode": "offline"})
+        for seed in (0, 1)
+    ]
+    for run_dir in runs:
+        server.train(run_dir)
+    assert {server.event()["run"] for _ in runs} == {str(run_dir.path) for run_dir in runs}
+    for run_dir in runs:
+        rows = run_dir.class_rows("val")
+        assert list(rows) == [5, 10, 15, 20]
+        (segment,) = segments(run_dir.wandb)
+        sent = [row for row in history(segment) if "val_class/on" in row]
+        for row, (iteration, ours) in zip(sent, rows.items(), strict=True):
+            assert row["iter"] == iteration
+            assert [row["val_class/off"], row["val_class/on"]] == ours["scores"]["IoU"]
+        tables = segment / "files" / "media" / "table" / "confusion"
+        assert sorted(path.name.split("_")[0] for path in tables.iterdir()) == ["test", "val"]
+    results = [run_dir.read_result() for run_dir in runs]
+    assert results[0].classes["test"] != results[1].classes["test"]
+
+
 def test_distilled_runs_one_after_another_are_tracked_whole(server, make_run):
     for name in ("first", "second"):
         run_dir = make_run(

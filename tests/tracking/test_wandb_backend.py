@@ -92,6 +92,82 @@ def test_an_offline_run_holds_the_rows_of_scalars_jsonl(home: Path, tmp_path: Pa
     assert (final["best/mIoU"], final["test/mIoU"], final["state"]) == (0.7, 0.65, "complete")
 
 
+def class_row(iteration: int, *values: float | None) -> dict[str, Any]:
+    scores = {"Acc": [1.0] * len(values), "IoU": list(values)}
+    return {
+        "iter": iteration,
+        "epoch": 1,
+        "split": "val",
+        "classes": ["traffic light", 'a.b/"c"', "nobody"],
+        "scores": scores,
+    }
+
+
+def with_classes(run_dir: RunDir, iterations: range) -> WandbBackend:
+    """A process of a run whose validations have classes, with its confusion matrices."""
+    backend = WandbBackend(run_dir, REQUEST, CONFIG)
+    for k in iterations:
+        row = {"iter": k, "epoch": 1, "seconds": 1.0, "val/mIoU": float(k)}
+        run_dir.append(row)
+        backend.log(row)
+        of_classes = class_row(k, float(k), 0.5, None)
+        run_dir.append_classes(of_classes)
+        backend.classes(of_classes)
+    names = np.array(class_row(0, 0)["classes"])
+    for split, matrix in (("val", np.diag([3, 0, 2])), ("test", np.eye(3, dtype=int)[::-1])):
+        np.savez_compressed(
+            run_dir.class_arrays(split), iter=np.array(2), classes=names, confusion=matrix
+        )
+    return backend
+
+
+def confusion_tables(segment: Path) -> dict[str, Any]:
+    files = (segment / "files" / "media" / "table" / "confusion").iterdir()
+    return {path.name.split("_")[0]: json.loads(path.read_text()) for path in files}
+
+
+def test_classes_of_each_validation_and_the_confusion_at_the_end(
+    home: Path, tmp_path: Path
+) -> None:
+    run_dir = RunDir(tmp_path / "run").create(REQUEST)
+    with_classes(run_dir, range(1, 3)).close(State.COMPLETE, {"val/mIoU": 2.0})
+    assert missing(run_dir) == ""
+    (segment,) = segments(run_dir.wandb)
+    rows = history(segment)
+    own = [row for row in rows if any(key.startswith("val_class/") for key in row)]
+    keys = ("val_class/traffic light", 'val_class/a_b/"c"')
+    assert own == [{keys[0]: float(k), keys[1]: 0.5, "iter": k, "epoch": 1} for k in (1, 2)]
+    sent = [row for row in rows if any(key.startswith("confusion/") for key in row)]
+    assert len(sent) == 2  # val and test, once each
+    tables = confusion_tables(segment)
+    assert tables["val"]["columns"] == ["Actual", "Predicted", "nPredictions"]
+    names = class_row(0, 0)["classes"]
+    assert tables["val"]["data"] == [[names[0], names[0], 3], [names[2], names[2], 2]]
+    assert tables["test"]["data"] == [[names[i], names[2 - i], 1] for i in range(3)]
+
+
+def test_a_resumed_run_has_its_classes_once(home: Path, tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run").create(REQUEST)
+    with_classes(run_dir, range(1, 4)).close(State.STOPPED)
+    run_dir.void_after(2)
+    with_classes(run_dir, range(3, 6)).close(State.COMPLETE)
+    assert missing(run_dir) == ""
+    (segment,) = segments(run_dir.wandb)
+    own = [row["iter"] for row in history(segment) if "val_class/traffic light" in row]
+    assert own == [1, 2, 3, 4, 5]
+    assert set(confusion_tables(segment)) == {"val", "test"}
+
+
+def test_a_damaged_matrix_costs_itself_alone(home: Path, tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run").create(REQUEST)
+    backend = with_classes(run_dir, range(1, 3))
+    run_dir.class_arrays("val").write_bytes(b"PK cut")
+    backend.close(State.COMPLETE)
+    assert missing(run_dir) == "1 of 2 tables"
+    (segment,) = segments(run_dir.wandb)
+    assert set(confusion_tables(segment)) == {"test"}
+
+
 def test_wandbs_variables_are_obeyed_where_no_option_says_otherwise(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
