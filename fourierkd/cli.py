@@ -62,6 +62,22 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_cfg_options(add_train_parser(commands))
 
+    resolved = commands.add_parser(
+        "config",
+        help="print a run config as `train` would run it",
+        description="Print the resolved config: bases, method, options and what every run has put "
+        "in. It is the text of config.py in a run folder, and a config itself.",
+    )
+    resolved.add_argument("config", metavar="CONFIG", help="run config (.py)")
+    resolved.add_argument(
+        "--method", metavar="M", help="distil CONFIG's pair by it; `fourierkd methods` lists them"
+    )
+    resolved.add_argument(
+        "--key", metavar="A.B", help="this value alone, e.g. model.losses or param_scheduler.0"
+    )
+    _add_cfg_options(resolved)
+    resolved.set_defaults(func=config_command)
+
     test = commands.add_parser("test", help="score a checkpoint's student")
     test.add_argument("config", metavar="CONFIG", help="run config (.py)")
     test.add_argument(
@@ -146,6 +162,20 @@ def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
         dest="cfg_options",
         help="replace values of the config, e.g. train_cfg.max_iters=100 data_root=/data/x",
     )
+
+
+def config_command(args: argparse.Namespace) -> int:
+    """Print a resolved config, or one of its values."""
+    from fourierkd.commands.show_config import resolved_text
+    from fourierkd.engine.console import console_to
+
+    options = parse_options(args.cfg_options)
+    if args.method is not None:
+        options["method"] = args.method
+    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+        text = resolved_text(args.config, options, key=args.key)
+    print(text, end="")
+    return 0
 
 
 def test_command(args: argparse.Namespace) -> int:

@@ -159,9 +159,9 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
         return result
 
     from fourierkd.config.load import load_config
-    from fourierkd.config.schedules import check_schedules, scaled_lr
-    from fourierkd.engine.prepare import complete_config
-    from fourierkd.engine.switches import check_switches, switch_options
+    from fourierkd.config.schedules import scaled_lr
+    from fourierkd.engine.prepare import resolve_config
+    from fourierkd.engine.switches import switch_options
 
     options = parse_options(args.cfg_options)
     if args.method is not None:
@@ -186,11 +186,7 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
     if args.resume:
         request = kept_request(args, run_dir.read_request(), request)
     # a mistake leaves no folder behind
-    config = load_config(request.config, request.options)
-    complete_config(config, args.test_split)
-    check_switches(config)
-    check_schedules(config)
-    lr = scaled_lr(config)
+    lr = scaled_lr(resolve_config(request.config, request.options, args.test_split))
     if not args.resume:
         run_dir.create(request)
     print(f"{'resuming' if args.resume else 'training'} in {shown(run_dir.path)}", flush=True)
