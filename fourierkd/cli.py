@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fourierkd import errors
+from fourierkd.commands.completion import SHELLS, completion_script
 from fourierkd.commands.train import add_train_parser, shown
 from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
-from fourierkd.options import add_options, parse_options
-from fourierkd.run_dir import json_text, require_writable, write_atomic
+from fourierkd.options import add_loudness, add_options, parse_options
+from fourierkd.run_dir import RunDir, json_text, require_writable, write_atomic
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,6 +42,7 @@ def refuse_missing_files(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: there is no such config.
         CheckpointError: there is no such checkpoint.
+        RunError: a folder holds no run.
     """
     kinds = (
         ("config", "a config must be a file", errors.ConfigError),
@@ -50,6 +55,11 @@ def refuse_missing_files(args: argparse.Namespace) -> None:
         hint = errors.near(given, map(str, Path(given).parent.glob("*.p*")))
         fix = hint if hint.startswith("did you mean") else "check the path"
         raise kind(rule, value=given, fix=fix)
+    for folder in getattr(args, "runs", ()):
+        if not RunDir(folder).request.exists():
+            raise errors.RunError(
+                "a run folder holds request.json", value=folder, fix="check the path"
+            )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,9 +69,28 @@ def build_parser() -> argparse.ArgumentParser:
         description="Fourier-domain knowledge distillation of detectors and segmentors. "
         "A study (tuning and comparison) is `python sweeps/run.py study`.",
     )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="versions of fourierkd and what it stands on"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     _add_cfg_options(add_train_parser(commands))
+
+    resolved = commands.add_parser(
+        "config",
+        help="print a run config as `train` would run it",
+        description="Print the resolved config: bases, method, options and what every run has put "
+        "in. It is the text of config.py in a run folder, and a config itself.",
+    )
+    resolved.add_argument("config", metavar="CONFIG", help="run config (.py)")
+    resolved.add_argument(
+        "--method", metavar="M", help="distil CONFIG's pair by it; `fourierkd methods` lists them"
+    )
+    resolved.add_argument(
+        "--key", metavar="A.B", help="this value alone, e.g. model.losses or param_scheduler.0"
+    )
+    _add_cfg_options(resolved)
+    resolved.set_defaults(func=config_command)
 
     test = commands.add_parser("test", help="score a checkpoint's student")
     test.add_argument("config", metavar="CONFIG", help="run config (.py)")
@@ -72,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--split", choices=("val", "test"), default="test", help="where to score; default test"
     )
     test.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
+    add_loudness(test)
     _add_cfg_options(test)
     test.set_defaults(func=test_command)
 
@@ -97,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--image", metavar="FILE", help="image on which the ONNX model is tried")
     export.add_argument("--force", action="store_true", help="replace files that are there already")
+    add_loudness(export)
     export.set_defaults(func=export_command)
 
     bench = commands.add_parser(
@@ -110,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--batch-size", type=int, metavar="B", help="random images, so many")
     bench.add_argument("--json", metavar="FILE", help="write the numbers to this file too")
+    add_loudness(bench)
     _add_cfg_options(bench)
     bench.set_defaults(func=bench_command)
 
@@ -129,6 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
     attribute.add_argument(
         "--levels", action="store_true", help="of a pyramid also each level alone"
     )
+    add_loudness(attribute)
     attribute.set_defaults(func=attribute_command)
 
     _add_cfg_options(add_doctor_parser(commands))
@@ -140,7 +173,25 @@ def build_parser() -> argparse.ArgumentParser:
         help="a pair's run config: which methods it can have, and the parameters that each adds",
     )
     methods.set_defaults(func=methods_command)
+    completion = commands.add_parser(
+        "completion",
+        help="print the script by which a shell completes this command line",
+        description='Print the script, e.g. eval "$(fourierkd completion bash)" in ~/.bashrc, or '
+        "fourierkd completion zsh > a file _fourierkd in a folder of $fpath.",
+    )
+    completion.add_argument("shell", choices=SHELLS)
+    completion.set_defaults(func=completion_command)
     return parser
+
+
+class _Version(argparse.Action):
+    """Print versions, which are looked up when they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from fourierkd.commands.version import version_lines
+
+        print(*version_lines(), sep="\n")
+        parser.exit()
 
 
 def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
@@ -153,14 +204,45 @@ def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def config_command(args: argparse.Namespace) -> int:
+    """Print a resolved config, or one of its values."""
+    from fourierkd.commands.show_config import resolved_text
+    from fourierkd.engine.console import console_to
+
+    options = parse_options(args.cfg_options)
+    if args.method is not None:
+        options["method"] = args.method
+    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+        text = resolved_text(args.config, options, key=args.key)
+    print(text, end="")
+    return 0
+
+
+def completion_command(args: argparse.Namespace) -> int:
+    """Print the script of a shell."""
+    print(completion_script(build_parser(), args.shell))
+    return 0
+
+
+@contextmanager
+def _console(args: argparse.Namespace) -> Iterator[TextIO]:
+    """The terminal, for the answer; what libraries say is seen with ``--verbose`` alone."""
+    from fourierkd.engine.console import console_to
+
+    if args.verbose:
+        yield sys.stdout
+        return
+    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log") as terminal:
+        yield terminal
+
+
 def test_command(args: argparse.Namespace) -> int:
     """Print the metrics of a checkpoint's student, and what they are of each class."""
     from fourierkd.commands.evaluate import evaluate_classes, print_classes
-    from fourierkd.engine.console import console_to
 
     if args.json:
         require_writable(Path(args.json))
-    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+    with _console(args):
         metrics, of_classes = evaluate_classes(
             args.config,
             args.checkpoint,
@@ -184,9 +266,8 @@ def test_command(args: argparse.Namespace) -> int:
 def export_command(args: argparse.Namespace) -> int:
     """Write the student alone and say what was written and checked."""
     from fourierkd.commands.export import export
-    from fourierkd.engine.console import console_to
 
-    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+    with _console(args):
         report = export(
             args.checkpoint,
             args.out,
@@ -235,12 +316,10 @@ def attribute_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from fourierkd.commands.attribute import attribute, print_attribution
-    from fourierkd.engine.console import console_to
 
     with (
-        tempfile.TemporaryDirectory() as folder,
-        console_to(Path(folder) / "log") as terminal,
-        Console(file=terminal).status("look at the runs") as status,
+        _console(args) as terminal,
+        Console(file=terminal, quiet=args.quiet).status("look at the runs") as status,
     ):
         rows = attribute(args.runs, bands=args.bands, levels=args.levels, progress=status.update)
     print_attribution(rows)
@@ -257,11 +336,10 @@ def check_command(args: argparse.Namespace) -> int:
 def bench_command(args: argparse.Namespace) -> int:
     """Measure and print a table."""
     from fourierkd.commands.bench import bench, print_table
-    from fourierkd.engine.console import console_to
 
     if args.json:
         require_writable(Path(args.json))
-    with tempfile.TemporaryDirectory() as folder, console_to(Path(folder) / "log"):
+    with _console(args):
         result = bench(
             args.config,
             options=parse_options(args.cfg_options),

@@ -18,8 +18,16 @@ from fourierkd.errors import ConfigError
 
 def config_text(values: Mapping[str, Any]) -> str:
     """``key = value`` lines that Python reads back to equal values."""
-    printer = _Printer(width=100, sort_dicts=False)
-    return "".join(f"{key} = {printer.pformat(value)}\n" for key, value in values.items())
+    return "".join(f"{key} = {value_text(value)}\n" for key, value in values.items())
+
+
+def value_text(value: Any) -> str:
+    """One value as Python source.
+
+    >>> value_text({"lr": float("inf")})
+    "{'lr': float('inf')}"
+    """
+    return _Printer(width=100, sort_dicts=False).pformat(value)
 
 
 def read_literals(path: Path) -> dict[str, Any]:

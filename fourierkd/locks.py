@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from fourierkd.errors import RunError
 
+_HOLDER = re.compile(r"process (?P<pid>\d+) on (?P<host>.+)")
+_CLOCK = 2.0  # seconds by which a file system's clock may lag behind
 _descriptors: set[int] = set()
 
 
@@ -85,6 +88,31 @@ def is_held(descriptor: int, path: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def holder(path: Path) -> tuple[str, bool | None] | None:
+    """Who holds the lock of ``path``, by its file alone: nobody who asks for it is in the way.
+
+    Returns:
+        Its name and whether its process lives; None for a process of another machine, of which a
+        file tells nothing. None alone where nobody has held it.
+    """
+    import psutil
+
+    try:
+        name = path.read_text(errors="replace").strip()
+        taken = path.stat().st_mtime
+    except OSError:
+        return None
+    found = _HOLDER.fullmatch(name)
+    if found is None:
+        return None
+    if found["host"] != socket.gethostname():
+        return name, None
+    try:  # a number may have been given to another process since
+        return name, psutil.Process(int(found["pid"])).create_time() < taken + _CLOCK
+    except (psutil.Error, OverflowError):
+        return name, False
 
 
 def _open(path: Path, *, readable_alone: bool) -> int:

@@ -28,6 +28,17 @@ def add_options(parser: argparse.ArgumentParser, flag: str, *, dest: str, help: 
     )
 
 
+def add_loudness(parser: argparse.ArgumentParser) -> None:
+    """``-v`` and ``-q``: ``verbose`` and ``quiet``, of which one at most is given."""
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-v", "--verbose", action="store_true", help="show what the libraries log"
+    )
+    loudness.add_argument(
+        "-q", "--quiet", action="store_true", help="show results and errors alone"
+    )
+
+
 def parse_options(items: Iterable[str]) -> dict[str, Any]:
     """``["a.b=1", "c=[x, 2]", "d=false", "e=text"]`` as a dict; of equal keys the last one counts.
 

@@ -30,6 +30,7 @@ from sweeps.choice import (
 from sweeps.driver import Driver, Interrupted, stop_on_signals
 from sweeps.executors.base import Executor
 from sweeps.executors.local import LocalExecutor
+from sweeps.live import Live, write_live
 from sweeps.plan import Plan
 from sweeps.progress import Display
 from sweeps.runs import Run, forget_failure, left_of, to_do
@@ -41,6 +42,7 @@ from sweeps.storage import check_place, claim, not_writable, one_writer
 from sweeps.study import StudyConfig
 from sweeps.study_record import note, note_config, noted
 from sweeps.teacher import study_teacher
+from sweeps.time_left import Kind
 
 
 def run_study(
@@ -83,6 +85,8 @@ def run_study(
             account.merged(work_dir)  # damaged seconds are told now, not at the end
             note_config(work_dir, config, command)
             driver.guard = partial(check_place, work_dir)
+            write_live(work_dir, Live())  # what an earlier session left is over
+            display.keep = partial(write_live, work_dir)
             if not noted(work_dir).finished:
                 executor.start()  # it loads its packages while we load ours
             with stop_on_signals(driver), display:
@@ -94,6 +98,7 @@ def run_study(
                 except (FourierKDError, Interrupted):
                     executor.close()
                     check_place(work_dir)
+                    display.nothing_runs()
                     finish.stopped(state)  # so that what there is can be looked at
                     account.save(work_dir)  # the next session's account goes on from it
                     raise
@@ -249,7 +254,8 @@ class Coordinator:
         if self.retry_failed:
             for run in runs:
                 forget_failure(run.run_dir)
-        self.state.display.plan(*self.state.count())
+        jobs = {Kind.SEARCH: self.config.trial_jobs, Kind.FULL: self.config.jobs}
+        self.state.display.plan(self.state.count(), jobs)
 
     def _after_run(self) -> None:
         """The table can be looked at while the study runs."""

@@ -77,7 +77,7 @@ class Driver:
             StudyError: three failures of one kind in a row, bad input, or a metric that no run has.
             Interrupted: after Ctrl-C, once the live runs have stopped.
         """
-        self.executor.jobs = self.display.jobs = jobs
+        self.executor.jobs = jobs
         more = True
         while True:
             while more and len(self._live) < jobs and not self.interrupts:
@@ -121,7 +121,7 @@ class Driver:
 
     def _send(self, run: Run, *, resume: bool) -> None:
         run.ended_for, run.begun = None, False
-        self.display.started(run.label)
+        self.display.started(run.label, run.run_dir, run.request.phase)
         self.executor.submit(run.run_dir, resume=resume)
         self._live[run.run_dir.path] = run
         run.pulse.begin()
@@ -219,7 +219,14 @@ class Driver:
             text = "complete"
             if metric is not None and value is not None:
                 text = f"{split} {metric.name} {value:.4g}"
-        self.display.ended(run.label, text, seconds=seconds, counts=run.counts)
+        self.display.ended(
+            run.label,
+            text,
+            phase=run.request.phase,
+            seconds=seconds,
+            failed=result.state == State.FAILED,
+            counts=run.counts,
+        )
         if seconds is None:
             return
         self.after_run()

@@ -1,5 +1,5 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
-``... report WORK_DIR``, ``... dashboard --wandb``.
+``... report WORK_DIR``, ``... status [WORK_DIR]``, ``... dashboard --wandb``.
 
 In flow arguments, out flows an exit code: 0, 2 for bad input (one line on stderr), 130 after
     Ctrl-C.
@@ -57,7 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     # Optuna's hints for authors of samplers; from Python 3.12 on they name the caller's module.
     warnings.filterwarnings("ignore", module=r"optuna|sweeps|fourierkd\.analysis")
-    commands = {"report": _report, "dashboard": _dashboard, "study": _study, "compare": _compare}
+    commands = {
+        "study": _study,
+        "compare": _compare,
+        "status": _status,
+        "report": _report,
+        "dashboard": _dashboard,
+    }
     return commands[args.command](args, f"python sweeps/run.py {shlex.join(arguments)}")
 
 
@@ -137,6 +143,21 @@ def _parser() -> argparse.ArgumentParser:
         "--reference", metavar="M", help="what the others are compared with; default student_alone"
     )
     _add_running(compare)
+    status = commands.add_parser(
+        "status",
+        help="how a study stands, also while it runs: live runs, what waits, best trial, time left",
+        description="Say how a study stands from its files alone: what is trained on which "
+        "parameters and how far it has come, what waits, what failed, the best trial against the "
+        "baseline, the time left. Only reads, so it may be called at any time.",
+    )
+    status.add_argument(
+        "work_dir",
+        nargs="?",
+        type=Path,
+        metavar="WORK_DIR",
+        help=f"work dir of a study (default: work_dirs/{DEFAULT_CONFIG.stem})",
+    )
+    status.add_argument("--watch", action="store_true", help="look again and again until Ctrl-C")
     report = commands.add_parser(
         "report",
         help="write a study's table and report from its files, also while it runs",
@@ -302,6 +323,22 @@ def _report(args: argparse.Namespace, _: str) -> int:
     from sweeps.tables import report
 
     print(*report(args.work_dir), sep="\n")
+    return 0
+
+
+def _status(args: argparse.Namespace, _: str) -> int:
+    from rich.console import Console
+
+    from sweeps.status import status, watch
+
+    work_dir = args.work_dir or Path("work_dirs") / DEFAULT_CONFIG.stem
+    console = Console(highlight=False)
+    if not args.watch:
+        print(*status(work_dir), sep="\n")
+    elif console.is_terminal:
+        watch(work_dir, console)
+    else:
+        raise ConfigError("--watch draws on a terminal", fix="leave it out")
     return 0
 
 

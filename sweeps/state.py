@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from fourierkd.records import Phase, State
 from fourierkd.run_dir import RunDir
 from sweeps import tables
 from sweeps.account import Account
+from sweeps.live import Count
 from sweeps.plan import Plan
 from sweeps.progress import Display
 from sweeps.runs import Run, to_do
@@ -82,24 +83,34 @@ class StudyState:
         trials = {search.tunes: search.own_trials() for search in self.searches}
         return tables.table(self.work_dir, self.run_dirs(), trials)
 
-    def count(self) -> tuple[int, int]:
-        """Runs in all, as far as they are known, and those that are done."""
+    def count(self) -> dict[Phase, Count]:
+        """Runs of each phase, as far as they are known; arms count as trials."""
         config, searches = self.config, len(self.searches)
-        rung, finals = (self.repeats.get(phase) for phase in (Phase.RUNG, Phase.FINAL))
-        total = sum(search.config.trials for search in self.searches)
-        total += len(rung or []) + len(finals or [])
-        if rung is None:
-            total += searches * config.rung_trials * config.rung_seeds
+        counts = {Phase.TRIAL: self._count_trials()}
+        for phase in (Phase.RUNG, Phase.FINAL):
+            counts[phase] = _count(self.repeats.get(phase, []))
+        rung, finals = counts[Phase.RUNG], counts[Phase.FINAL]
+        if Phase.RUNG not in self.repeats:
+            to_come = searches * config.rung_trials * config.rung_seeds
+            counts[Phase.RUNG] = replace(rung, planned=to_come)
         if not self.chosen:
-            total += searches * config.final_seeds
-        known = [*self.arms, *(run for runs in self.repeats.values() for run in runs)]
-        ended = {
-            (search.tunes, tables.trial_number(trial))
+            to_come = searches * config.final_seeds
+            counts[Phase.FINAL] = replace(finals, planned=finals.planned + to_come)
+        return counts
+
+    def _count_trials(self) -> Count:
+        arms = _count(self.arms)
+        last = {
+            (search.tunes, tables.trial_number(trial)): (search, trial)
             for search in self.searches
             for trial in search.own_trials()
-            if search.has_ended(trial)
         }
-        return total, len(ended) + sum(not to_do(run) for run in known)
+        states = [t.state.name for search, t in last.values() if search.has_ended(t)]
+        return Count(
+            planned=sum(search.config.trials for search in self.searches),
+            done=arms.done + len(states),
+            failed=arms.failed + states.count("FAIL"),
+        )
 
     def drop_checkpoints(self) -> None:
         """Of arms and trials that nobody goes on with; at the study's end."""
@@ -111,3 +122,9 @@ class StudyState:
                 result = run_dir.read_result()
                 if result is not None and result.state in (State.PRUNED, State.FAILED):
                     run_dir.drop_checkpoints()
+
+
+def _count(runs: list[Run]) -> Count:
+    ended = [run.run_dir.read_result() for run in runs if not to_do(run)]
+    failed = [result for result in ended if result is not None and result.state == State.FAILED]
+    return Count(planned=len(runs), done=len(ended), failed=len(failed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -426,7 +427,8 @@ def test_missing_files_are_named(capsys, tmp_path):
 def test_a_missing_file_is_named_before_anything_heavy_is_loaded(tmp_path):
     code = (
         "import sys; from fourierkd.cli import run_command; from fourierkd.errors import *\n"
-        "for line in ('train no.py', 'export no.pth --out x', 'doctor no.py', 'bench no.py'):\n"
+        "for line in ('train no.py', 'export no.pth --out x', 'doctor no.py', 'bench no.py', "
+        "'config no.py', 'methods no.py', 'data check no.py', 'attribute no.p'):\n"
         "    try: run_command(line.split())\n"
         "    except FourierKDError as error: print(error)\n"
         "sys.exit('torch' in sys.modules)"
@@ -435,7 +437,7 @@ def test_a_missing_file_is_named_before_anything_heavy_is_loaded(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("got 'no.p") == 4
+    assert done.stdout.count("got 'no.p") == 8
 
 
 def test_a_runs_checkpoint_away_from_its_run_needs_its_config(capsys, tmp_path):
@@ -580,6 +582,78 @@ def test_disk_that_fills_up_names_the_file_and_what_is_kept(capsys, monkeypatch)
     code, out, _ = train(capsys, "--work-dir", "run", "--resume")
     assert code == 0
     assert "complete after 20 iterations" in out
+
+
+def test_versions_are_told_without_loading_anything():
+    code = (
+        "import sys; from fourierkd.cli import run_command\n"
+        "try: run_command(['--version'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print([m for m in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *lines, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    names = ["fourierkd", "torch", "mmengine", "mmcv", "mmdet", "mmseg", "python"]
+    assert [line.split()[0] for line in lines] == names
+    assert lines[1] == f"torch {importlib.metadata.version('torch')}"
+
+
+def test_quiet_shows_the_result_alone(capfd):
+    code, out, err = train(capfd, "--work-dir", "run", "-q")
+    assert (code, err) == (0, "")
+    assert out.startswith("complete after 20 iterations")
+    assert refused(train(capfd, "--work-dir", "run", "-q"))
+    best = "run/checkpoints/best.pth"
+    code, out, err = call(capfd, "test", CONFIG, best, "-q")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+
+
+def test_verbose_shows_what_is_logged_and_keeps_it_in_the_log(capfd):
+    code, out, _ = train(capfd, "--work-dir", "run", "-v")
+    assert code == 0
+    log = RunDir("run").log.read_text()
+    assert log
+    assert set(log.splitlines()) <= set(out.splitlines())
+    assert "complete after 20 iterations" in out
+    _, quiet, _ = call(capfd, "test", CONFIG, "run/checkpoints/best.pth")
+    _, out, err = call(capfd, "test", CONFIG, "run/checkpoints/best.pth", "-v")
+    assert quiet in out
+    assert len(out + err) > len(quiet)
+    assert call(capfd, "test", CONFIG, "run/checkpoints/best.pth", "-v", "-q")[0] == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_options_and_files(capsys, shell):
+    code, out, err = call(capsys, "completion", shell)
+    assert (code, err) == (0, "")
+    for word in ("train", "voc2coco", "--cfg-options", "fourierkd"):
+        assert word in out
+    assert ("_shtab_compgen_files" if shell == "bash" else "_files") in out
+    checked = (
+        subprocess.run([shell, "-n"], input=out, text=True, check=False)
+        if shell == "bash"
+        else None
+    )
+    assert checked is None or checked.returncode == 0
+
+
+def test_bash_completes_a_command(capsys, tmp_path):
+    _, script, _ = call(capsys, "completion", "bash")
+    ask = (
+        "COMP_WORDS=(fourierkd {words}); COMP_CWORD={at}; _shtab_fourierkd fourierkd; "
+        'echo "${{COMPREPLY[@]}}"'
+    )
+    Path("mine.py").touch()
+    for words, at, expected in (
+        ("tra", 1, "train"),
+        ("train --meth", 2, "--method"),
+        ("bench mi", 2, "mine.py"),
+    ):
+        text = f"{script}\n{ask.format(words=words, at=at)}"
+        done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)
+        assert done.stdout.split() == [expected], done.stderr
 
 
 def test_help_needs_no_torch():

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fourierkd import locks
 from fourierkd.errors import RunError
-from fourierkd.locks import Held, locked
+from fourierkd.locks import Held, holder, locked
 from fourierkd.run_dir import RunDir
 
 
@@ -29,6 +29,29 @@ def test_the_holder_is_named_with_host_and_process(tmp_path):
             pass
     with locked(tmp_path / "lock"):
         pass
+
+
+def test_a_holder_is_seen_without_asking_for_the_lock(tmp_path):
+    path = tmp_path / "lock"
+    assert holder(path) is None
+    name = f"process {os.getpid()} on {socket.gethostname()}"
+    with locked(path):
+        before = path.stat()
+        assert holder(path) == (name, True)
+        assert path.stat().st_mtime_ns == before.st_mtime_ns
+    gone = multiprocessing.get_context("fork").Process(target=int)
+    gone.start()
+    gone.join()
+    path.write_text(f"process {gone.pid} on {socket.gethostname()}")
+    assert holder(path)[1] is False
+    path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    os.utime(path, (1e9, 1e9))  # long before this process began: its number was another's
+    assert holder(path) == (name, False)
+    path.write_text("process 1 on another-machine")
+    assert holder(path) == ("process 1 on another-machine", None)
+    for content in ("", "process 99999999999999999999 on " + socket.gethostname()):
+        path.write_text(content)
+        assert holder(path) in (None, (content, False))
 
 
 class Sleepy(Dataset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,10 @@ POLL_SECONDS = 0.5
 
 
 @contextmanager
-def show_progress(run_dir: RunDir, terminal: TextIO) -> Iterator[None]:
+def show_progress(run_dir: RunDir, terminal: TextIO, *, log: bool = False) -> Iterator[None]:
     """Follow the run from a thread while the body trains; a file gets a line a validation.
 
-    What the run warns of at its start is a line of its own.
+    What the run warns of at its start is a line of its own; ``log``: so is each of its ``run.log``.
     """
     console = Console(file=terminal)
     done = threading.Event()
@@ -34,7 +35,7 @@ def show_progress(run_dir: RunDir, terminal: TextIO) -> Iterator[None]:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    view = _View(run_dir, console, progress)
+    view = _View(run_dir, console, progress, log=log)
 
     def follow() -> None:
         last = False
@@ -50,19 +51,29 @@ def show_progress(run_dir: RunDir, terminal: TextIO) -> Iterator[None]:
         finally:
             done.set()
             thread.join()
+            view.close()
 
 
 class _View:
     """What is shown of a run so far; ``update`` reads what was added."""
 
-    def __init__(self, run_dir: RunDir, console: Console, progress: Progress) -> None:
+    def __init__(self, run_dir: RunDir, console: Console, progress: Progress, *, log: bool) -> None:
         self._run_dir, self._console, self._progress = run_dir, console, progress
         self._offset = run_dir.scalars.stat().st_size if run_dir.scalars.exists() else 0
         self._task = progress.add_task("starting", total=None)
         self._loss = self._metrics = ""
         self._warned: set[str] = set()
+        self._log = run_dir.log.open(encoding="utf-8", errors="replace") if log else None
+        if self._log is not None:
+            self._log.seek(0, os.SEEK_END)  # what an earlier process said was seen then
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
 
     def update(self) -> None:
+        if self._log is not None and (text := self._log.read()):
+            self._console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
         rows, self._offset = self._run_dir.tail(self._offset)
         facts = read_json(self._run_dir.environment) or {}
         self._warn(facts.get("warnings", []))

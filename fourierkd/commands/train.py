@@ -11,13 +11,14 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
 from fourierkd.literals import read_literals
 from fourierkd.methods import method_label
-from fourierkd.options import parse_options, seed
+from fourierkd.options import add_loudness, parse_options, seed
 from fourierkd.records import TEST, UNNAMED, Request, Result, State, scores, single_request
 from fourierkd.run_dir import RunDir
 
@@ -31,7 +32,7 @@ def add_train_parser(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("config", metavar="CONFIG", help="run config (.py)")
     parser.add_argument(
-        "--work-dir", metavar="D", help="run folder; default work_dirs/<name of CONFIG>"
+        "--work-dir", metavar="FOLDER", help="run folder; default work_dirs/<name of CONFIG>"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --work-dir")
     parser.add_argument(
@@ -75,6 +76,7 @@ def add_train_parser(commands: Any) -> argparse.ArgumentParser:
         help="scale the learning rate from the config's auto_scale_lr.base_batch_size to the real "
         "batch size",
     )
+    add_loudness(parser)
     parser.set_defaults(func=train_command)
     return parser
 
@@ -115,7 +117,10 @@ def train(args: argparse.Namespace, *, leads: bool) -> int:
         with console_to(Path(os.devnull)):
             return exit_code(run(run_dir, resume=args.resume))
     try:
-        with console_to(run_dir.log) as terminal, show_progress(run_dir, terminal):
+        with ExitStack() as held:
+            terminal = held.enter_context(console_to(run_dir.log))
+            if not args.quiet:
+                held.enter_context(show_progress(run_dir, terminal, log=args.verbose))
             result = run(run_dir, resume=args.resume)
     except BaseException as error:
         if made_here and isinstance(error, BAD_INPUT) and failed_at_start(run_dir):
@@ -159,9 +164,9 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
         return result
 
     from fourierkd.config.load import load_config
-    from fourierkd.config.schedules import check_schedules, scaled_lr
-    from fourierkd.engine.prepare import complete_config
-    from fourierkd.engine.switches import check_switches, switch_options
+    from fourierkd.config.schedules import scaled_lr
+    from fourierkd.engine.prepare import resolve_config
+    from fourierkd.engine.switches import switch_options
 
     options = parse_options(args.cfg_options)
     if args.method is not None:
@@ -186,13 +191,11 @@ def prepare_run(args: argparse.Namespace, run_dir: RunDir) -> Result | None:
     if args.resume:
         request = kept_request(args, run_dir.read_request(), request)
     # a mistake leaves no folder behind
-    config = load_config(request.config, request.options)
-    complete_config(config, args.test_split)
-    check_switches(config)
-    check_schedules(config)
-    lr = scaled_lr(config)
+    lr = scaled_lr(resolve_config(request.config, request.options, args.test_split))
     if not args.resume:
         run_dir.create(request)
+    if args.quiet:
+        return None
     print(f"{'resuming' if args.resume else 'training'} in {shown(run_dir.path)}", flush=True)
     if lr is not None:
         print(f"learning rate {lr[0]:g} -> {lr[1]:g}, for batches of {lr[2]}", flush=True)

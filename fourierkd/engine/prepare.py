@@ -7,16 +7,17 @@ and kept as it is while it is read.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fourierkd.config.load import RunConfig
-from fourierkd.config.schedules import schedules_of
+from fourierkd.config.load import RunConfig, load_config
+from fourierkd.config.schedules import check_schedules, schedules_of
 from fourierkd.distill.refusals import registered, unknown_type
 from fourierkd.distill.registry import OPTIMIZERS
 from fourierkd.engine.hooks.checkpoint import check_metric, check_monitor
+from fourierkd.engine.switches import check_switches
 from fourierkd.errors import ConfigError, DataError
 from fourierkd.records import MAXIMIZE, checked_direction
 
@@ -65,6 +66,27 @@ def complete_config(config: RunConfig, split: str | None) -> None:
         _complete_split(config, part, asked=split)
     config.direction = checked_direction(config.get("direction") or MAXIMIZE).value
     config.default_hooks = _complete_hooks(config)
+
+
+def resolve_config(
+    path: str | Path, options: Mapping[str, Any], split: str | None = None
+) -> RunConfig:
+    """The config that a run of ``path`` trains, with everything refused that needs neither model
+    nor data to be seen.
+
+    Args:
+        path: an MMEngine text config, or ``mmdet::name``.
+        options: dotted options on it.
+        split: where the run is scored at its end; None: nowhere.
+
+    Raises:
+        ConfigError: it cannot be trained.
+    """
+    config = load_config(path, options)
+    complete_config(config, split)
+    check_switches(config)
+    check_schedules(config)
+    return config
 
 
 def _check_top(config: RunConfig) -> None:
