@@ -2,9 +2,9 @@
 # learn when it ends, and with its weight decay a student of so few images moves by 4 mIoU with its
 # seed (docs/results.md).
 _base_ = "schedule.py"
-_iters = 640
+_iters = 800
 _lr = 1.6e-2
 
-train_cfg = dict(max_iters=_iters, val_interval=128)
+train_cfg = dict(max_iters=_iters, val_interval=160)
 optim_wrapper = dict(optimizer=dict(lr=_lr, weight_decay=0.5))
 param_scheduler = dict(total_steps=_iters, eta_max=_lr)
