@@ -1,5 +1,10 @@
-import pytest
+import json
+import signal
 
+import pytest
+from tiny_study import finish, wait_for
+
+from fourierkd.run_dir import RunDir
 from sweeps.account import Account, duration, overhead, sentence
 
 
@@ -51,3 +56,15 @@ def test_a_part_is_timed(tmp_path):
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_time_of_an_interrupted_session_is_kept(start_cli, tmp_path):
+    process = start_cli("--set", "final_seeds=0", "trials=3", "options.fake.sleep=0.05")
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    wait_for((run.path / "executed.txt").exists, process)
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=130)
+    first = json.loads((tmp_path / "work" / "study_time.json").read_text())["seconds"]
+    finish(start_cli("--set", "final_seeds=0", "trials=3", "options.fake.sleep=0.05"))
+    both = json.loads((tmp_path / "work" / "study_time.json").read_text())["seconds"]
+    assert 0.5 < first["training"] < both["training"]

@@ -1,6 +1,9 @@
 import pytest
 
+from fourierkd.analysis import load_results
+from fourierkd.errors import StudyError
 from sweeps.ahead import points, requests
+from sweeps.coordinator import run_study
 from sweeps.space import suggest
 from sweeps.study_file import load_study
 
@@ -64,3 +67,18 @@ def test_the_teachers_weights_are_not_there_yet(study_file, tmp_path, seed):
     assert asked["the teacher"].config == str(tmp_path / "teacher.py")
     assert "model.teacher.checkpoint" not in asked["the teacher"].options
     assert asked["the arm published"].options["model.teacher.checkpoint"] == "random"
+
+
+def test_what_cannot_be_built_is_refused_before_anything_is_trained(study_file, tmp_path):
+    late = {"late": {"fake.refuse": "no such loss, got 'FourierLos'"}}
+    study = load_study(study_file, {"trials": 3, "final_seeds": 1, "reference_arms": late})
+    words = "the reference arm late cannot be run: no such loss, got 'FourierLos'"
+    for _ in range(2):
+        with pytest.raises(StudyError, match=words):
+            run_study(study, tmp_path / "work")
+        assert not list((tmp_path / "work").glob("runs/*"))
+        assert not list((tmp_path / "work").glob("check.json*"))
+        assert load_results(tmp_path / "work").empty
+    right = load_study(study_file, {"trials": 3, "final_seeds": 1, "reference_arms": {}})
+    run_study(right, tmp_path / "work")  # the same folder
+    assert load_results(tmp_path / "work")["state"].eq("complete").all()

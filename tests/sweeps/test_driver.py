@@ -1,24 +1,35 @@
-"""The queue of a study, on an executor in this process: what is sent off when, and what waits."""
+"""The queue of a study: what is sent off when, what waits, what of a run that dies, fails or hangs,
+and how all of it stops. The first tests have an executor in this process."""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
+import psutil
 import pytest
 from fake_worker import check, measure, train
-from tiny_study import outcome
+from tiny_study import FAKE, STATES, executed, finish, outcome, run_dirs, trials_of, wait_for
 
+from fourierkd.analysis import load_results
+from fourierkd.errors import StudyError
 from fourierkd.records import Metric, Request, State
 from fourierkd.run_dir import RunDir
 from sweeps.account import Account
 from sweeps.coordinator import run_study
 from sweeps.driver import Driver
 from sweeps.executors.base import Executor, Exit
+from sweeps.executors.local import LocalExecutor
 from sweeps.progress import Display
 from sweeps.runs import Run
 from sweeps.study_file import load_study
+from sweeps.tables import UNFINISHED
 
 
 class InProcess:
@@ -169,3 +180,191 @@ def test_a_place_stays_empty_until_a_run_has_ended(tmp_path):
 def test_the_double_is_an_executor():
     executor: Executor = InProcess()
     assert not executor.poll(0)
+
+
+def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):
+    work_dir = run_tiny(
+        trials=6, final_seeds=0, **{"options.fake.fail": "kill", "options.fake.fail_above": 20.0}
+    )
+    trials = trials_of(work_dir)
+    failed = [t for t in trials if t.state == STATES.FAIL]
+    assert failed
+    assert len(failed) < len(trials)
+    for trial in failed:
+        assert trial.user_attrs["reason"] == (
+            "Died: killed by signal 9 (out of memory?), 3 times without a checkpoint in between"
+        )
+        assert trial.user_attrs["log"].endswith("run.log")
+        assert trial.params["fourier.loss_weight"] > 20
+    table = pd.read_csv(work_dir / "results.csv")
+    rows = table[table.state == "failed"]
+    assert len(rows) == len(failed)
+    assert rows.reason.str.contains("killed by signal 9").all()
+
+
+@pytest.mark.parametrize("how", ["kill_once", "hang_once", "lose_once"])
+def test_a_child_that_is_killed_or_hangs_or_loses_a_worker_goes_on_from_its_checkpoint(
+    run_tiny, straight, capsys, how
+):
+    patience = {"patience": 2.0} if how == "hang_once" else {}
+    work_dir = run_tiny(trials=4, final_seeds=0, rung_trials=0, **patience, options__fake__fail=how)
+    assert outcome(work_dir) == straight[:3]
+    why = {
+        "kill_once": "killed by signal 9",
+        "hang_once": "it gave no sign of life for 2 s",
+        "lose_once": "stopped from outside (LostWorkerError: a data loader's worker died)",
+    }[how]
+    lines = [line for line in capsys.readouterr().out.splitlines() if why in line]
+    assert len(lines) == 4
+    assert all(line.endswith("; going on from its last checkpoint") for line in lines)
+    for run in run_dirs(work_dir).values():
+        assert executed(run) == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_server_that_hangs_is_ended_too(start_cli, straight, tmp_path):
+    keys = ("final_seeds=0", "rung_trials=0", "trials=4", "options.fake.sleep=0.03")
+    process = start_cli("--set", "patience=3.0", *keys)
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 5, process)
+    for child in psutil.Process(process.pid).children():
+        child.suspend()  # the run goes on to its end, which nobody tells
+    finish(process)
+    assert outcome(tmp_path / "work") == straight[:3]
+    assert executed(run) == list(range(1, 11))
+
+
+def test_a_server_that_loads_is_no_run_that_hangs(run_tiny, study_file, tmp_path, capsys):
+    """Its packages may take a minute; ``patience`` is that with a run whose process there is."""
+    keys = {"trials": 3, "final_seeds": 0, "rung_trials": 0}
+    work_dir = run_tiny(**keys)
+    more = load_study(study_file, {**keys, "trials": 4, "patience": 0.7})
+    slow = ("sh", "-c", 'sleep 3; exec "$@"', "sh", *FAKE)
+    run_study(more, work_dir, executor=LocalExecutor(work_dir / "worker.log", command=slow))
+    assert "no sign of life" not in capsys.readouterr().out
+    assert [t.state.name for t in trials_of(work_dir)] == ["COMPLETE"] * 3
+
+
+def test_a_run_that_hangs_does_not_hold_up_ctrl_c(start_cli, tmp_path):
+    process = start_cli("--set", "options.fake.fail=hang_once")
+    run = RunDir(tmp_path / "work" / "runs" / "baseline_student_alone")
+    wait_for((run.path / "once").exists, process)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    finish(process, code=130)
+    assert time.monotonic() - start < 15
+    assert run.last_checkpoint() == run.checkpoint(4)
+
+
+def test_sigterm_to_all_processes_saves_the_live_run(start_cli, straight, tmp_path):
+    """As Slurm at its time limit, systemd and a container's end send it."""
+    keys = ("final_seeds=0", "rung_trials=0", "trials=4", "options.fake.sleep=0.03")
+    process = start_cli("--set", *keys)
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 3, process)
+    start = time.monotonic()
+    family = psutil.Process(process.pid).children(recursive=True)
+    for member in [*family, psutil.Process(process.pid)]:
+        with suppress(psutil.NoSuchProcess):
+            member.terminate()
+    finish(process, code=130)
+    assert time.monotonic() - start < 10
+    assert run.read_result().state == "stopped"
+    finish(start_cli("--set", *keys))
+    assert executed(run) == list(range(1, 11))  # nothing twice: it was saved where it was
+    assert outcome(tmp_path / "work") == straight[:3]
+
+
+def test_ctrl_c_stops_with_checkpoints_and_says_how_to_go_on(start_cli, straight, tmp_path):
+    slow = ("--set", "final_seeds=0", "trials=4", "options.fake.sleep=0.03")
+    run = RunDir(tmp_path / "work" / "runs" / "trial_001")
+    process = start_cli(*slow, start_new_session=True)
+    wait_for(lambda: (run.path / "executed.txt").exists() and len(executed(run)) >= 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = finish(process, code=130)
+    assert "To go on: python sweeps/run.py study" in err
+    assert run.read_result().state == "stopped"
+    assert [t.state.name for t in trials_of(tmp_path / "work")] == ["COMPLETE", "RUNNING"]
+    assert list(load_results(tmp_path / "work").state) == ["complete", "complete", "stopped"]
+    assert UNFINISHED in (tmp_path / "work" / "report.html").read_text()
+    finish(start_cli(*slow))
+    assert sorted(executed(run)) == list(range(1, 11)) or len(executed(run)) <= 11
+    assert outcome(tmp_path / "work") == straight[:3]
+
+
+def test_a_second_ctrl_c_ends_at_once(start_cli, tmp_path):
+    process = start_cli("--set", "options.fake.sleep=20")
+    run = RunDir(tmp_path / "work" / "runs" / "baseline_student_alone")
+    wait_for((run.path / "executed.txt").exists, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    finish(process, code=130)
+    assert time.monotonic() - start < 10
+    with run.lock():  # its child is gone too
+        pass
+
+
+def test_three_failures_of_one_kind_stop_the_study(run_tiny, tmp_path):
+    with pytest.raises(StudyError) as error:
+        run_tiny(**{"options.fake.fail": "exception", "options.fake.fail_above": -2.0})
+    assert "the last 3 runs failed in the same way (RuntimeError: boom)" in str(error.value)
+    assert "run.log" in str(error.value)
+    runs = run_dirs(tmp_path / "work")
+    assert len(runs) == 3
+    table = pd.read_csv(tmp_path / "work" / "results.csv")  # to be looked at
+    assert list(table.state) == ["failed"] * 3
+    assert UNFINISHED in (tmp_path / "work" / "report.html").read_text()
+    trials = trials_of(tmp_path / "work")
+    assert [t.state.name for t in trials] == ["FAIL", "FAIL"]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("exception", "RuntimeError: boom"),
+        (
+            "exit",
+            "Died: exited with code 3 and no result, 3 times without a checkpoint in between",
+        ),
+    ],
+)
+def test_a_failed_trial_is_a_row_and_the_study_goes_on(run_tiny, how, reason):
+    work_dir = run_tiny(
+        trials=6, final_seeds=1, **{"options.fake.fail": how, "options.fake.fail_above": 20.0}
+    )
+    trials = trials_of(work_dir)
+    failed = [t for t in trials if t.state == STATES.FAIL]
+    assert failed
+    assert {t.user_attrs["reason"] for t in failed} == {reason}
+    assert [t for t in trials if t.state == STATES.COMPLETE]
+    assert (work_dir / "report.html").exists()
+
+
+def test_bad_input_stops_the_study_and_is_tried_again(run_tiny, tmp_path):
+    with pytest.raises(StudyError, match="baseline_student_alone cannot run .DataError: an image"):
+        run_tiny(**{"options.fake.fail": "input", "options.fake.fail_above": -2.0})
+    with pytest.raises(StudyError, match="baseline_student_alone cannot run"):
+        run_tiny(**{"options.fake.fail": "input", "options.fake.fail_above": -2.0})
+
+
+def test_a_full_disk_stops_the_study_which_goes_on_as_if_it_had_not(run_tiny, straight, tmp_path):
+    full = {"options.fake.fail": "enospc", "final_seeds": 0}
+    with pytest.raises(StudyError) as error:
+        run_tiny(**full)
+    assert "No space left on device); free some space, then run the same" in str(error.value)
+    work_dir = tmp_path / "work"
+    assert not [t for t in trials_of(work_dir) if t.state.is_finished()]
+    (work_dir / "freed").touch()
+    run_tiny(**full)
+    assert outcome(work_dir) == straight
+
+
+def test_a_wrong_metric_is_named_with_near_ones(run_tiny, tmp_path):
+    with pytest.raises(StudyError) as error:
+        run_tiny(metric="scroe")
+    assert "got 'scroe'; did you mean 'score'?" in str(error.value)
+    # Nothing was lost by that, so that the corrected study may take the folder.
+    work_dir = run_tiny(final_seeds=0)
+    assert (work_dir / "replaced_1" / "study.json").exists()
+    assert len(trials_of(work_dir)) == 7

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_study import FAKE, executed
+from tiny_study import FAKE, STATES, executed, trials_of
 
 from fourierkd.errors import StudyError
 from fourierkd.records import Request
@@ -181,3 +182,11 @@ def test_ctrl_c_of_the_terminal_does_not_reach_the_server(executor, tmp_path):
     executor.submit(make_run(tmp_path / "a"), resume=False)
     assert os.getpgid(server_of().pid) != os.getpgid(0)
     wait_exits(executor, 1)
+
+
+def test_jobs_share_the_cores(run_tiny):
+    work_dir = run_tiny(trials=4, final_seeds=2, jobs=2, trial_jobs=2)
+    assert all(t.state == STATES.COMPLETE for t in trials_of(work_dir))
+    environment = json.loads((work_dir / "runs" / "trial_001" / "env.json").read_text())
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert environment["OMP_NUM_THREADS"] == str(share)

@@ -88,3 +88,18 @@ def test_a_grid_has_an_end(study_file):
     space = {f"k{i}": suggest.int(1, 10) for i in range(6)}
     with pytest.raises(ConfigError, match="at most 100000 points, got 1000000"):
         make_sampler(load_study(study_file, {"space": space, "sampler.type": "GridSampler"}), 0)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "MedianPrunner"},
+        {"type": "MedianPruner", "n_startup": 1},
+        {"type": "MedianPruner", "n_startup_trials": -1},
+        "median",
+    ],
+)
+def test_a_bad_pruner_is_refused_before_anything_is_written(run_tiny, tmp_path, spec):
+    with pytest.raises(ConfigError, match="prun|MedianPruner"):
+        run_tiny(pruner=spec)
+    assert not (tmp_path / "work").exists()

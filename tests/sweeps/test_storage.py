@@ -1,8 +1,11 @@
 import json
 
 import pytest
+from tiny_study import WEIGHT, wait_for
 
 from fourierkd.errors import StudyError
+from fourierkd.run_dir import RunDir
+from sweeps.coordinator import run_study
 from sweeps.storage import one_writer, open_study
 from sweeps.study_file import load_study
 
@@ -63,3 +66,60 @@ def test_study_json_is_readable(run_tiny):
     facts = json.loads((run_tiny(trials=2, final_seeds=0) / "study.json").read_text())
     assert facts["identity"]["metric"] == "score"
     assert len(facts["fingerprint"]) == 64
+
+
+def test_another_search_space_is_refused_and_nothing_is_lost(run_tiny):
+    work_dir = run_tiny(trials=3, final_seeds=0)
+    before = {p: p.read_bytes() for p in (work_dir / "optuna.log", work_dir / "study.json")}
+    with pytest.raises(StudyError) as error:
+        run_tiny(trials=3, final_seeds=0, **{f"space.{WEIGHT}": 3.0})
+    assert "this work dir holds the study 'tiny', and space differs from it" in str(error.value)
+    assert "choose another --work-dir or name" in str(error.value)
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_one_process_at_a_time(start_cli, run_tiny, tmp_path):
+    process = start_cli("--set", "options.fake.sleep=0.5")
+    run = RunDir(tmp_path / "work" / "runs" / "baseline_student_alone")
+    wait_for(run.request.exists, process)
+    with pytest.raises(StudyError, match=f"process {process.pid} on .+ runs this one"):
+        run_tiny()
+    process.kill()
+    process.wait()
+
+
+def test_a_changed_reference_arm_is_noticed(run_tiny):
+    run_tiny(trials=3, final_seeds=1)
+    with pytest.raises(StudyError, match="was started with other options, got .'model.losses'"):
+        run_tiny(trials=3, final_seeds=1, **{"reference_arms.feature_l2.model.losses": {}})
+
+
+def test_a_corrected_definition_goes_on_where_no_trial_has_a_value(study_file, tmp_path):
+    every = {"options.fake.fail": "exception", "options.fake.fail_phase": "trial"}
+    keys = {"trials": 5, "final_seeds": 0, "start_points": {}}
+    alone = {"student_alone": {"model.teacher": None, "model.losses": {}}}
+    wrong = load_study(study_file, {**keys, "arms": alone, **every})
+    with pytest.raises(StudyError, match="the last 3 runs failed in the same way"):
+        run_study(wrong, tmp_path / "work")
+    assert (tmp_path / "work/runs/baseline_student_alone/result.json").exists()
+    run_study(load_study(study_file, {**keys, "arms": alone}), tmp_path / "work")
+    assert (tmp_path / "work/replaced_1/runs/baseline_student_alone").is_dir()
+    with pytest.raises(StudyError, match="and options differs from it"):
+        run_study(wrong, tmp_path / "work")
+
+
+def test_an_edited_config_and_other_data_are_named(study_file, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.json").write_text("[1]")
+    keys = {"trials": 3, "final_seeds": 0, "options.data_root": str(data)}
+    work = tmp_path / "work"
+    run_study(load_study(study_file, keys), work)
+    (data / "train.json").write_text("[2]")
+    with pytest.raises(StudyError, match="'tiny', and data differs from it, got"):
+        run_study(load_study(study_file, keys), work)
+    (data / "train.json").write_text("[1]")
+    config = load_study(study_file, keys).config
+    config.write_text(config.read_text() + "seed = 3\n")
+    with pytest.raises(StudyError, match=rf"and config differs from it .in {config.name}., got"):
+        run_study(load_study(study_file, keys), work)

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,10 @@ from sweeps.storage import RUNS_NAME
 
 REPO = Path(__file__).resolve().parents[2]
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
+STATES = optuna.trial.TrialState
+LOSS = "model.losses.fourier.loss"
+WEIGHT = f"{LOSS}.loss_weight"
+LUCKY = {"options.fake.lucky": 41.0}  # the published weight
 
 STUDY = """
 from sweeps.space import suggest
@@ -80,3 +85,17 @@ def executed(run: RunDir) -> list[int]:
 def outcome(work_dir: Path) -> list[tuple]:
     """What must not depend on interruptions: parameters, values and states of all trials."""
     return [(t.number, t.params, t.value, t.state.name) for t in trials_of(work_dir)]
+
+
+def wait_for(condition, process, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, (out, err)
+    return out, err
