@@ -10,7 +10,7 @@ import time
 
 import pytest
 from rich.console import Console
-from tiny_study import REPO, run_dirs
+from tiny_study import REPO, run_dirs, wait_for
 
 from fourierkd.errors import ConfigError
 from fourierkd.records import MINIMIZE, Best, Metric, Phase, Request, Result, State
@@ -33,14 +33,6 @@ while not any("finished" in line for line in seen):
     time.sleep(0.02)
 print("\\n".join(sorted(seen)))
 """
-
-
-def wait_for(condition, process, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def trains(work_dir, start):
@@ -102,7 +94,7 @@ def test_two_look_at_a_study_while_it_runs(start_cli, tmp_path, straight):
 def test_what_a_live_run_is_trained_on(start_cli, tmp_path, capsys):
     work_dir = tmp_path / "work"
     process = start_cli(*SLOW)
-    wait_for(lambda: trains(work_dir, "trial"), process)
+    wait_for(lambda: trains(work_dir, "trial"), process, seconds=60.0)
     main(["status", str(work_dir)])
     lines = capsys.readouterr().out.splitlines()
     (name,) = [line.partition(":")[0] for line in lines if line.startswith("trial_")]
@@ -120,7 +112,7 @@ def test_what_a_live_run_is_trained_on(start_cli, tmp_path, capsys):
 def test_a_study_that_was_stopped_and_one_that_is_finished(start_cli, tmp_path, capsys):
     work_dir = tmp_path / "work"
     process = start_cli(*SLOW)
-    wait_for(lambda: trains(work_dir, "trial"), process)
+    wait_for(lambda: trains(work_dir, "trial"), process, seconds=60.0)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     main(["status", str(work_dir)])

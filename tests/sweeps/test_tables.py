@@ -2,13 +2,12 @@
 
 import shutil
 import signal
-import time
 
 import nbformat
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
-from tiny_study import REPO, run_dirs
+from tiny_study import REPO, run_dirs, wait_for
 
 from fourierkd.analysis import load_results
 from fourierkd.errors import StudyError
@@ -21,14 +20,6 @@ from sweeps.tables import UNFINISHED
 SLOW = ("--set", "trials=4", "final_seeds=1", "options.fake.sleep=0.03")
 
 
-def wait_for(condition, process, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def rows(work_dir):
     path = work_dir / "results.csv"
     return len(pd.read_csv(path)) if path.exists() else 0
@@ -38,7 +29,7 @@ def test_the_table_is_written_after_each_run(start_cli, tmp_path, capsys):
     work_dir = tmp_path / "work"
     process = start_cli(*SLOW)
     for count in (1, 2, 3):
-        wait_for(lambda count=count: rows(work_dir) >= count, process)
+        wait_for(lambda count=count: rows(work_dir) >= count, process, seconds=60.0)
     main(["report", str(work_dir)])  # beside the running study
     assert "report.html (unfinished)" in capsys.readouterr().out
     page = (work_dir / "report.html").read_text()
