@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _wandb_ends_with_its_test() -> Iterator[None]:
+    """W&B leaves the address of its service in the environment, for any later test's children.
+
+    A fixture that unsets it for one test and ends the session sets it again when that is dead.
+    """
+    yield
+    if os.environ.get("WANDB_SERVICE"):
+        import wandb
+
+        wandb.teardown()
+        os.environ.pop("WANDB_SERVICE", None)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Home folder of somebody who never logged in to W&B; yields it."""
+    for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    yield folder
+    import wandb
+    from wandb.sdk.lib import wbauth
+
+    wandb.teardown()
+    wbauth.unauthenticate_session(update_settings=False)
+    os.environ.pop("WANDB_SERVICE", None)
 
 
 @pytest.fixture

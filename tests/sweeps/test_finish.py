@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 from test_driver import InProcess
@@ -27,19 +26,6 @@ class Tracked(InProcess):
         return ends
 
 
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """W&B without an account, as a session that ends with the test."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield
-    import wandb
-
-    wandb.teardown()
-    os.environ.pop("WANDB_SERVICE", None)
-
-
 def tables_of(segment) -> dict[str, list[dict]]:
     """The tables that a W&B run shows: rows by name, as its files have them."""
     paths = {
@@ -55,7 +41,7 @@ def tables_of(segment) -> dict[str, list[dict]]:
     return found
 
 
-def test_effects_and_cost_are_tables_of_the_studys_own_run(study_file, tmp_path, offline):
+def test_effects_and_cost_are_tables_of_the_studys_own_run(study_file, tmp_path, home):
     work = tmp_path / "work"
     overrides = {"wandb": {"mode": "offline"}}
     first, more = (

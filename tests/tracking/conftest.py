@@ -1,8 +1,7 @@
-"""A clean W&B for each test: an empty home, no account, and a session that ends with the test."""
+"""A W&B server for each test, on this machine."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,23 +9,6 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for wandb_loopback
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Home folder of somebody who never logged in to W&B; yields it."""
-    for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
-        monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    yield folder
-    import wandb
-    from wandb.sdk.lib import wbauth
-
-    wandb.teardown()
-    wbauth.unauthenticate_session(update_settings=False)
-    os.environ.pop("WANDB_SERVICE", None)
 
 
 @pytest.fixture
