@@ -1,8 +1,9 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
-``... report WORK_DIR``, ``... status [WORK_DIR]``, ``... dashboard --wandb``.
+``... report WORK_DIR``, ``... status [WORK_DIR]``, ``... sync WORK_DIR``,
+``... dashboard --wandb``.
 
-In flow arguments, out flows an exit code: 0, 2 for bad input (one line on stderr), 130 after
-    Ctrl-C.
+In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something out, 2 for bad input
+    (one line on stderr), 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sweeps.study import StudyConfig  # noqa: E402
 from sweeps.study_file import load_study  # noqa: E402
 from sweeps.study_rules import check_number  # noqa: E402
 
+EXIT_MISSING = 1  # of `sync`: a server lacks something
 MAX_SEEDS = 20  # of a method, where seeds are added until its pair is decided
 _OF_TRAINING = {  # options of `compare` that mean nothing to runs that are there -> their names
     "--methods": "methods",
@@ -62,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "compare": _compare,
         "status": _status,
         "report": _report,
+        "sync": _sync,
         "dashboard": _dashboard,
     }
     return commands[args.command](args, f"python sweeps/run.py {shlex.join(arguments)}")
@@ -165,6 +168,14 @@ def _parser() -> argparse.ArgumentParser:
         "files alone: a study that runs, was stopped, or came from another machine.",
     )
     report.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
+    sync = commands.add_parser(
+        "sync",
+        help="upload a study's runs to W&B, each once, and say what arrived",
+        description="Upload what no W&B server has of a study's runs, its teacher and its tables, "
+        "then ask the server what it has. Safe to call again; runs at work are left for later. "
+        "Exit code 1 where something is missing there.",
+    )
+    sync.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
     dashboard = commands.add_parser("dashboard", help="make a study's W&B workspace")
     _add_config(dashboard)
     dashboard.add_argument(
@@ -340,6 +351,14 @@ def _status(args: argparse.Namespace, _: str) -> int:
     else:
         raise ConfigError("--watch draws on a terminal", fix="leave it out")
     return 0
+
+
+def _sync(args: argparse.Namespace, _: str) -> int:
+    from sweeps.sync import sync
+
+    lines, whole = sync(args.work_dir)
+    print(*lines, sep="\n")
+    return 0 if whole else EXIT_MISSING
 
 
 def _dashboard(args: argparse.Namespace, _: str) -> int:

@@ -129,6 +129,18 @@ def write_report(
     return report.write_report(work_dir, found, studies, info)
 
 
+def stored_runs(work_dir: Path) -> list[RunDir]:
+    """The run folders of a study, from its files alone, its teachers first.
+
+    Raises:
+        StudyError: the folder holds no study.
+    """
+    facts = noted(work_dir)
+    teachers = [facts.teacher, *facts.final_teachers.values()]
+    runs = [RunDir(folder) for folder in teachers if folder is not None]
+    return runs + [RunDir(p) for p in sorted((work_dir / RUNS_NAME).glob("*")) if p.is_dir()]
+
+
 def report(work_dir: Path) -> list[str]:
     """Write table and report from the files alone; returns the lines to print.
 
@@ -141,10 +153,7 @@ def report(work_dir: Path) -> list[str]:
     facts = noted(work_dir)
     studies = stored_studies(work_dir)
     trials = {tunes: own_trials(study) for tunes, study in studies.items()}
-    teachers = [facts.teacher, *facts.final_teachers.values()]
-    runs = [RunDir(folder) for folder in teachers if folder is not None]
-    runs += [RunDir(path) for path in sorted((work_dir / RUNS_NAME).glob("*")) if path.is_dir()]
-    found = table(work_dir, runs, trials)
+    found = table(work_dir, stored_runs(work_dir), trials)
     if found.empty:
         raise StudyError(
             "a report needs runs, and this study has none yet", value=str(work_dir), fix="wait"

@@ -3,6 +3,7 @@
 Each run keeps a record inside its W&B folder, written when tracking starts and again when it ends::
 
     {"id": "1f2e3d4c",                      the run's id in W&B
+     "project": "fourierkd", "entity": null,    where it goes; no entity: the account's own
      "segments": {"offline-run-...": false},  W&B's folders of the run: uploaded or not
      "tracked": {"rows": [48, 48], "pictures": [3, 4], "state": [1, 1], ...},  sent, of how many
      "reason": null}                        why tracking could not start
@@ -100,7 +101,7 @@ def missing(run_dir: RunDir) -> str:
 def uploaded(run_dir: RunDir) -> bool:
     """Whether all of the run so far was sent, and a server has it."""
     record = read_record(run_dir)
-    return record is not None and not missing(run_dir) and not _held_back(run_dir, record)
+    return record is not None and not missing(run_dir) and not held_back(run_dir, record)
 
 
 def tracking_line(runs: Sequence[RunDir]) -> str:
@@ -118,7 +119,7 @@ def wanted(run_dir: RunDir) -> bool:
     return run_dir.read_request().wandb.mode != "disabled"
 
 
-def _held_back(run_dir: RunDir, record: dict[str, Any]) -> list[Path]:
+def held_back(run_dir: RunDir, record: Mapping[str, Any]) -> list[Path]:
     """W&B's folders of the run that no server has."""
     folders = [run_dir.wandb / name for name, sent in record["segments"].items() if not sent]
     return [
@@ -144,7 +145,7 @@ def sync_command(paths: Iterable[str | os.PathLike[str]]) -> str:
         except RunError as error:
             _log.warning("W&B: %s", error)
             continue
-        for folder in _held_back(run_dir, record):
+        for folder in held_back(run_dir, record):
             exact.append(folder)
             if folder.name.startswith("offline-"):
                 parent = offline.setdefault(run_dir.path.parent, [])

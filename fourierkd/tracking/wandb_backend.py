@@ -98,12 +98,14 @@ class WandbBackend:
         here = (path.name for path in self._dir.wandb.glob(f"*run-*-{kept['id']}*"))
         earlier = {*kept["segments"], *here}
         self._replaced = earlier if anew else set()
+        project = shown.project or default_project()
         self._record = {**kept, "tracked": None, "reason": None}
+        self._record |= {"project": project, "entity": shown.entity}
         arguments = {
             "id": kept["id"],
             "resume": "allow" if earlier else None,
             "config": run_config(self._dir, request, config),
-            "project": shown.project or default_project(),
+            "project": project,
             "entity": shown.entity,
             "group": shown.group or request.study,
             "job_type": shown.job_type or request.phase.value,
