@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from fourierkd.analysis import compare, load_results, sentences
+from fourierkd.analysis import compare, compare_pairs, load_results, sentences
 from fourierkd.analysis.results import results_table, write_results
 
 ROOT = Path(__file__).parent.parent
@@ -31,8 +32,9 @@ def code_cells(path: Path) -> list[Any]:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
-def test_there_is_a_notebook_of_the_study() -> None:
-    assert "01_study" in [path.stem for path in NOTEBOOKS]
+def test_there_are_the_notebooks_that_the_readme_names() -> None:
+    named = re.findall(r"notebooks/(\w+)\.ipynb", (ROOT / "README.md").read_text())
+    assert named == [path.stem for path in NOTEBOOKS]
 
 
 @by_name
@@ -78,9 +80,30 @@ def test_runs_on_a_study_that_was_refused(
     assert _outputs(path, tmp_path, monkeypatch)
 
 
-def _outputs(path: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What a notebook shows of a study."""
+def test_several_studies_stand_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each with its own verdicts, and one whose runs have no table entry beside them."""
+    studies = [Path(shutil.copytree(STUDY, tmp_path / name)) for name in ("a", "b")]
+    (studies[1] / "study.json").write_text('{"report": {"margin": 20.0}}')
+    write_results(results_table([], work_dir=tmp_path / "c"), tmp_path / "c")
+    named = os.pathsep.join(map(str, [*studies, tmp_path / "c"]))
+    outputs = _outputs(ROOT / "notebooks" / "02_compare.ipynb", named, monkeypatch)
+    pages = "".join(o.data.get("text/html", "") for o in outputs if "data" in o)
+    first, second = re.findall(r"<caption>(\w)</caption>.*?</table>", pages, flags=re.DOTALL)
+    assert (first, second) == ("a", "b")
+    for name, margin in (("a", None), ("b", 20.0)):
+        found = compare_pairs(load_results(STUDY), margin=margin).query("method < against")
+        shown = re.search(rf"<caption>{name}</caption>.*?</table>", pages, flags=re.DOTALL)
+        assert shown is not None
+        words = re.findall(r">(better|worse|equivalent|undecided)</td>", shown[0])
+        assert words == list(found["verdict"])
+
+
+def _outputs(path: Path, study: Path | str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a notebook shows of a study, or of several."""
     monkeypatch.setenv("FOURIERKD_STUDY", str(study))
+    monkeypatch.setenv("FOURIERKD_STUDIES", str(study))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::DeprecationWarning")
     notebook = nbformat.read(path, as_version=4)
