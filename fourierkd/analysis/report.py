@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,13 @@ from markupsafe import Markup
 from fourierkd.analysis import agreement, classes, costs, factorial, figures, report_tables, tuning
 from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
+from fourierkd.analysis.figures import Style
 from fourierkd.analysis.gap import gap_closed, teacher_scores
 from fourierkd.analysis.headline import headline
+from fourierkd.analysis.page import STUDY, figure_html, write_page
 from fourierkd.analysis.published import beside_published
+from fourierkd.analysis.report_spectra import NOTE as SPECTRA_NOTE
+from fourierkd.analysis.report_spectra import spectra_parts
 from fourierkd.analysis.results import metric_of, metric_values, most_common
 from fourierkd.analysis.selection import (
     candidates,
@@ -27,34 +30,16 @@ from fourierkd.analysis.selection import (
     sentence,
     tuned_method,
 )
-from fourierkd.analysis.spectra import Spectrum, last_spectra
 from fourierkd.analysis.teachers import covered
 from fourierkd.analysis.words import how, margin_words, sentences
-from fourierkd.errors import DataError
 from fourierkd.records import Metric, Phase, State, class_score
-from fourierkd.run_dir import RunDir, write_atomic
 
 if TYPE_CHECKING:
     import optuna
-    from plotly.graph_objects import Figure
 
 REPORT_NAME = "report.html"
 BASELINE = "student_alone"
-SPECTRA_NOTE = (
-    "Frequencies are fractions of the Nyquist frequency of the layer's own map. Radial power: the "
-    "mean of |F|² in rings of equal width; dotted lines are the edges of the bands. Gap of a band: "
-    "(E_T - E_S) / (E_T + E_S) of the energies of teacher and student; 0, equal energy, is best; "
-    "above 0 the student lacks energy there, at 1 it has none, below 0 it has more than the "
-    "teacher. Profiles and pictures: newest validation with spectra, lowest seed of each method; "
-    "gap: mean over the seeds and over the levels of a loss"
-)
 MAX_DRAWN = 160  # differences of classes in one figure; of more, those of the best method alone
-# The named buttons only: plotly's default bar has one that sends the data to its makers.
-PLOT_CONFIG = {
-    "displaylogo": False,
-    "responsive": True,
-    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
-}
 
 
 def write_report(
@@ -86,9 +71,6 @@ def write_report(
     Raises:
         FourierKDError: the table cannot be compared (see ``comparison.compare``).
     """
-    import jinja2
-    from plotly.offline import get_plotlyjs
-
     work_dir, facts = Path(work_dir), dict(info or {})
     measured = metric_of(table, facts.get("metric"))
     metric = measured.name
@@ -105,10 +87,21 @@ def write_report(
     if baseline in set(finals["method"]):
         comparison = compare(table, baseline=baseline, **compared)
         order = list(comparison["method"])
-    palette = figures.colours(order, baseline)
+    palette = figures.styles(order, baseline)
     split = most_common(finals["split"]) or most_common(shown["split"]) or "val"
     tuned = tuned_method(of_search(table, None), metric=measured)
+    of_classes = _classes(table, comparison, palette, looked=looked, metric=metric)
     page = {
+        "generator": STUDY,
+        "sections": {
+            "result": "Result",
+            **({"classes": "Classes"} if of_classes else {}),
+            "curves": "Learning curves",
+            "spectra": "Spectra",
+            "tuning": "Tuning",
+            "runs": "All runs",
+            "time": "Time",
+        },
         "headline": headline(table, baseline=baseline, **compared),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
         "unfinished": bool(facts.get("unfinished")),
@@ -118,8 +111,6 @@ def write_report(
         "facts": report_tables.fact_rows(
             table, facts, f"{metric} on {split}, {measured.direction}d"
         ),
-        "font": Markup(figures.FONT),
-        "plotly_js": Markup(get_plotlyjs()),
         "metric": metric,
         "label": f"{metric} ({split})",
         "baseline": baseline,
@@ -138,11 +129,11 @@ def write_report(
         "components": _components(table, facts.get("parts"), compared),
         "published": beside_published(table, work_dir, metric=metric),
         "plots": _plots(shown, comparison, work_dir, metric, palette),
-        "classes": _classes(table, comparison, palette, looked=looked, metric=metric),
+        "classes": of_classes,
         "curves_note": _shown_note(
             shown, "Mean on val over the seeds, with the 95 % t interval as band"
         ),
-        "spectra": _spectra(shown, work_dir, palette),
+        "spectra": spectra_parts(shown, work_dir, palette),
         "spectra_note": _shown_note(shown, SPECTRA_NOTE),
         "tuned": report_tables.tuned_rows(found_by_tuning(table, metric=measured)),
         "tuning": [
@@ -154,14 +145,8 @@ def write_report(
         "phases": report_tables.phase_rows(table),
         "time": report_tables.time_rows(facts.get("time") or {}),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
     path = work_dir / REPORT_NAME
-    write_atomic(path, environment.get_template("report.html.j2").render(page))
+    write_page(path, "report.html.j2", page)
     return path
 
 
@@ -194,7 +179,7 @@ def _components(
 def _classes(
     table: pd.DataFrame,
     comparison: pd.DataFrame,
-    palette: Mapping[str, str],
+    palette: Mapping[str, Style],
     *,
     looked: bool,
     metric: str,
@@ -221,7 +206,9 @@ def _classes(
         "methods": methods,
         "rows": classes.class_rows(found, methods, methods[0]),
         "sentence": "".join(said),
-        "plot": _html(figure, "classes") if figure else Markup(),
+        "plot": figure_html(figure, "classes", f"{label} of each class minus {methods[0]}")
+        if figure
+        else Markup(),
         "drawn": len(drawn),
     }
 
@@ -255,7 +242,7 @@ def _plots(
     comparison: pd.DataFrame,
     work_dir: Path,
     metric: str,
-    palette: Mapping[str, str],
+    palette: Mapping[str, Style],
 ) -> dict[str, Markup]:
     plots = {"result": Markup(), "curves": Markup()}
     if len(comparison):
@@ -263,88 +250,19 @@ def _plots(
         scores = whole.assign(value=metric_values(whole, metric))[["method", "seed", "value"]]
         label = f"{metric} ({most_common(whole['split'])})"
         figure = figures.result_figure(scores, comparison, label=label, palette=palette)
-        plots["result"] = _html(figure, "result")
+        plots["result"] = figure_html(
+            figure, "result", f"{label} of each method: seeds, mean, interval"
+        )
     curves = scalar_curves(shown, work_dir, prefix=f"val/{metric}")
     curves = curves[curves["name"] == f"val/{metric}"]
     if len(curves):
         figure = figures.curves_figure(
             mean_curves(curves), label=f"{metric} (val)", palette=palette
         )
-        plots["curves"] = _html(figure, "curves")
+        plots["curves"] = figure_html(
+            figure, "curves", f"{metric} on val over training, a line a method"
+        )
     return plots
-
-
-def _spectra(
-    shown: pd.DataFrame, work_dir: Path, palette: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """One part per loss and level: radial profiles, gap per band over time, pictures per method."""
-    found = _last_spectra(shown, work_dir, palette)
-    parts = [_spectrum_part(i, found[name], palette, name) for i, name in enumerate(found)]
-    gaps = scalar_curves(shown, work_dir, prefix="spectra/")
-    for i, (loss, own) in enumerate(gaps.groupby(gaps["name"].str.split("/").str[1], sort=False)):
-        gap = _html(figures.gap_figure(mean_curves(own), palette=palette), f"gap-{i}")
-        same = [p for p in parts if p["name"] == loss or p["name"].startswith(f"{loss}_")]
-        if same:
-            same[0]["gap"] = gap
-        else:
-            empty = {"captions": [], "profile": Markup(), "pictures": [], "problems": []}
-            parts.append({"name": loss, "gap": gap, **empty})
-    return parts
-
-
-def _last_spectra(
-    shown: pd.DataFrame, work_dir: Path, methods: Iterable[str]
-) -> dict[str, dict[str, tuple[Any, Spectrum]]]:
-    """Loss and level -> method -> (seed, spectrum) of the method's first run that has any."""
-    found: dict[str, dict[str, tuple[Any, Spectrum]]] = {}
-    for method in methods:
-        own = shown[(shown["method"] == method) & (shown["state"] != State.FAILED)]
-        for run in own.sort_values("seed").to_dict("records"):
-            spectra = last_spectra(RunDir(work_dir / run["run_dir"]))
-            for spectrum in spectra:
-                found.setdefault(spectrum.name, {})[method] = (run["seed"], spectrum)
-            if spectra:
-                break
-    return found
-
-
-def _spectrum_part(
-    number: int,
-    by_method: Mapping[str, tuple[Any, Spectrum]],
-    palette: Mapping[str, str],
-    name: str,
-) -> dict[str, Any]:
-    """Profile and pictures of one loss and level; arrays that cannot be read are problems."""
-    arrays, problems = {}, []
-    for method, (_, spectrum) in by_method.items():
-        try:
-            if spectrum.npz is not None:
-                arrays[method] = spectrum.arrays()
-        except DataError as error:
-            problems.append(f"{method}: {error}")
-    profile = figures.profile_figure(arrays, palette=palette) if arrays else None
-    captions: dict[str, list[str]] = {}
-    for method, own in arrays.items():
-        if "caption" in own:
-            captions.setdefault(str(own["caption"]), []).append(method)
-    pictures = [
-        {
-            "method": method,
-            "colour": palette[method],
-            "caption": f"seed {seed}, iteration {spectrum.iteration}",
-            "data": _inlined(spectrum.png),
-        }
-        for method, (seed, spectrum) in by_method.items()
-        if spectrum.png is not None
-    ]
-    return {
-        "name": name,
-        "captions": [f"{', '.join(methods)}: {text}" for text, methods in captions.items()],
-        "profile": _html(profile, f"profile-{number}") if profile else Markup(),
-        "gap": Markup(),
-        "pictures": pictures,
-        "problems": problems,
-    }
 
 
 def _tuning(
@@ -373,15 +291,18 @@ def _tuning(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if tuning.complete_trials(source):
-                page["history"] = _html(
-                    tuning.history_figure(source, label=metric.name), f"history{tail}"
-                )
+                figure = tuning.history_figure(source, label=metric.name)
+                label = f"{metric.name} of each trial, in their order, and the best so far"
+                page["history"] = figure_html(figure, f"history{tail}", label)
             shares = tuning.importances(source)
             if len(shares):
-                page["importance"] = _html(tuning.importance_figure(shares), f"importance{tail}")
+                figure = tuning.importance_figure(shares)
+                label = "share of the trials' variation that each parameter explains"
+                page["importance"] = figure_html(figure, f"importance{tail}", label)
                 names = tuning.drawn_parameters(source)
                 figure = tuning.parallel_figure(source, names, label=metric.name)
-                page["parallel"] = _html(figure, f"parallel{tail}")
+                label = f"parameters and {metric.name} of each trial in parallel coordinates"
+                page["parallel"] = figure_html(figure, f"parallel{tail}", label)
         return page
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -390,20 +311,3 @@ def _tuning(
 def _agreement(table: pd.DataFrame, options: Mapping[str, Any] | None, metric: str) -> str:
     """How a search's cheaper trials rank beside full runs; empty where they were none."""
     return agreement.sentence(table, options, metric=metric) if options else ""
-
-
-def _html(figure: Figure, name: str) -> Markup:
-    """The figure's own HTML; plotly escapes what is inside its JSON."""
-    text = figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        include_mathjax=False,
-        div_id=f"plot-{name}",
-        default_height=f"{figure.layout.height}px",
-        config=PLOT_CONFIG,
-    )
-    return Markup(text)
-
-
-def _inlined(png: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()

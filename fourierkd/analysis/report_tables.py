@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from fourierkd.analysis.comparison import BASELINE, compare_pairs
+from fourierkd.analysis.figures import Style
 from fourierkd.analysis.gap import Share
 from fourierkd.analysis.results import PARAM, parameters
 from fourierkd.analysis.selection import ARM, START_POINT, TRIAL_PHASES, TUNED, origin
+from fourierkd.analysis.text_tables import Cell
 from fourierkd.analysis.tuning import short
 from fourierkd.analysis.words import beside_cells, cells_of, decimals, gain_cells
 from fourierkd.records import Phase
@@ -68,16 +70,15 @@ def no_comparison(finals: pd.DataFrame, baseline: str) -> str:
 
 
 def comparison_rows(
-    comparison: pd.DataFrame, palette: Mapping[str, str], tuned: str | None
+    comparison: pd.DataFrame, palette: Mapping[str, Style], tuned: str | None
 ) -> list[dict[str, object]]:
     """One row per method of ``comparison.compare``; ``tuned``: the method that the search chose."""
     rows = comparison.to_dict("records")
     digits = decimals(comparison["mean"]) if rows else 0
     return [
         {
-            "method": row["method"],
+            "method": Cell(row["method"], style=palette[row["method"]]),
             "chosen": row["method"] == tuned != TUNED,
-            "colour": palette[row["method"]],
             "cells": cells_of(row, digits),
             "beside": beside_cells(row, digits) if row["verdict"] != BASELINE else [],
             "verdict": row["verdict"],
