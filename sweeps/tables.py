@@ -109,11 +109,12 @@ def write_report(
     from fourierkd.analysis.selection import trials
 
     facts = noted(work_dir)
-    notes = [*([] if facts.finished else [UNFINISHED]), *facts.notes]
+    notes = list(facts.notes)
+    warnings = [] if facts.finished else [UNFINISHED]
     failures = int((trials(found)["state"] == State.FAILED).sum())
     if failures:
-        notes.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
-    notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
+        warnings.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
+    warnings += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
     if facts.teacher:
         of_search = " of the search" if facts.final_teachers else ""
         notes.append(_teacher_note(RunDir(facts.teacher), of_search))
@@ -123,6 +124,7 @@ def write_report(
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "unfinished": not facts.finished,
         "notes": notes,
+        "warnings": warnings,
         "time": dict(seconds),
         "costs": costs_of(work_dir),
     }

@@ -30,7 +30,7 @@ class Cell:
     Attributes:
         tag: kind of a text that is shown as a label (a verdict, a state): also its CSS class.
         badge: a label behind the text.
-        note: a smaller line below it.
+        note: a smaller line below it; ``note_tag``: of that kind, shown as a label.
         style: of the method that the text names.
         code: the text is a path or a value, shown in a fixed width.
     """
@@ -39,6 +39,7 @@ class Cell:
     tag: str = ""
     badge: str = ""
     note: str = ""
+    note_tag: str = ""
     style: Style | None = None
     code: bool = False
 

@@ -6,6 +6,7 @@ trials.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,9 @@ def study_from_table(table: pd.DataFrame, *, metric: Metric | None = None) -> op
     Returns:
         The study. A numeric parameter is searched between its smallest and largest value, in log
         scale where these are positive and span more than ``LOG_RATIO``; any other is a choice of
-        the values seen. Stopped runs and missing numbers are failed trials. Arms and start points
-        have their name as user attribute ``arm`` or ``start``, as a study's own have.
+        the values seen. A pruned trial has the value that it had. Stopped runs and missing numbers
+        are failed trials. Arms and start points have their name as user attribute ``arm`` or
+        ``start``, as a study's own have.
     """
     import optuna
     from optuna.trial import TrialState
@@ -58,14 +60,15 @@ def study_from_table(table: pd.DataFrame, *, metric: Metric | None = None) -> op
             study.add_trial(optuna.create_trial(state=TrialState.FAIL))
         chosen = parameters(row)
         state = states.get(row["state"], TrialState.FAIL)
-        if state == TrialState.COMPLETE and pd.isna(row["value"]):
+        value = None if pd.isna(row["value"]) else row["value"]
+        if state == TrialState.COMPLETE and value is None:
             state = TrialState.FAIL
         study.add_trial(
             optuna.create_trial(
                 state=state,
                 params=chosen,
                 distributions={name: space[name] for name in chosen},
-                value=row["value"] if state == TrialState.COMPLETE else None,
+                value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
                 user_attrs=_named(row),
             )
         )
@@ -180,15 +183,46 @@ def importance_figure(importances: pd.Series) -> Figure:
 
 
 def history_figure(study: optuna.Study, *, label: str) -> Figure:
-    """Optuna's history: value of every trial and the best so far."""
-    from optuna.visualization import plot_optimization_history
+    """Value of every trial in their order, and the best so far; pruned ones at the value they had,
+    failed ones, which have none, below all.
+    """
+    from optuna.trial import TrialState
 
-    figure = plot_optimization_history(study, target_name=label)
-    figure.update_layout(**layout(300), title=None).update_xaxes(dtick=_whole(len(study.trials)))
-    figure.data[0].marker.update(color=PALETTE[4], size=7)
-    for trace in figure.data[1:]:
-        trace.line.color = PALETTE[0]
-    return figure
+    values: dict[TrialState, list[tuple[int, float]]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        values.setdefault(trial.state, []).append((trial.number, _last_value(trial)))
+    complete = values.get(TrialState.COMPLETE, [])
+    known = [value for own in values.values() for _, value in own if not math.isnan(value)]
+    low, high = min(known), max(known)
+    below = low - 0.08 * ((high - low) or abs(high) or 1.0)
+    kinds = (
+        ("complete", complete, PALETTE[4], "circle"),
+        ("pruned", values.get(TrialState.PRUNED, []), PALETTE[5], "x"),
+        ("failed", values.get(TrialState.FAIL, []), PALETTE[1], "triangle-down"),
+    )
+    figure = blank_figure(height=300)
+    for name, own, colour, symbol in kinds:
+        if own:
+            figure.add_scatter(
+                x=[number for number, _ in own],
+                y=[below if math.isnan(value) else value for _, value in own],
+                name=name,
+                mode="markers",
+                marker={"color": colour, "size": 7, "symbol": symbol},
+                hovertemplate=f"trial %{{x}}, {name}"
+                + ("" if name == "failed" else ": %{y:.4g}")
+                + "<extra></extra>",
+            )
+    best = max if study.direction.name == "MAXIMIZE" else min
+    figure.add_scatter(
+        x=[number for number, _ in complete],
+        y=list(itertools.accumulate((value for _, value in complete), best)),
+        name="best so far",
+        mode="lines",
+        line={"color": PALETTE[0], "width": 2, "shape": "hv"},
+    )
+    figure.update_xaxes(title="trial", dtick=_whole(len(study.get_trials(deepcopy=False))))
+    return figure.update_yaxes(title=label)
 
 
 def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Figure:
@@ -204,6 +238,14 @@ def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Fig
 def short(value: object) -> str:
     """A parameter or metric as text: floats with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _last_value(trial: optuna.trial.FrozenTrial) -> float:
+    """Its value, or of a pruned one the last that it told; NaN where there is none."""
+    if trial.value is not None:
+        return trial.value
+    told = trial.intermediate_values
+    return told[max(told)] if told else math.nan
 
 
 def _named(row: dict[str, Any]) -> dict[str, str]:
