@@ -7,7 +7,7 @@ Styles are those of the page (``figures.styles``): colour, line and symbol say t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,15 +67,21 @@ def curves_picture(panels: Sequence[Panel], path: Path, *, maker: str = "fourier
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    with _styled(columns * WIDTH / 2 * 1.25, rows * 2.4) as figure:
+    with styled(columns * WIDTH / 2 * 1.25, rows * 2.4) as figure:
         for place, panel in enumerate(panels, start=1):
             axes = figure.add_subplot(rows, columns, place)
-            draw_curves(axes, panel.curves, panel.palette, label=panel.label, log=panel.log)
+            draw_curves(axes, panel.curves, panel.palette, panel.label, log=panel.log)
         save(figure, path, maker=maker)
 
 
 def draw_curves(
-    axes: Axes, curves: pd.DataFrame, palette: dict[str, Style], *, label: str, log: bool = False
+    axes: Axes,
+    curves: pd.DataFrame,
+    palette: Mapping[str, Style],
+    label: str,
+    *,
+    log: bool = False,
+    legend: bool = True,
 ) -> None:
     """Lines of ``curves.mean_curves``, with their intervals as bands (see
     ``figures.curves_figure``).
@@ -84,7 +90,7 @@ def draw_curves(
         own = curves[curves["method"] == method].sort_values("iter")
         style = palette[method]
         x, mean = own["iter"].to_numpy(float), own["mean"].to_numpy(float)
-        axes.plot(x, mean, label=method, **_line(style, marked=len(own) <= MARKED))
+        axes.plot(x, mean, label=method, **line(style, marked=len(own) <= MARKED))
         band = own.dropna(subset=["low"])
         if len(band):
             limits = (band[c].to_numpy(float) for c in ("iter", "low", "high"))
@@ -93,11 +99,17 @@ def draw_curves(
         axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel(label)
-    if len(palette) > 1 or next(iter(palette), "") != label:
+    if legend:
         axes.legend(fontsize=7)
 
 
-def _line(style: Style, *, marked: bool) -> dict[str, Any]:
+def marker(style: Style) -> str:
+    """Matplotlib's name of a symbol."""
+    return _MARKERS[style.symbol]
+
+
+def line(style: Style, *, marked: bool) -> dict[str, Any]:
+    """Arguments of ``Axes.plot``; ``marked``: with symbols at the points."""
     hollow = {"markerfacecolor": "white"} if style.symbol.endswith("-open") else {}
     return {
         "color": style.colour,
@@ -110,7 +122,7 @@ def _line(style: Style, *, marked: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _styled(width: float, height: float) -> Iterator[Figure]:
+def styled(width: float, height: float) -> Iterator[Figure]:
     """A figure of our style, inside of which it is drawn and saved; sizes in inches."""
     import matplotlib
     from matplotlib.figure import Figure

@@ -15,6 +15,7 @@ from fourierkd.analysis.cautions import cautions
 from fourierkd.analysis.gap import teacher_scores
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.page import STUDY, figure_html, write_page
+from fourierkd.analysis.parallel import parallel_figure
 from fourierkd.analysis.published import beside_published
 from fourierkd.analysis.report_spectra import NOTE as SPECTRA_NOTE
 from fourierkd.analysis.report_spectra import spectra_parts
@@ -227,7 +228,7 @@ def _tuning(
                 label = "share of the trials' variation that each parameter explains"
                 page["importance"] = figure_html(figure, f"importance{tail}", label)
                 names = tuning.drawn_parameters(source)
-                figure = tuning.parallel_figure(source, names, label=metric.name)
+                figure = parallel_figure(source, names, label=metric.name)
                 label = f"parameters and {metric.name} of each trial in parallel coordinates"
                 page["parallel"] = figure_html(figure, f"parallel{tail}", label)
         return page

@@ -30,7 +30,7 @@ from fourierkd.run_dir import RunDir
 
 UNFINISHED = "unfinished"  # of a run without a result: it trains, or was killed
 NO_VERDICT = (
-    "A difference of single runs is no verdict: `python sweeps/run.py compare` gives one, over "
+    "A difference of single runs is no verdict: python sweeps/run.py compare gives one, over "
     "several seeds of each."
 )
 

@@ -52,7 +52,10 @@ class Cell:
     def plain(self) -> str:
         """All of it as one text."""
         badge = f" ({self.badge})" if self.badge else ""
-        note = f" ({self.note})" if self.note else ""
+        if not self.note:
+            return f"{self.text}{badge}"
+        bare = self.note_tag or self.note.startswith("[")  # an interval has brackets of its own
+        note = f" {self.note}" if bare else f" ({self.note})"
         return f"{self.text}{badge}{note}"
 
 

@@ -6,13 +6,12 @@ trials.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fourierkd.analysis.figures import PALETTE, blank_figure, layout
+from fourierkd.analysis.figures import PALETTE, blank_figure
 from fourierkd.analysis.results import PARAM, RUNNING, metric_of, parameters
 from fourierkd.analysis.selection import ARM, START_POINT, origin
 from fourierkd.analysis.selection import trials as searched
@@ -23,6 +22,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from plotly.graph_objects import Figure
 
+STATE_STYLES = {  # state of a trial -> colour and symbol
+    "complete": (PALETTE[4], "circle"),
+    "pruned": (PALETTE[5], "x"),
+    "failed": (PALETTE[1], "triangle-down"),
+}
 LOG_RATIO = 20  # positive values that span more than this ratio are taken as searched in log scale
 
 
@@ -182,57 +186,62 @@ def importance_figure(importances: pd.Series) -> Figure:
     return figure.update_yaxes(showgrid=False).update_layout(showlegend=False)
 
 
+def history(study: optuna.Study) -> pd.DataFrame:
+    """How the trials went.
+
+    Returns:
+        A row a trial that has ended, in their order: ``trial``, ``state`` (``complete``, ``pruned``
+        or ``failed``), ``value`` (of a pruned one the last that it told), ``drawn`` (the value, or
+        a place below all where there is none) and ``best`` (so far; NaN but at complete ones).
+    """
+    from optuna.trial import TrialState
+
+    states = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+    }
+    rows = [
+        (trial.number, states[trial.state], _last_value(trial))
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state in states
+    ]
+    found = pd.DataFrame(rows, columns=["trial", "state", "value"])
+    low, high = found["value"].min(), found["value"].max()
+    below = low - 0.08 * ((high - low) or abs(high) or 1.0)
+    complete = found["value"].where(found["state"] == "complete")
+    best = complete.cummax() if study.direction.name == "MAXIMIZE" else complete.cummin()
+    return found.assign(drawn=found["value"].fillna(below), best=best)
+
+
 def history_figure(study: optuna.Study, *, label: str) -> Figure:
     """Value of every trial in their order, and the best so far; pruned ones at the value they had,
     failed ones, which have none, below all.
     """
-    from optuna.trial import TrialState
-
-    values: dict[TrialState, list[tuple[int, float]]] = {}
-    for trial in study.get_trials(deepcopy=False):
-        values.setdefault(trial.state, []).append((trial.number, _last_value(trial)))
-    complete = values.get(TrialState.COMPLETE, [])
-    known = [value for own in values.values() for _, value in own if not math.isnan(value)]
-    low, high = min(known), max(known)
-    below = low - 0.08 * ((high - low) or abs(high) or 1.0)
-    kinds = (
-        ("complete", complete, PALETTE[4], "circle"),
-        ("pruned", values.get(TrialState.PRUNED, []), PALETTE[5], "x"),
-        ("failed", values.get(TrialState.FAIL, []), PALETTE[1], "triangle-down"),
-    )
+    found = history(study)
     figure = blank_figure(height=300)
-    for name, own, colour, symbol in kinds:
-        if own:
+    for state, (colour, symbol) in STATE_STYLES.items():
+        own = found[found["state"] == state]
+        if len(own):
+            value = "" if state == "failed" else ": %{y:.4g}"
             figure.add_scatter(
-                x=[number for number, _ in own],
-                y=[below if math.isnan(value) else value for _, value in own],
-                name=name,
+                x=own["trial"],
+                y=own["drawn"],
+                name=state,
                 mode="markers",
                 marker={"color": colour, "size": 7, "symbol": symbol},
-                hovertemplate=f"trial %{{x}}, {name}"
-                + ("" if name == "failed" else ": %{y:.4g}")
-                + "<extra></extra>",
+                hovertemplate=f"trial %{{x}}, {state}{value}<extra></extra>",
             )
-    best = max if study.direction.name == "MAXIMIZE" else min
+    best = found.dropna(subset=["best"])
     figure.add_scatter(
-        x=[number for number, _ in complete],
-        y=list(itertools.accumulate((value for _, value in complete), best)),
+        x=best["trial"],
+        y=best["best"],
         name="best so far",
         mode="lines",
         line={"color": PALETTE[0], "width": 2, "shape": "hv"},
     )
-    figure.update_xaxes(title="trial", dtick=_whole(len(study.get_trials(deepcopy=False))))
+    figure.update_xaxes(title="trial", dtick=_whole(len(found)))
     return figure.update_yaxes(title=label)
-
-
-def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Figure:
-    """Optuna's parallel coordinates over ``names``; trials without one run through None."""
-    from optuna.visualization import plot_parallel_coordinate
-
-    figure = plot_parallel_coordinate(study, params=names, target_name=label)
-    figure.update_layout(**layout(320), title=None, margin_l=20, margin_r=20, margin_b=12)
-    figure.update_xaxes(tickfont={"size": 12, "color": "#111827"}, side="top")
-    return figure.update_traces(selector={"mode": "lines"}, opacity=0.75, line_width=1.8)
 
 
 def short(value: object) -> str:
