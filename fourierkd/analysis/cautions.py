@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from fourierkd.analysis.comparison import TOO_FEW, UNDECIDED
 from fourierkd.analysis.costs import cost_notes, cost_table
 from fourierkd.analysis.selection import START_POINT, origin
@@ -12,7 +10,7 @@ from fourierkd.analysis.words import decimals, group_lines, needs
 from fourierkd.errors import listed
 from fourierkd.records import MINIMIZE, State
 
-FEW = 5  # seeds; with fewer an interval of a mean is 2.3 times as wide as with ten, and more
+FEW = 5  # seeds; with four an interval of a mean is 2.2 times as wide as with ten
 _EQUAL = {  # columns in which the final runs of one comparison are alike -> what is said
     "commit": "commits of the code",
     "versions": "versions of packages",
@@ -40,12 +38,12 @@ def _seeds(view: StudyView) -> list[str]:
     found = view.comparison.to_dict("records")
     none = [row["method"] for row in found if row["verdict"] == TOO_FEW]
     said = [f"No verdict, as fewer than 2 seeds are paired: {listed(none)}."] if none else []
-    few = Counter(int(row["n"]) for row in found if 1 < row["n"] < FEW)
+    few = sorted({int(row["n"]) for row in found if 1 < row["n"] < FEW})
     if few:
-        fewest = min(few)
+        count = str(few[0]) if len(few) == 1 else f"{few[0]} to {few[-1]}"
         said.append(
-            f"Few seeds: {fewest} of {'each method' if len(few) == 1 else 'some methods'}. With "
-            f"fewer than {FEW} intervals are wide, and lean on scores being normal."
+            f"Few seeds: {count} a method. With fewer than {FEW} intervals are wide, and lean on "
+            "scores being normal."
         )
     return said
 

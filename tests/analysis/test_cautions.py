@@ -60,7 +60,7 @@ def test_seeds_and_undecided(build_run: Build, tmp_path: Path) -> None:
         runs.append(build_run(f"pkd_{seed}", test=test, rows=flat(30.0), **known))
     text, _ = said(runs, tmp_path)
     assert "No verdict, as fewer than 2 seeds are paired: cwd." in text
-    assert "Few seeds: 3 of each method." in text
+    assert "Few seeds: 3 a method." in text
     assert "Undecided against student_alone: pkd (an effect of 1 mIoU of pkd would need" in text
 
 
