@@ -185,6 +185,13 @@ def _cell(row: Mapping[str, Any] | None, digits: int, *, of_baseline: bool) -> d
     return {"mean": f"{row['mean']:.{digits}f}", "gain": said, "verdict": verdict}
 
 
+def class_order(found: pd.DataFrame, method: str) -> list[str]:
+    """The classes as figures have them: what ``method`` helps most comes first."""
+    first = found[found["method"] == method].dropna(subset=["difference"])
+    order = list(first.sort_values("difference", ascending=False, kind="stable")["class"])
+    return order + [name for name in dict.fromkeys(found["class"]) if name not in order]
+
+
 def class_figure(found: pd.DataFrame, *, label: str, palette: Mapping[str, Style]) -> Figure:
     """Difference of each method in each class, with its interval; the first method gives the order.
 
@@ -195,9 +202,7 @@ def class_figure(found: pd.DataFrame, *, label: str, palette: Mapping[str, Style
     """
     from fourierkd.analysis.figures import blank_figure
 
-    first = found[found["method"] == next(iter(palette))].dropna(subset=["difference"])
-    order = list(first.sort_values("difference", ascending=False, kind="stable")["class"])
-    order += [name for name in dict.fromkeys(found["class"]) if name not in order]
+    order = class_order(found, next(iter(palette)))
     figure = blank_figure(height=110 + len(order) * (12 + 11 * len(palette)))
     for place, (method, style) in enumerate(palette.items()):
         own = found[(found["method"] == method) & found["difference"].notna()]

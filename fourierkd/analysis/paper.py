@@ -42,12 +42,14 @@ _MARKERS = {
     "triangle-up": "^",
     "x": "X",
     "star": "*",
+    "star-open": "*",
 }
 _STYLE: Any = {  # of matplotlib's own literal keys
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e5e7eb",
     "grid.linewidth": 0.6,
     "legend.frameon": False,

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fourierkd.analysis import tuning
+from fourierkd.analysis.classes import class_order
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.figures import FREQUENCY, TEACHER, Style
 from fourierkd.analysis.paper import WIDTH, draw_curves, line, marker, save, styled
@@ -133,7 +134,7 @@ def _result(axes: Axes, view: StudyView) -> None:
 
 
 def _classes(axes: Axes, view: StudyView, found: pd.DataFrame, drawn: Mapping[str, Style]) -> None:
-    order = list(dict.fromkeys(found["class"]))
+    order = class_order(found, next(iter(drawn)))
     for place, (method, style) in enumerate(drawn.items()):
         own = found[(found["method"] == method) & found["difference"].notna()]
         half = (own["diff_high"] - own["difference"]).where(np.isfinite(own["diff_high"]))

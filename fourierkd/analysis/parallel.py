@@ -89,26 +89,19 @@ def parallel_figure(study: optuna.Study, names: Sequence[str], *, label: str) ->
         {"type": "line", "x0": i, "x1": i, "y0": 0, "y1": 1, "line": {"color": "#94a3b8"}}
         for i in range(count)
     ]
-    texts = [
-        {
-            "x": i,
-            "y": place,
-            "text": text,
-            "showarrow": False,
-            "xanchor": "left" if i < count - 1 else "right",
-            "xshift": 4 if i < count - 1 else -4,
-            "font": {"size": 11},
-        }
-        for i, axis in enumerate(found.axes)
-        for place, text in axis.ticks
-    ]
-    names_ = {"tickvals": list(range(count)), "ticktext": [axis.name for axis in found.axes]}
+    texts = []
+    for i, axis in enumerate(found.axes):
+        side, shift = ("left", 4) if i < count - 1 else ("right", -4)  # within the figure
+        fixed: dict[str, Any] = {"x": i, "showarrow": False, "xanchor": side}
+        texts.append({**fixed, "y": 1, "yshift": 20, "text": axis.name, "font": {"size": 12}})
+        for place, text in axis.ticks:
+            texts.append({**fixed, "y": place, "xshift": shift, "text": text, "font": {"size": 11}})
     absent = any(place == ABSENT for row in found.places for place in row)
     return figure.update_layout(
         shapes=rules,
         annotations=texts,
         showlegend=False,
-        xaxis={**names_, "showgrid": False, "side": "top", "range": [-0.1, count - 0.9]},
+        xaxis={"visible": False, "range": [-0.02, count - 0.98]},
         yaxis={"visible": False, "range": [-0.2 if absent else -0.06, 1.06]},
         margin={"l": 16, "r": 16, "t": 40, "b": 12},
     )

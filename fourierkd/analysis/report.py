@@ -218,7 +218,7 @@ def _tuning(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if tuning.complete_trials(source):
-                figure = tuning.history_figure(source, label=metric.name)
+                figure = tuning.history_figure(source, label=f"{metric.name} (val)")
                 label = f"{metric.name} (val) of each trial, in their order, and the best so far"
                 page["history"] = figure_html(figure, f"history{tail}", label)
                 page["history_note"] = f"{label}; pruned at the value they had, failed below all."
@@ -228,7 +228,7 @@ def _tuning(
                 label = "share of the trials' variation that each parameter explains"
                 page["importance"] = figure_html(figure, f"importance{tail}", label)
                 names = tuning.drawn_parameters(source)
-                figure = parallel_figure(source, names, label=metric.name)
+                figure = parallel_figure(source, names, label=f"{metric.name} (val)")
                 label = f"parameters and {metric.name} of each trial in parallel coordinates"
                 page["parallel"] = figure_html(figure, f"parallel{tail}", label)
         return page

@@ -328,9 +328,7 @@ def _time(view: StudyView) -> TextTable:
         for row in report_tables.time_rows(view.facts.get("time") or {})
     ]
     heads = [name("part"), Head("seconds"), Head("share")]
-    caption = (
-        "This study, seconds of its processes: runs side by side all count; clock: of the wall"
-    )
+    caption = "This study: seconds of all its processes together; clock: from start to end"
     return TextTable("time", caption, heads, rows)
 
 

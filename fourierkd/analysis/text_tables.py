@@ -20,6 +20,7 @@ GLYPHS = {
     "triangle-up": "▲",
     "x": "✖",
     "star": "★",
+    "star-open": "☆",
 }
 
 
