@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from fourierkd import errors
 from fourierkd.commands.completion import SHELLS, completion_script
+from fourierkd.commands.report import add_report_parser
 from fourierkd.commands.train import add_train_parser, shown
 from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
@@ -57,9 +58,10 @@ def refuse_missing_files(args: argparse.Namespace) -> None:
         raise kind(rule, value=given, fix=fix)
     for folder in getattr(args, "runs", ()):
         if not RunDir(folder).request.exists():
-            raise errors.RunError(
-                "a run folder holds request.json", value=folder, fix="check the path"
-            )
+            fix = "check the path"
+            if (Path(folder) / "study.json").exists():
+                fix = f"that is a study: python sweeps/run.py report {folder}"
+            raise errors.RunError("a run folder holds request.json", value=folder, fix=fix)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -164,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_loudness(attribute)
     attribute.set_defaults(func=attribute_command)
 
+    add_report_parser(commands)
     _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
     methods = commands.add_parser("methods", help="what `train --method` and a study can name")

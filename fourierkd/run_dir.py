@@ -186,6 +186,8 @@ class RunDir:
     ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
     ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``
     ``attribution.csv``     what each band of the tapped map is worth (``fourierkd attribute``)
+    ``report.html``         curves, scores and classes of the run, ``report.png`` its curves
+                            (``fourierkd report``)
     ``run.log``             console of the child process; ``wandb/`` the W&B folder
     ``vis_data/``           what a ``visualizer`` of the config draws and writes
     ======================  =====================================================================
@@ -205,6 +207,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.pictures = self.path / "pictures"
         self.attribution = self.path / "attribution.csv"
+        self.report = self.path / "report.html"
         self.wandb = self.path / "wandb"
         self._lock = self.path / "lock"
         self._holds = False

@@ -1,8 +1,8 @@
 """Where a study's time goes: in flow run ends and the coordinator's own work, out flow seconds.
 
-Seconds are those of processes: while two runs train side by side, a second counts twice. With one
-run at a time they are the wall clock. The teacher, which is trained once and cached, is counted
-apart.
+Seconds are those of processes: while two runs train side by side, a second counts twice. What a
+clock on the wall says of all sessions is ``clock``, and stands apart; so does the teacher, which is
+trained once and cached.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fourierkd.records import Phase
 from fourierkd.run_dir import read_json, write_atomic
 
 TIME_NAME = "study_time.json"
+CLOCK = "clock"  # of the wall, from the start to the end of each session
 # Part of a run's own clock -> part of the account. The rest of its process's life is its start and
 # end.
 RUN_PARTS = {
@@ -38,6 +39,7 @@ class Account:
     def __init__(self) -> None:
         self.parts: dict[str, float] = defaultdict(float)
         self.runs = 0
+        self._start = time.monotonic()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -70,7 +72,9 @@ class Account:
         self.parts["start-up"] += max(0.0, wall - scale * sum(own.values()))
 
     def merged(self, work_dir: Path) -> dict[str, float]:
-        """Seconds by part, earlier sessions included, and ``total`` (without the teacher)."""
+        """Seconds by part, earlier sessions included, ``total`` of these; then, in none of them,
+        ``teacher`` and ``clock``.
+        """
         earlier: dict[str, Any] = (read_json(work_dir / TIME_NAME) or {}).get("seconds") or {}
         try:
             sums = {key: float(value) for key, value in earlier.items() if key != "total"}
@@ -82,11 +86,11 @@ class Account:
         if self.runs:
             for part, value in self.parts.items():
                 sums[part] = sums.get(part, 0.0) + value
+            sums[CLOCK] = sums.get(CLOCK, 0.0) + time.monotonic() - self._start
         ordered = dict(sorted(sums.items(), key=lambda item: (item[0] != "training", -item[1])))
         ordered = {key: round(value, 2) for key, value in ordered.items()}
-        teacher = ordered.pop("teacher", None)
-        ordered["total"] = round(sum(ordered.values()), 2)
-        return ordered if teacher is None else {**ordered, "teacher": teacher}
+        apart = {name: ordered.pop(name) for name in ("teacher", CLOCK) if name in ordered}
+        return ordered | {"total": round(sum(ordered.values()), 2)} | apart
 
     def save(self, work_dir: Path) -> dict[str, float]:
         """Put ``merged`` into ``study_time.json`` and return it; without a run nothing changes."""
@@ -113,16 +117,17 @@ def sentence(seconds: Mapping[str, float]) -> str:
     parts = ", ".join(
         f"{name} {100 * value / total:.1f} %"
         for name, value in seconds.items()
-        if name not in ("total", "training", "teacher")
+        if name not in ("total", "training", "teacher", CLOCK)
     )
     teacher = (
         f"; before that, the teacher took {duration(seconds['teacher'])}"
         if "teacher" in seconds
         else ""
     )
+    clock = f"; by the clock {duration(seconds[CLOCK])}" if CLOCK in seconds else ""
     return (
         f"process time: {duration(total)}, of which training {100 - 100 * share:.1f} %, "
-        f"everything else {100 * share:.1f} % ({parts}){teacher}"
+        f"everything else {100 * share:.1f} % ({parts}){teacher}{clock}"
     )
 
 

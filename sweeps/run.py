@@ -1,6 +1,6 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
-``... report WORK_DIR``, ``... status [WORK_DIR]``, ``... sync WORK_DIR``,
-``... dashboard --wandb``.
+``... report WORK_DIR``, ``... figures WORK_DIR``, ``... status [WORK_DIR]``,
+``... sync WORK_DIR``, ``... dashboard --wandb``.
 
 In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something out, 2 for bad input
     (one line on stderr), 130 after Ctrl-C.
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "status": _status,
         "report": _report,
         "sync": _sync,
+        "figures": _figures,
         "dashboard": _dashboard,
     }
     return commands[args.command](args, f"python sweeps/run.py {shlex.join(arguments)}")
@@ -176,6 +177,14 @@ def _parser() -> argparse.ArgumentParser:
         "Exit code 1 where something is missing there.",
     )
     sync.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
+    figures = commands.add_parser(
+        "figures",
+        help="the report's tables as Markdown and LaTeX, its figures as PDF and SVG",
+        description="Write what the report shows for papers and notes, from the files of a work "
+        "dir alone: each table as .md and .tex (booktabs) into its folder tables, each figure as "
+        ".pdf and .svg into its folder figures. Files of those names are replaced.",
+    )
+    figures.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
     dashboard = commands.add_parser("dashboard", help="make a study's W&B workspace")
     _add_config(dashboard)
     dashboard.add_argument(
@@ -334,6 +343,13 @@ def _report(args: argparse.Namespace, _: str) -> int:
     from sweeps.tables import report
 
     print(*report(args.work_dir), sep="\n")
+    return 0
+
+
+def _figures(args: argparse.Namespace, _: str) -> int:
+    from sweeps.tables import figures
+
+    print(*figures(args.work_dir), sep="\n")
     return 0
 
 

@@ -2,7 +2,7 @@
 in ``study.json``, out flow ``results.csv``, ``results.parquet`` and ``report.html``.
 
 The coordinator writes the table after each run and both files at every end of a session; ``report``
-makes them from the files alone, also while a study runs.
+makes them from the files alone, also while a study runs, and ``figures`` what goes into a paper.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import RunError, StudyError
 from fourierkd.fingerprint import file_sha256
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from optuna.trial import FrozenTrial
 
+TABLES_NAME, FIGURES_NAME = "tables", "figures"
 UNFINISHED = "Unfinished: more runs belong to this study. The same command goes on with it."
 
 
@@ -106,27 +107,34 @@ def write_report(
 ) -> Path:
     """Write ``report.html`` of a table, with what ``note`` kept; returns its path."""
     from fourierkd.analysis import report
+
+    return report.write_report(work_dir, found, studies, _info(work_dir, found, seconds))
+
+
+def _info(work_dir: Path, found: pd.DataFrame, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What a report says beside the table."""
     from fourierkd.analysis.selection import trials
 
     facts = noted(work_dir)
-    notes = [*([] if facts.finished else [UNFINISHED]), *facts.notes]
+    notes = list(facts.notes)
+    warnings = [] if facts.finished else [UNFINISHED]
     failures = int((trials(found)["state"] == State.FAILED).sum())
     if failures:
-        notes.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
-    notes += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
+        warnings.append(f"{failures} of the trials failed; the table of runs gives the reasons.")
+    warnings += _warnings(RunDir(work_dir / name) for name in found["run_dir"])
     if facts.teacher:
         of_search = " of the search" if facts.final_teachers else ""
         notes.append(_teacher_note(RunDir(facts.teacher), of_search))
     for seed, folder in facts.final_teachers.items():
         notes.append(_teacher_note(RunDir(folder), f" of seed {seed}"))
-    info = vars(facts) | {
+    return vars(facts) | {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "unfinished": not facts.finished,
         "notes": notes,
+        "warnings": warnings,
         "time": dict(seconds),
         "costs": costs_of(work_dir),
     }
-    return report.write_report(work_dir, found, studies, info)
 
 
 def stored_runs(work_dir: Path) -> list[RunDir]:
@@ -150,6 +158,39 @@ def report(work_dir: Path) -> list[str]:
     from fourierkd.analysis.results import write_results
 
     work_dir = work_dir.absolute()
+    found, studies = _from_files(work_dir)
+    csv, _ = write_results(found, work_dir)
+    page = write_report(work_dir, found, studies, seconds=Account().merged(work_dir))
+    unfinished = "" if noted(work_dir).finished else " (unfinished)"
+    return [f"results: {csv}", f"report:  {page}{unfinished}"]
+
+
+def figures(work_dir: Path) -> list[str]:
+    """Write the report's tables as Markdown and LaTeX and its figures as PDF and SVG, from the
+    files alone; returns the lines to print.
+
+    Raises:
+        StudyError: as ``report``.
+    """
+    from fourierkd.analysis.paper_study import write_figures
+    from fourierkd.analysis.paper_tables import write_tables
+    from fourierkd.analysis.study_tables import study_tables
+    from fourierkd.analysis.view import view_of
+
+    work_dir = work_dir.absolute()
+    found, studies = _from_files(work_dir)
+    view = view_of(found, work_dir, _info(work_dir, found, Account().merged(work_dir)))
+    tables = write_tables(study_tables(view).values(), work_dir / TABLES_NAME)
+    drawn = write_figures(view, studies, work_dir / FIGURES_NAME)
+    unfinished = "" if noted(work_dir).finished else " (unfinished)"
+    return [
+        f"tables:  {work_dir / TABLES_NAME}: {len(tables)} files{unfinished}",
+        f"figures: {work_dir / FIGURES_NAME}: {len(drawn)} files{unfinished}",
+    ]
+
+
+def _from_files(work_dir: Path) -> tuple[pd.DataFrame, Mapping[str | None, optuna.Study]]:
+    """The table of a study as its folder is now, and Optuna's studies."""
     facts = noted(work_dir)
     studies = stored_studies(work_dir)
     trials = {tunes: own_trials(study) for tunes, study in studies.items()}
@@ -158,11 +199,7 @@ def report(work_dir: Path) -> list[str]:
         raise StudyError(
             "a report needs runs, and this study has none yet", value=str(work_dir), fix="wait"
         )
-    found = _current(found, rung_trials=facts.rung_trials)
-    csv, _ = write_results(found, work_dir)
-    page = write_report(work_dir, found, studies, seconds=Account().merged(work_dir))
-    unfinished = "" if facts.finished else " (unfinished)"
-    return [f"results: {csv}", f"report:  {page}{unfinished}"]
+    return _current(found, rung_trials=facts.rung_trials), studies
 
 
 def _current(found: pd.DataFrame, *, rung_trials: int) -> pd.DataFrame:

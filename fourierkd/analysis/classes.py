@@ -35,7 +35,8 @@ from fourierkd.records import TEST, VAL, Phase, State
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "x")  # beside the colours
+    from fourierkd.analysis.figures import Style
+
 NAMED = 3  # classes that the sentence names of either kind
 Scores = dict[str, dict[str, pd.Series]]  # method -> class -> score by seed
 
@@ -184,21 +185,26 @@ def _cell(row: Mapping[str, Any] | None, digits: int, *, of_baseline: bool) -> d
     return {"mean": f"{row['mean']:.{digits}f}", "gain": said, "verdict": verdict}
 
 
-def class_figure(found: pd.DataFrame, *, label: str, palette: Mapping[str, str]) -> Figure:
+def class_order(found: pd.DataFrame, method: str) -> list[str]:
+    """The classes as figures have them: what ``method`` helps most comes first."""
+    first = found[found["method"] == method].dropna(subset=["difference"])
+    order = list(first.sort_values("difference", ascending=False, kind="stable")["class"])
+    return order + [name for name in dict.fromkeys(found["class"]) if name not in order]
+
+
+def class_figure(found: pd.DataFrame, *, label: str, palette: Mapping[str, Style]) -> Figure:
     """Difference of each method in each class, with its interval; the first method gives the order.
 
     Args:
         found: what ``compare_classes`` returned.
         label: of the value axis.
-        palette: method -> colour, of those that are drawn, the best one first.
+        palette: method -> style, of those that are drawn, the best one first.
     """
     from fourierkd.analysis.figures import blank_figure
 
-    first = found[found["method"] == next(iter(palette))].dropna(subset=["difference"])
-    order = list(first.sort_values("difference", ascending=False, kind="stable")["class"])
-    order += [name for name in dict.fromkeys(found["class"]) if name not in order]
+    order = class_order(found, next(iter(palette)))
     figure = blank_figure(height=110 + len(order) * (12 + 11 * len(palette)))
-    for place, (method, colour) in enumerate(palette.items()):
+    for place, (method, style) in enumerate(palette.items()):
         own = found[(found["method"] == method) & found["difference"].notna()]
         shift = (place + 0.5) / len(palette) - 0.5
         half = (own["diff_high"] - own["difference"]).where(np.isfinite(own["diff_high"]))
@@ -207,8 +213,8 @@ def class_figure(found: pd.DataFrame, *, label: str, palette: Mapping[str, str])
             y=[order.index(name) + 0.7 * shift for name in own["class"]],
             name=method,
             mode="markers",
-            marker={"color": colour, "size": 8, "symbol": SYMBOLS[place % len(SYMBOLS)]},
-            error_x={"array": half, "color": colour, "thickness": 1.6, "width": 3},
+            marker={"color": style.colour, "size": 8, "symbol": style.symbol},
+            error_x={"array": half, "color": style.colour, "thickness": 1.6, "width": 3},
             text=[escape(name) for name in own["class"]],
             hovertemplate=f"{escape(method)}, %{{text}}: %{{x:+.3f}}<extra></extra>",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,24 @@ import pandas as pd
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Okabe and Ito's colours, told apart with any colour vision; the baseline is always grey.
-BASELINE_COLOUR = "#6b7280"
+
+class Style(NamedTuple):
+    """How one method is drawn: a colour, and what says the same without it."""
+
+    colour: str
+    dash: str  # of its line, as plotly names it
+    symbol: str  # of its points
+
+
+# Okabe and Ito's colours, told apart with any colour vision; the baseline is always grey. Lines and
+# symbols run through cycles of other lengths, so two methods that share a colour differ in both.
+BASELINE = Style("#6b7280", "dot", "circle-open")
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+DASHES = ("solid", "longdash", "dashdot", "5px,2px,2px,2px,2px,2px", "longdashdot")
+SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "x", "star")
 TEACHER_COLOUR = "#111827"
+TEACHER = Style(TEACHER_COLOUR, "dash", "star-open")
+MARKED = 30  # points of a line that are few enough to be told apart
 FREQUENCY = "frequency (fraction of Nyquist)"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 GRID = "#e5e7eb"
@@ -23,15 +37,18 @@ SEED_LINE = {"color": "#cbd5e1", "width": 1}
 SEED_DOT = {"color": "white", "size": 7, "line": {"color": "#475569", "width": 1.2}}
 
 
-def colours(methods: Iterable[str], baseline: str | None) -> dict[str, str]:
-    """One colour per method, in their order; grey for the baseline."""
+def styles(methods: Iterable[str], baseline: str | None = None) -> dict[str, Style]:
+    """One style a method, in their order; grey and dotted for the baseline, which comes last."""
     others = [m for m in dict.fromkeys(methods) if m != baseline]
-    chosen = {m: PALETTE[i % len(PALETTE)] for i, m in enumerate(others)}
-    return chosen | ({baseline: BASELINE_COLOUR} if baseline else {})
+    chosen = {
+        method: Style(PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)])
+        for i, method in enumerate(others)
+    }
+    return chosen | ({baseline: BASELINE} if baseline else {})
 
 
 def result_figure(
-    scores: pd.DataFrame, comparison: pd.DataFrame, *, label: str, palette: Mapping[str, str]
+    scores: pd.DataFrame, comparison: pd.DataFrame, *, label: str, palette: Mapping[str, Style]
 ) -> Figure:
     """Every seed as a dot, mean and interval per method; dots of one seed are joined.
 
@@ -39,7 +56,7 @@ def result_figure(
         scores: columns ``method, seed, value``.
         comparison: what ``comparison.compare`` returns; its order is the order on the axis.
         label: of the value axis.
-        palette: method -> colour.
+        palette: method -> style.
     """
     figure = blank_figure(height=80 + 46 * len(comparison))
     order = list(comparison["method"])
@@ -50,7 +67,7 @@ def result_figure(
         figure.add_scatter(x=x, y=y, mode="lines", line=SEED_LINE, hoverinfo="skip")
         dots.append((f"seed {seed}: %{{x:.3f}}<extra></extra>", x, y))
     for i, row in enumerate(comparison.to_dict("records")):
-        half, colour = row["high"] - row["mean"], palette[row["method"]]
+        half, colour = row["high"] - row["mean"], palette[row["method"]].colour
         bar = {"array": [half], "color": colour, "thickness": 2.5}
         figure.add_scatter(
             x=[row["mean"]],
@@ -76,16 +93,18 @@ def curves_figure(
     curves: pd.DataFrame,
     *,
     label: str,
-    palette: Mapping[str, str],
+    palette: Mapping[str, Style],
     title: str = "",
     height: int = 330,
+    log: bool = False,
 ) -> Figure:
     """Mean over seeds per method, with the interval as a band.
 
     Args:
         curves: what ``curves.mean_curves`` returns, of one scalar.
         label: of the value axis.
-        palette: method -> colour; gives the order too.
+        palette: method -> style; gives the order too.
+        log: the value axis is logarithmic; values must be above 0.
     """
     figure = blank_figure(height=height)
     for method in (m for m in palette if m in set(curves["method"])):
@@ -96,7 +115,7 @@ def curves_figure(
                 x=[*band["iter"], *band["iter"][::-1]],
                 y=[*band["high"], *band["low"][::-1]],
                 fill="toself",
-                fillcolor=_faint(palette[method]),
+                fillcolor=_faint(palette[method].colour),
                 line={"width": 0},
                 mode="lines",
                 hoverinfo="skip",
@@ -107,25 +126,27 @@ def curves_figure(
             x=own["iter"],
             y=own["mean"],
             name=method,
-            mode="lines+markers",
-            line={"color": palette[method], "width": 2},
-            marker={"size": 5},
+            mode="lines+markers" if len(own) <= MARKED else "lines",
+            **_drawn(palette[method], size=6),
             legendgroup=method,
             hovertemplate=f"{method}, iteration %{{x}}: %{{y:.4g}}<extra></extra>",
         )
-    _set_range(figure, curves)
+    if log:
+        figure.update_yaxes(type="log", exponentformat="power")
+    else:
+        _set_range(figure, curves)
     figure.update_xaxes(title="iteration")
     return _titled(figure.update_yaxes(title=label), title)
 
 
-def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
+def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, Style]) -> Figure:
     """Gap between teacher and student over training: one panel per band, one line per method.
 
     Above 0 the student has less energy than the teacher in the band, below 0 it has more.
 
     Args:
         curves: what ``curves.mean_curves`` returns for ``spectra/<loss>/gap_<band>`` of one loss.
-        palette: method -> colour.
+        palette: method -> style.
     """
     from plotly.subplots import make_subplots
 
@@ -142,8 +163,7 @@ def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
                 y=own["mean"],
                 name=method,
                 mode="lines+markers",
-                line={"color": palette[method], "width": 2},
-                marker={"size": 4},
+                **_drawn(palette[method], size=5),
                 legendgroup=method,
                 showlegend=column == 1,
                 row=1,
@@ -159,7 +179,10 @@ def gap_figure(curves: pd.DataFrame, *, palette: Mapping[str, str]) -> Figure:
 
 
 def profile_figure(
-    profiles: Mapping[str, Mapping[str, np.ndarray]], *, palette: Mapping[str, str], title: str = ""
+    profiles: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    palette: Mapping[str, Style],
+    title: str = "",
 ) -> Figure:
     """Radial power over frequency: the student of every method, the teacher in black.
 
@@ -167,13 +190,13 @@ def profile_figure(
 
     Args:
         profiles: method -> arrays of ``spectra.Spectrum.arrays`` of one loss and level.
-        palette: method -> colour.
+        palette: method -> style.
     """
     figure = blank_figure(height=330)
     for i, (method, arrays) in enumerate(profiles.items()):
         x = arrays["radius"]
         if i == 0:
-            _line(figure, x, arrays["teacher_profile"], "teacher", TEACHER_COLOUR, dash="dash")
+            _line(figure, x, arrays["teacher_profile"], "teacher", TEACHER)
         _line(figure, x, arrays["student_profile"], method, palette[method])
     first = next(iter(profiles.values()))
     for edge in first.get("band_edges", np.zeros(0))[1:-1]:
@@ -251,6 +274,8 @@ def layout(height: int) -> dict[str, object]:
     """The style that all figures share, ``height`` in px; the width follows the page."""
     return {
         "template": "plotly_white",
+        "paper_bgcolor": "rgba(0,0,0,0)",  # the page's own, light or dark
+        "plot_bgcolor": "rgba(0,0,0,0)",
         "height": height,
         "autosize": True,
         "font": {"family": FONT, "size": 12, "color": "#1f2937"},
@@ -275,12 +300,17 @@ def _titled(figure: Figure, title: str) -> Figure:
     return figure
 
 
-def _line(
-    figure: Figure, x: np.ndarray, y: np.ndarray, name: str, colour: str, dash: str = "solid"
-) -> None:
-    figure.add_scatter(
-        x=x, y=y, name=name, mode="lines", line={"color": colour, "width": 2, "dash": dash}
-    )
+def _line(figure: Figure, x: np.ndarray, y: np.ndarray, name: str, style: Style) -> None:
+    line = {"color": style.colour, "width": 2, "dash": style.dash}
+    figure.add_scatter(x=x, y=y, name=name, mode="lines", line=line)
+
+
+def _drawn(style: Style, size: int) -> dict[str, Any]:
+    """Line and points of a trace."""
+    return {
+        "line": {"color": style.colour, "width": 2, "dash": style.dash},
+        "marker": {"size": size, "symbol": style.symbol},
+    }
 
 
 def _set_range(figure: Figure, curves: pd.DataFrame) -> None:

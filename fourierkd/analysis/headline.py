@@ -22,6 +22,7 @@ from fourierkd.analysis.selection import (
     TUNED,
     found_by_tuning,
     of_search,
+    set_by_hand,
     trials,
     tuned_method,
 )
@@ -92,6 +93,9 @@ def headline(
         return f"{text}{_claims('it', rows, others, digits, limits)}"
     if tuned != TUNED:
         text += f"; the search chose {tuned} itself, so {TUNED} is {tuned}"
+    hand = set_by_hand(own, metric=metric)
+    if hand:
+        text += f"; {tuned} is the start point {hand}, set by hand before the search"
     if tuned not in means:
         return f"{text}; no final run of {tuned} has a value."
     others = _others(list(means.index), best, tuned, baseline)

@@ -1,7 +1,49 @@
+// Figures are drawn when they come near the window, so a page of many opens at once; all for print.
+const draw = place => {
+  if (place.dataset.drawn) return;
+  place.dataset.drawn = "yes";
+  const {data, layout} = JSON.parse(place.nextElementSibling.textContent);
+  Plotly.newPlot(place, data, layout, PLOT_CONFIG);
+};
+const figures = [...document.querySelectorAll(".figure")];
+const watcher = new IntersectionObserver(entries => {
+  for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
+}, {rootMargin: "600px"});
+figures.forEach(place => watcher.observe(place));
+
 for (const [event, width] of [["beforeprint", 690], ["afterprint", null]])
-  window.addEventListener(event, () => document.querySelectorAll(".js-plotly-plot").forEach(plot =>
-  {
-    const share = plot.closest(".two:not(.uneven)") ? 0.485 : 1;
-    Plotly.relayout(plot, width ? {width: width * share, autosize: false}
-                                : {width: null, autosize: true});
+  window.addEventListener(event, () => figures.forEach(place => {
+    draw(place);
+    const share = place.closest(".two:not(.uneven)") ? 0.485 : 1;
+    Plotly.relayout(place, width ? {width: width * share, autosize: false}
+                                 : {width: null, autosize: true});
   }));
+
+// Tables sort by the head that is pressed, then the other way round; cells without a value stay last.
+const sortBy = (table, heads, column) => {
+  const head = heads[column], number = head.classList.contains("n");
+  const down = head.getAttribute("aria-sort") === "ascending";
+  const key = row => {
+    const text = row.cells[column].textContent.trim();
+    if (!number) return text && text !== "–" ? text : null;
+    const value = parseFloat(text.replaceAll(",", ""));
+    return Number.isNaN(value) ? null : value;
+  };
+  const order = (a, b) => number ? a - b : a.localeCompare(b, "en", {numeric: true});
+  const body = table.tBodies[0];
+  const rows = [...body.rows].map(row => [key(row), row]).sort(([a], [b]) =>
+    a === null || b === null ? (a === null) - (b === null) : down ? order(b, a) : order(a, b));
+  body.append(...rows.map(([, row]) => row));
+  heads.forEach(other => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+};
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sortBy(table, heads, column));
+    head.append(button);
+  });
+}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from fourierkd.analysis.comparison import BASELINE, compare_pairs
+from fourierkd.analysis.comparison import compare_pairs
 from fourierkd.analysis.gap import Share
 from fourierkd.analysis.results import PARAM, parameters
-from fourierkd.analysis.selection import ARM, START_POINT, TRIAL_PHASES, TUNED, origin
+from fourierkd.analysis.selection import ARM, START_POINT, TRIAL_PHASES, origin
 from fourierkd.analysis.tuning import short
-from fourierkd.analysis.words import beside_cells, cells_of, decimals, gain_cells
+from fourierkd.analysis.words import decimals, gain_cells
 from fourierkd.records import Phase
 
 MAX_PAIRED_METHODS = 12  # of more the table is too wide to read
@@ -67,27 +67,6 @@ def no_comparison(finals: pd.DataFrame, baseline: str) -> str:
     return f"Nothing is compared: no final run of the baseline {baseline} (there are: {names})."
 
 
-def comparison_rows(
-    comparison: pd.DataFrame, palette: Mapping[str, str], tuned: str | None
-) -> list[dict[str, object]]:
-    """One row per method of ``comparison.compare``; ``tuned``: the method that the search chose."""
-    rows = comparison.to_dict("records")
-    digits = decimals(comparison["mean"]) if rows else 0
-    return [
-        {
-            "method": row["method"],
-            "chosen": row["method"] == tuned != TUNED,
-            "colour": palette[row["method"]],
-            "cells": cells_of(row, digits),
-            "beside": beside_cells(row, digits) if row["verdict"] != BASELINE else [],
-            "verdict": row["verdict"],
-            "groups": row["groups"],
-            "missing": row["missing"],
-        }
-        for row in rows
-    ]
-
-
 def effect_rows(found: pd.DataFrame) -> list[dict[str, Any]]:
     """One row per part of ``factorial.effects``; cells: on, off, difference and interval, seeds."""
     digits = decimals(found["on"])
@@ -135,7 +114,7 @@ def teacher_words(scores: Mapping[int, float], metric: str) -> str:
 
 def pair_rows(
     table: pd.DataFrame, comparison: pd.DataFrame, measure: Mapping[str, Any]
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Differences between all methods, row minus column; empty for two methods or too many.
 
     ``measure``: metric and margin, as ``compare_pairs`` takes them. Its verdicts are those of
@@ -214,7 +193,7 @@ def _stages(row: Mapping[str, Any], digits: int) -> list[str]:
     ]
 
 
-def run_rows(table: pd.DataFrame, chosen: Collection[Hashable]) -> list[dict[str, object]]:
+def run_rows(table: pd.DataFrame, chosen: Collection[Hashable]) -> list[dict[str, Any]]:
     """Every run with state, value, parameters and reason, in the order a study makes them."""
     order = table["phase"].map({phase: i for i, phase in enumerate(_PHASES)})
     table = table.assign(order=order).sort_values(["order", "trial"], kind="stable")
@@ -239,7 +218,7 @@ def run_rows(table: pd.DataFrame, chosen: Collection[Hashable]) -> list[dict[str
     return rows
 
 
-def phase_rows(table: pd.DataFrame) -> list[dict[str, object]]:
+def phase_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Number of runs, seconds and seconds of training per phase, and their sums."""
     rows = []
     known = [phase for phase in _PHASES if phase in set(table["phase"].dropna())]
@@ -269,7 +248,6 @@ def time_rows(time: Mapping[str, float]) -> list[dict[str, str]]:
                 "name": name.replace("_", " "),
                 "seconds": f"{float(time[name]):.1f} s",
                 "share": "apart" if share is None else f"{share:.1f} %",
-                "width": f"{min(100.0, share or 0.0):.1f}%",
             }
         )
     return rows

@@ -156,6 +156,13 @@ def tuned_method(table: pd.DataFrame, *, metric: Metric | str | None = None) -> 
     return None if index is None else _method_of(table, table.loc[index])
 
 
+def set_by_hand(table: pd.DataFrame, *, metric: Metric | str | None = None) -> str:
+    """The name of the start point that the chosen trial is; empty where the search found it."""
+    index = chosen_row(table, metric=metric)
+    found = "" if index is None else origin(table.loc[index])
+    return found.removeprefix(f"{START_POINT} ") if found.startswith(START_POINT) else ""
+
+
 def origin(row: Mapping[str, Any] | pd.Series) -> str:
     """Where a trial came from: ``sampled``, ``arm <name>`` or ``start point <name>``."""
     if row["phase"] == Phase.BASELINE:

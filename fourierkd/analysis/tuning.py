@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fourierkd.analysis.figures import PALETTE, blank_figure, layout
+from fourierkd.analysis.figures import PALETTE, blank_figure
 from fourierkd.analysis.results import PARAM, RUNNING, metric_of, parameters
 from fourierkd.analysis.selection import ARM, START_POINT, origin
 from fourierkd.analysis.selection import trials as searched
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from plotly.graph_objects import Figure
 
+STATE_STYLES = {  # state of a trial -> colour and symbol
+    "complete": (PALETTE[4], "circle"),
+    "pruned": (PALETTE[5], "x"),
+    "failed": (PALETTE[1], "triangle-down"),
+}
 LOG_RATIO = 20  # positive values that span more than this ratio are taken as searched in log scale
 
 
@@ -35,8 +40,9 @@ def study_from_table(table: pd.DataFrame, *, metric: Metric | None = None) -> op
     Returns:
         The study. A numeric parameter is searched between its smallest and largest value, in log
         scale where these are positive and span more than ``LOG_RATIO``; any other is a choice of
-        the values seen. Stopped runs and missing numbers are failed trials. Arms and start points
-        have their name as user attribute ``arm`` or ``start``, as a study's own have.
+        the values seen. A pruned trial has the value that it had. Stopped runs and missing numbers
+        are failed trials. Arms and start points have their name as user attribute ``arm`` or
+        ``start``, as a study's own have.
     """
     import optuna
     from optuna.trial import TrialState
@@ -58,14 +64,15 @@ def study_from_table(table: pd.DataFrame, *, metric: Metric | None = None) -> op
             study.add_trial(optuna.create_trial(state=TrialState.FAIL))
         chosen = parameters(row)
         state = states.get(row["state"], TrialState.FAIL)
-        if state == TrialState.COMPLETE and pd.isna(row["value"]):
+        value = None if pd.isna(row["value"]) else row["value"]
+        if state == TrialState.COMPLETE and value is None:
             state = TrialState.FAIL
         study.add_trial(
             optuna.create_trial(
                 state=state,
                 params=chosen,
                 distributions={name: space[name] for name in chosen},
-                value=row["value"] if state == TrialState.COMPLETE else None,
+                value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
                 user_attrs=_named(row),
             )
         )
@@ -179,31 +186,75 @@ def importance_figure(importances: pd.Series) -> Figure:
     return figure.update_yaxes(showgrid=False).update_layout(showlegend=False)
 
 
+def history(study: optuna.Study) -> pd.DataFrame:
+    """How the trials went.
+
+    Returns:
+        A row a trial that has ended, in their order: ``trial``, ``state`` (``complete``, ``pruned``
+        or ``failed``), ``value`` (of a pruned one the last that it told), ``drawn`` (the value, or
+        a place below all where there is none) and ``best`` (so far; NaN but at complete ones).
+    """
+    from optuna.trial import TrialState
+
+    states = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+    }
+    rows = [
+        (trial.number, states[trial.state], _last_value(trial))
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state in states
+    ]
+    found = pd.DataFrame(rows, columns=["trial", "state", "value"])
+    low, high = found["value"].min(), found["value"].max()
+    below = low - 0.08 * ((high - low) or abs(high) or 1.0)
+    complete = found["value"].where(found["state"] == "complete")
+    best = complete.cummax() if study.direction.name == "MAXIMIZE" else complete.cummin()
+    return found.assign(drawn=found["value"].fillna(below), best=best)
+
+
 def history_figure(study: optuna.Study, *, label: str) -> Figure:
-    """Optuna's history: value of every trial and the best so far."""
-    from optuna.visualization import plot_optimization_history
-
-    figure = plot_optimization_history(study, target_name=label)
-    figure.update_layout(**layout(300), title=None).update_xaxes(dtick=_whole(len(study.trials)))
-    figure.data[0].marker.update(color=PALETTE[4], size=7)
-    for trace in figure.data[1:]:
-        trace.line.color = PALETTE[0]
-    return figure
-
-
-def parallel_figure(study: optuna.Study, names: list[str], *, label: str) -> Figure:
-    """Optuna's parallel coordinates over ``names``; trials without one run through None."""
-    from optuna.visualization import plot_parallel_coordinate
-
-    figure = plot_parallel_coordinate(study, params=names, target_name=label)
-    figure.update_layout(**layout(320), title=None, margin_l=20, margin_r=20, margin_b=12)
-    figure.update_xaxes(tickfont={"size": 12, "color": "#111827"}, side="top")
-    return figure.update_traces(selector={"mode": "lines"}, opacity=0.75, line_width=1.8)
+    """Value of every trial in their order, and the best so far; pruned ones at the value they had,
+    failed ones, which have none, below all.
+    """
+    found = history(study)
+    figure = blank_figure(height=300)
+    for state, (colour, symbol) in STATE_STYLES.items():
+        own = found[found["state"] == state]
+        if len(own):
+            value = "" if state == "failed" else ": %{y:.4g}"
+            figure.add_scatter(
+                x=own["trial"],
+                y=own["drawn"],
+                name=state,
+                mode="markers",
+                marker={"color": colour, "size": 7, "symbol": symbol},
+                hovertemplate=f"trial %{{x}}, {state}{value}<extra></extra>",
+            )
+    best = found.dropna(subset=["best"])
+    figure.add_scatter(
+        x=best["trial"],
+        y=best["best"],
+        name="best so far",
+        mode="lines",
+        line={"color": PALETTE[0], "width": 2, "shape": "hv"},
+    )
+    figure.update_xaxes(title="trial", dtick=_whole(len(found)))
+    return figure.update_yaxes(title=label)
 
 
 def short(value: object) -> str:
     """A parameter or metric as text: floats with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _last_value(trial: optuna.trial.FrozenTrial) -> float:
+    """Its value, or of a pruned one the last that it told; NaN where there is none."""
+    if trial.value is not None:
+        return trial.value
+    told = trial.intermediate_values
+    return told[max(told)] if told else math.nan
 
 
 def _named(row: dict[str, Any]) -> dict[str, str]:

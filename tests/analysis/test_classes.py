@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from fourierkd.analysis.classes import class_figure, class_rows, compare_classes, sentence
+from fourierkd.analysis.figures import styles
 
 SEEDS = range(5)
 
@@ -121,7 +122,7 @@ def test_cells_and_figure(table):
     assert mask["gain"].startswith("+6.")
     assert none == {"mean": "–", "gain": "", "verdict": ""}
     assert [row["cells"][1]["verdict"] for row in rows] == ["better", "", "worse", ""]
-    figure = class_figure(found, label="IoU", palette={"mask": "#0072b2", "no_classes": "#d55e00"})
+    figure = class_figure(found, label="IoU", palette=styles(["mask", "no_classes"]))
     assert list(figure.layout.yaxis.ticktext) == ["a", "b", "c", "&lt;i&gt;new&lt;/i&gt;"]
     drawn = figure.data[0]
     wanted = found[(found["method"] == "mask") & found["difference"].notna()]

@@ -10,7 +10,7 @@ from fourierkd.analysis import figures
 from fourierkd.analysis.comparison import compare
 from fourierkd.run_dir import RunDir
 
-PALETTE = {"a": "#0072b2", "b": "#6b7280"}
+PALETTE = figures.styles(["a"], "b")
 
 
 def curves(**known: object) -> pd.DataFrame:
@@ -28,11 +28,14 @@ def curves(**known: object) -> pd.DataFrame:
     )
 
 
-def test_colours_are_one_per_method_and_grey_for_the_baseline() -> None:
-    found = figures.colours(["b", "a", "base", "a"], "base")
-    assert found["base"] == figures.BASELINE_COLOUR
-    assert len(set(found.values())) == 3
-    assert list(found) == ["base", "b", "a"] or list(found) == ["b", "a", "base"]
+def test_a_style_is_one_methods_own_and_says_it_without_colour_too() -> None:
+    methods = [f"m{i}" for i in range(40)]  # more than there are colours
+    found = figures.styles(["base", *methods, "m0"], "base")
+    assert list(found) == [*methods, "base"]
+    assert found["base"] == figures.BASELINE
+    assert len(set(found.values())) == 41
+    without = {(style.dash, style.symbol) for style in found.values()}
+    assert len(without) == 36  # five lines and seven symbols, and the baseline's own
 
 
 def test_curves_have_a_band_where_there_is_an_interval() -> None:
@@ -54,7 +57,7 @@ def test_result_shows_every_seed_and_the_interval(study_runs: list[RunDir]) -> N
     table = results_table(study_runs)
     comparison = compare(table, baseline="student_alone")
     finals = table[(table["phase"] == "final") & (table["state"] == "complete")]
-    palette = figures.colours(comparison["method"], "student_alone")
+    palette = figures.styles(comparison["method"], "student_alone")
     figure = figures.result_figure(finals, comparison, label="mIoU", palette=palette)
     dots = [t for t in figure.data if t.mode == "markers" and t.marker.color == "white"]
     assert sum(len(t.x) for t in dots) == len(finals) == 11

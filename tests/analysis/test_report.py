@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fourierkd.analysis.report import write_report
 from fourierkd.analysis.results import results_table
 from fourierkd.analysis.tuning import study_from_table
 from fourierkd.run_dir import RunDir
+from tests.pages import page_of, text_of
 
 Build = Callable[..., RunDir]
 INFO = {
@@ -27,20 +27,9 @@ INFO = {
 }
 
 
-def page_of(path: Path) -> str:
-    """The page less plotly.js."""
-    return path.read_text().replace(get_plotlyjs(), "")
-
-
 @pytest.fixture(scope="module")
 def page(study_dir: Path, study_runs: list[RunDir]) -> str:
     return page_of(write_report(study_dir, results_table(study_runs), None, INFO))
-
-
-def text_of(page: str) -> str:
-    """What a reader sees: tags, scripts and styles removed."""
-    bare = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.S)
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bare)))
 
 
 def test_head_and_verdicts(page: str) -> None:
@@ -66,11 +55,15 @@ def test_tables(page: str) -> None:
     text = text_of(page)
     assert "tuned 3 31.27 [27.66, 34.87] +5.10 [+2.33, +7.87] 3 better" in text
     assert "missing seeds: 102 (failed: killed by signal 9)" in text
-    assert "published +0.43 [-4.53, +5.39] -4.67 [-7.36, -1.97]" in text  # every pair
-    assert "-5.10 [-7.87, -2.33] -3.50 [-11.14, +4.14] -0.43 [-5.39, +4.53]" in text  # its mirror
+    every_pair = "published +0.43 undecided [-4.53, +5.39] -4.67 worse [-7.36, -1.97]"
+    assert every_pair in text
+    mirror = "-5.10 worse [-7.87, -2.33] -3.50 undecided [-11.14, +4.14] -0.43 undecided [-5.39"
+    assert mirror in text
     head = "95 % interval of the mean, all at once median difference 95 % bootstrap interval"
     assert head in text
-    assert "tuned [+2.06, +8.14] +5.20 [+4.70, +5.40] – 14 % [11, 16]" in text
+    assert "tuned [+2.06, +8.14] +5.20 [+4.70, +5.40] – " in text
+    assert "3 better 32.27 14 % [11, 16]" in text  # mean on val, share of the teacher's gap
+    assert "teacher 1 – – – – – – 64.20 100 %" in text
     assert "this teacher: the teacher has 64.2 mIoU" in text
     assert "runs/trial_0005 loss is NaN at iteration 12" in text
     assert text.count("runs/") == 25
@@ -101,8 +94,8 @@ def test_the_choice_and_where_its_trials_came_from(build_run: Build, tmp_path: P
     assert "60 at the search's seed, 61 over 2 seeds of the rung, 60 over 2 final seeds" in text
     assert "0 arm pkd w=60 60.00 61.00 (n=2) 60.00 (n=2)" in text
     assert "2 sampled w=61 61.00 56.00 (n=2) –" in text
-    assert "1 start point by_hand w=62.5 62.50 50.50 (n=2) –" in text
-    assert page.count('<span class="tag">set by hand</span>') == 1
+    assert "1 start point by_hand set by hand w=62.5 62.50 50.50 (n=2) –" in text
+    assert page.count('<span class="tag">set by hand</span>') == 2
     assert "pkd = tuned 2 50.50" in text
     assert "the search chose pkd itself, so tuned is pkd" in text
     assert "3 trials (3 complete)" in text
@@ -137,7 +130,8 @@ def test_nothing_is_loaded_or_sent(page: str) -> None:
     assert "form-action 'none'" in page
     assert "sendChartToCloud" not in page
     buttons = '"modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]'
-    assert page.count(buttons) == page.count('class="plotly-graph-div"') > 0
+    assert page.count(buttons) == 1
+    assert page.count('class="figure"') == page.count('<script type="application/json">') > 5
     assert "MathJax" not in page
 
 

@@ -123,12 +123,14 @@ def test_importance_is_drawn_largest_on_top() -> None:
     assert list(figure.data[0].text) == ["0.10", "0.90"]
 
 
-def test_history_and_parallel_show_the_trials(table: pd.DataFrame) -> None:
+def test_history_shows_how_every_trial_ended(table: pd.DataFrame) -> None:
     study = tuning.study_from_table(table)
     history = tuning.history_figure(study, label="mIoU")
     assert list(history.data[0].x) == [0, 1, 2, 3, 4, 6, 8, 9, 11]  # the complete ones
-    assert list(history.data[1].y)[-1] == study.best_value
-    names = tuning.drawn_parameters(study)
-    parallel = tuning.parallel_figure(study, names, label="mIoU")
-    assert list(parallel.layout.xaxis.ticktext)[:2] == ["mIoU", "loss_weight"]
-    assert sum(trace.mode == "lines" for trace in parallel.data) == 9
+    drawn = {trace.name: trace for trace in history.data}
+    assert list(drawn["best so far"].y)[-1] == study.best_value
+    assert list(drawn["pruned"].x) == [7, 10]
+    assert set(drawn["pruned"].y) == {19.0}
+    assert list(drawn["failed"].x) == [5]
+    assert drawn["failed"].y[0] < 19.0
+    assert len({trace.marker.symbol for trace in history.data if trace.mode == "markers"}) == 3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fourierkd.analysis.figures import profile_figure, spectrum_figure
+from fourierkd.analysis.figures import profile_figure, spectrum_figure, styles
 from fourierkd.engine.hooks.spectra import centred, log_amplitude, spectra
 from fourierkd.engine.run import run
 from fourierkd.losses.fourier import FourierLoss
@@ -60,7 +60,7 @@ def test_what_is_drawn_stands_at_its_frequency(cycles):
     student = torch.randn(1, 1, 16, 16, generator=torch.manual_seed(0), dtype=torch.float64)
     arrays = spectra(student, student + 5 * wave, FourierLoss(1), list(BANDS))
     true = cycles / 8  # of Nyquist, which is 8 cycles in 16 pixels
-    profile = profile_figure({"a": arrays}, palette={"a": "#0072b2"})
+    profile = profile_figure({"a": arrays}, palette=styles(["a"]))
     teacher, ours = profile.data
     peak = teacher.x[np.nanargmax(np.log(teacher.y) - np.log(ours.y))]
     assert abs(peak - true) <= 1 / 16 + 1e-6  # half a ring of 8

@@ -43,6 +43,21 @@ def test_sessions_add_up_and_the_teacher_is_apart(tmp_path):
     assert "the teacher took 2 min 00 s" in sentence(seconds)
 
 
+def test_the_clock_of_the_wall_counts_once_and_stands_apart(tmp_path, monkeypatch):
+    now = iter([100.0, 112.0, 500.0, 505.0])
+    monkeypatch.setattr("sweeps.account.time.monotonic", lambda: next(now))
+    for _ in range(2):
+        account = Account()
+        for _ in range(2):  # side by side
+            account.add_run("trial", 10.0, {"train": 10.0})
+        seconds = account.save(tmp_path)
+    assert seconds == {"training": 40.0, "start-up": 0.0, **seconds}
+    assert seconds["total"] == 40.0
+    assert seconds["clock"] == 17.0
+    assert list(seconds)[-1] == "clock"
+    assert sentence(seconds).endswith("; by the clock 17 s")
+
+
 def test_a_part_is_timed(tmp_path):
     account = Account()
     with account.part("report"):

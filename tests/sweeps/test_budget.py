@@ -69,7 +69,7 @@ def test_every_method_costs_what_the_baseline_does(run, budget, capsys):
     for text in (f"cost of the final runs, {equal}", "GFLOP a step", "ratio"):
         assert text in out
     assert f"Cost of the final runs: {equal}" in page
-    assert '<td>pkd</td><td class="n">32</td>' in page
+    assert '<th scope="row">pkd</th><td class="n">32</td>' in page
 
 
 def test_the_reference_is_the_baseline_that_is_named(run):

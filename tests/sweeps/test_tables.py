@@ -55,6 +55,15 @@ def test_the_report_of_the_files_alone_is_that_of_the_study(run_tiny, tmp_path, 
     pd.testing.assert_frame_equal(load_results(moved), expected)
     assert UNFINISHED not in (moved / "report.html").read_text()
 
+    assert main(["figures", str(moved)]) == 0
+    tables, figures = capsys.readouterr().out.splitlines()
+    assert tables.startswith(f"tables:  {moved / 'tables'}: ")
+    assert figures.startswith(f"figures: {moved / 'figures'}: ")
+    text = (moved / "tables" / "result.md").read_text()
+    tuned = expected[(expected.phase == "final") & (expected.method == "tuned")]
+    assert f"{tuned.value.mean():.2f}" in text or f"{tuned.value.mean():.3f}" in text
+    assert (moved / "figures" / "result.pdf").read_bytes().startswith(b"%PDF")
+
 
 @pytest.mark.parametrize("what", ["run folder", "result"])
 def test_a_run_that_vanished_is_a_line_of_the_table(run_tiny, study_file, what):
