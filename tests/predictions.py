@@ -12,7 +12,7 @@ from fourierkd.run_dir import RunDir
 from fourierkd.tracking.prediction_pictures import Answer, Boxes, prediction_page
 
 NAMES = ("background", "disc", "a <b> & 'c'")
-IMAGE = np.dstack(np.meshgrid(np.arange(64), np.arange(48)) + [np.full((48, 64), 99)])
+IMAGE = np.dstack([*np.meshgrid(np.arange(64), np.arange(48)), np.full((48, 64), 99)])
 
 
 def add_predictions(

@@ -24,9 +24,7 @@ INPUT, TRUTH, TEACHER, STUDENT = "input", "truth", "teacher", "student"
 BESIDE = (INPUT, TRUTH, TEACHER)
 
 
-def predictions(
-    shown: pd.DataFrame, work_dir: Path, palette: Mapping[str, str]
-) -> dict[str, Any]:
+def predictions(shown: pd.DataFrame, work_dir: Path, palette: Mapping[str, str]) -> dict[str, Any]:
     """What the page's section shows; empty where no run has pictures of predictions.
 
     Args:
@@ -35,10 +33,10 @@ def predictions(
         palette: method -> colour, in the order of the methods.
 
     Returns:
-        ``seed``, ``largest`` (px of a panel), ``explained`` (the score), ``methods`` (name and colour), ``legend`` (class, name,
-        colour), ``images``: of each fixed image its name, its panels ``beside`` (input, truth, the
-        teacher where a run has one), and ``students``, one a method or None; and ``extremes``: of
-        each method the panels of its worst and its best image.
+        ``seed``, ``largest`` (px of a panel), ``explained`` (the score), ``methods`` (name and
+        colour), ``legend`` (class, name, colour), ``images``: of each fixed image its name, its
+        panels ``beside`` (input, truth, the teacher where a run has one), and ``students``, one a
+        method or None; and ``extremes``: of each method the panels of its worst and best image.
     """
     seed, runs = _of_one_seed(shown, work_dir, palette)
     if not runs:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fourierkd.engine.class_scores import confused
 from fourierkd.errors import DataError
-from fourierkd.tracking.prediction_pictures import Answer, Boxes
+from fourierkd.tracking.prediction_pictures import Boxes
 
 IGNORE_INDEX = 255
 OVERLAP = 0.5
@@ -124,9 +124,10 @@ def task_of(sample: Mapping[str, Any], classes: int, metrics: Iterable[Any]) -> 
 def image_miou(truth: Tensor, answer: Tensor, classes: int, ignore_index: int = 255) -> float:
     """Mean IoU of one image over the classes of its truth, in percent.
 
-    The mean of |T_k & A_k| / |T_k | A_k| over all k with pixels in the truth T, as in Csurka et al.,
-    "What is a good evaluation measure for semantic segmentation?", BMVC 2013. A class that is
-    predicted and not there costs those whose pixels it takes.
+    The mean of |T_k & A_k| / |T_k | A_k| over all k with pixels in the truth T; scores of single
+    images are those of Csurka et al., "What is a good evaluation measure for semantic
+    segmentation?", BMVC 2013. A class that is predicted and not there costs those whose pixels it
+    takes.
 
     Args:
         truth: (H, W), int64; what is no class, or ``ignore_index``, does not count.

@@ -57,7 +57,8 @@ class KDRunner(Runner):
         they are.
         run_dir: where everything is written.
         seed: of initial weights, data order and augmentation, from 0 on.
-        tracker: W&B backend (``log``, ``classes``, ``image``, ``predictions``, ``table``, ``close``) or None.
+        tracker: W&B backend (``log``, ``classes``, ``image``, ``predictions``, ``table``,
+            ``close``) or None.
         resume_from: checkpoint to go on from.
     """
 

@@ -1,4 +1,4 @@
-"""Pictures of predictions: in flow an image and what truth and models say of it, out flow RGB pages.
+"""Pictures of predictions: in flow an image and what truth and models say of it, out flow pages.
 
 Segmentation: label maps in flat colours; detection: boxes over the image. The colours are those of
 Okabe and Ito (2008), told apart with any colour vision; of more classes they repeat, so a region
@@ -25,6 +25,7 @@ COLOURS = (
 )  # fmt: skip
 BACKGROUND, IGNORED = (187, 187, 187), (255, 255, 255)
 BACKGROUND_NAMES = ("background", "bg")
+NO_CLASS = "ignored"  # in a legend
 INPUT, TRUTH, TEACHER, STUDENT = "input", "truth", "teacher", "student"
 
 RGB = tuple[int, int, int]
@@ -172,7 +173,7 @@ def _legend(answers: Mapping[str, Answer], names: Sequence[str]) -> dict[int, st
     known = sorted(label for label in found if 0 <= label < len(names))
     legend = {label: names[label] for label in known}
     others = found.difference(known)
-    return legend | ({min(others): "ignored"} if others else {})
+    return legend | ({min(others): NO_CLASS} if others else {})
 
 
 def _legend_lines(legend: Mapping[int, str], width: int) -> list[list[tuple[int, int]]]:
@@ -190,7 +191,7 @@ def _legend_lines(legend: Mapping[int, str], width: int) -> list[list[tuple[int,
 
 
 def _entry(label: int, legend: Mapping[int, str]) -> str:
-    return legend[label] if legend[label] == "ignored" else f"{label} {legend[label]}"
+    return legend[label] if legend[label] == NO_CLASS else f"{label} {legend[label]}"
 
 
 def _painted(image: np.ndarray, answer: Answer, names: Sequence[str]) -> np.ndarray:

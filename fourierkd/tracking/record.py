@@ -71,7 +71,7 @@ class Tally:
 
 
 def held(run_dir: RunDir) -> dict[str, int]:
-    """How many rows, pictures and rows of classes beside a row, and predictions the folder holds."""
+    """How many rows, pictures and rows of classes beside a row, and predictions a folder holds."""
     rows = [row for row in run_dir.rows() if "event" not in row]
     pictures, iterations = run_dir.saved_pictures(), {row["iter"] for row in rows}
     found = {"rows": len(rows)}

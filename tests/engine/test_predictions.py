@@ -98,7 +98,9 @@ def test_segmentation_shows_truth_teacher_and_student_as_they_are(train):
             assert 0.9 < share <= 1  # the rest are the numbers of the classes
         answer = arrays[f"{row['name']}_student"][1::3, 1::3]
         there = np.unique(mask[mask != 255])
-        ious = [((mask == k) & (answer == k)).sum() / ((mask == k) | (answer == k)).sum() for k in there]
+        ious = [
+            ((mask == k) & (answer == k)).sum() / ((mask == k) | (answer == k)).sum() for k in there
+        ]
         assert row["score"] == pytest.approx(100 * np.mean(ious))
     fixed = [row["score"] for row in rows[:FIXED_IMAGES]]
     assert rows[-2]["score"] <= min(fixed) <= max(fixed) <= rows[-1]["score"]

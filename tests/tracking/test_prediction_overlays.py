@@ -14,11 +14,12 @@ from test_wandb_backend import CONFIG, REQUEST, ROWS
 
 from fourierkd.records import State
 from fourierkd.run_dir import RunDir
+from fourierkd.tracking.prediction_overlays import _numbers
 from fourierkd.tracking.prediction_pictures import Boxes
 from fourierkd.tracking.record import missing
 from fourierkd.tracking.wandb_backend import WandbBackend
 from tests.predictions import NAMES, add_predictions
-from tests.wandb_files import history, segments
+from tests.wandb_files import history, inspect, segments
 
 TRUTH = np.zeros((48, 64), int)
 TRUTH[10:30, 10:30] = 1
@@ -44,8 +45,10 @@ def tracked(folder: Path, answers: dict[str, Any]) -> tuple[RunDir, dict[str, An
     backend.close(State.COMPLETE, {"val/mIoU": 0.7})
     (segment,) = segments(run_dir.wandb)
     rows = [row for row in history(segment) if any(k.startswith("predictions/") for k in row)]
-    return run_dir, {k: {**v, "iter": r["iter"]} for r in rows for k, v in r.items() if k != "iter"}, (
-        segment / "files"
+    return (
+        run_dir,
+        {k: {**v, "iter": r["iter"]} for r in rows for k, v in r.items() if k != "iter"},
+        (segment / "files"),
     )
 
 
@@ -59,15 +62,11 @@ def test_masks_lie_over_the_input(home: Path, tmp_path: Path) -> None:
     assert list(shown["masks"]) == ["truth", "teacher", "student"]
     mask = np.asarray(Image.open(files / shown["masks"]["truth"]["path"]))
     np.testing.assert_array_equal(mask[::3, ::3], TRUTH)
-    text = json.dumps(json.loads(_config(run_dir)))
-    assert all(json.dumps(name)[1:-1] in text for name in NAMES)
-
-
-def _config(run_dir: RunDir) -> str:
-    """Where W&B keeps the names of a mask's classes: beside the image, as a file."""
-    (segment,) = segments(run_dir.wandb)
-    found = [path.read_text() for path in segment.rglob("*.json") if "class" in path.name]
-    return found[0]
+    # what is no class has the next number: W&B's file would make a 0 of its 255
+    mask = np.asarray(Image.open(files / shown["masks"]["student"]["path"]))
+    assert np.unique(mask).tolist() == [3]
+    told = json.dumps(inspect(files.parent))
+    assert all(json.dumps(json.dumps(name))[2:-2] in told for name in (*NAMES, "ignored"))
 
 
 def test_boxes_have_names_scores_and_the_pictures_threshold(home: Path, tmp_path: Path) -> None:
@@ -110,3 +109,9 @@ def test_a_run_that_is_sent_again_has_its_predictions(home: Path, tmp_path: Path
     (segment,) = segments(run_dir.wandb)
     sent = [k for row in history(segment) for k in row if k.startswith("predictions/")]
     assert sent == list(images)
+
+
+def test_numbers_of_many_classes_stay_within_what_a_mask_holds() -> None:
+    few = {0: "sky", 126: "tree", 255: "ignored"}
+    assert _numbers(few) == {0: 0, 126: 126, 255: 127}
+    assert _numbers({3: "sky", 149: "tree", 255: "ignored"}) == {3: 0, 149: 1, 255: 2}
