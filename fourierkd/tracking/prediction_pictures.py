@@ -18,6 +18,7 @@ from fourierkd.tracking.figures import GAP, INK, MARGIN, PALE, text_width, write
 
 SMALLEST_PANEL, LARGEST_PANEL = 192, 384  # px of a panel's longer side
 NARROWEST = 176  # px of a column, so that its note fits
+WIDEST_NAME = 0.4  # of a panel's width
 THRESHOLD = 0.3  # the lowest score of a box that is drawn, as MMDetection's demos have it
 COLOURS = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
@@ -220,7 +221,9 @@ def _with_boxes(image: np.ndarray, boxes: Boxes, names: Sequence[str]) -> np.nda
         x1, y1, x2, y2 = (round(float(v)) for v in box)
         colour = colour_of(label, names)
         cv2.rectangle(panel, (x1, y1), (x2 - 1, y2 - 1), colour, 2)
-        text = names[label] if 0 <= label < len(names) else str(label)
+        text = str(label)  # as in the legend, where the name would cover the objects
+        if label < len(names) and text_width(names[label], 10) <= panel.shape[1] * WIDEST_NAME:
+            text = names[label]
         if boxes.scores is not None:
             text += f" {boxes.scores[i]:.2f}"
         below = y1 < 14  # no room above
