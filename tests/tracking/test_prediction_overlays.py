@@ -34,8 +34,8 @@ BOXES = {
 }
 
 
-def tracked(folder: Path, answers: dict[str, Any]) -> tuple[RunDir, dict[str, Any], Path]:
-    """A run with such predictions, the pictures that W&B has, and the folder of their files."""
+def tracked(folder: Path, answers: dict[str, Any]) -> tuple[RunDir, Path]:
+    """A run with such predictions, and W&B's folder of it."""
     run_dir = RunDir(folder).create(REQUEST)
     backend = WandbBackend(run_dir, REQUEST, CONFIG)
     run_dir.append(ROWS[0])
@@ -44,37 +44,49 @@ def tracked(folder: Path, answers: dict[str, Any]) -> tuple[RunDir, dict[str, An
     backend.predictions()
     backend.close(State.COMPLETE, {"val/mIoU": 0.7})
     (segment,) = segments(run_dir.wandb)
-    rows = [row for row in history(segment) if any(k.startswith("predictions/") for k in row)]
-    return (
-        run_dir,
-        {k: {**v, "iter": r["iter"]} for r in rows for k, v in r.items() if k != "iter"},
-        (segment / "files"),
-    )
+    return run_dir, segment
+
+
+def logged(segment: Path) -> dict[str, dict[str, Any]]:
+    """Key -> what is said of its picture, by names with points, and its ``iter``."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in history(segment):
+        for name, value in row.items():
+            if name.startswith("predictions/"):
+                key, _, part = name.partition(".")
+                found.setdefault(key, {"iter": row["iter"]})[part] = value
+    return found
 
 
 def test_masks_lie_over_the_input(home: Path, tmp_path: Path) -> None:
-    run_dir, images, files = tracked(tmp_path / "run", MASKS)
-    assert list(images) == [f"predictions/{name}" for name in ("1", "2", "worst", "best")]
+    run_dir, segment = tracked(tmp_path / "run", MASKS)
+    pictures = logged(segment)
+    assert list(pictures) == [f"predictions/{name}" for name in ("1", "2", "worst", "best")]
     assert missing(run_dir) == ""
-    shown = images["predictions/worst"]
+    shown = pictures["predictions/worst"]
     assert (shown["iter"], shown["caption"]) == (20, "w.png (worst), mIoU 12.5")
-    assert np.asarray(Image.open(files / shown["path"])).shape == (144, 192, 3)
-    assert list(shown["masks"]) == ["truth", "teacher", "student"]
-    mask = np.asarray(Image.open(files / shown["masks"]["truth"]["path"]))
-    np.testing.assert_array_equal(mask[::3, ::3], TRUTH)
+
+    def pixels(name: str) -> np.ndarray:
+        return np.asarray(Image.open(segment / "files" / shown[name]))
+
+    assert pixels("path").shape == (144, 192, 3)
+    np.testing.assert_array_equal(pixels("masks.truth.path")[::3, ::3], TRUTH)
+    assert np.unique(pixels("masks.teacher.path")).tolist() == [2]
     # what is no class has the next number: W&B's file would make a 0 of its 255
-    mask = np.asarray(Image.open(files / shown["masks"]["student"]["path"]))
-    assert np.unique(mask).tolist() == [3]
-    told = json.dumps(inspect(files.parent))
-    assert all(json.dumps(json.dumps(name))[2:-2] in told for name in (*NAMES, "ignored"))
+    assert np.unique(pixels("masks.student.path")).tolist() == [3]
+    configs = [r["config"]["update"] for r in inspect(segment) if r["type"] == "config"]
+    names = configs[-1]["_wandb"]["mask/class_labels"]
+    assert len(names) == 4 * 3
+    for told in names.values():
+        assert list(told["value"].values()) == [*NAMES, "ignored"]
 
 
 def test_boxes_have_names_scores_and_the_pictures_threshold(home: Path, tmp_path: Path) -> None:
-    _, images, files = tracked(tmp_path / "run", BOXES)
-    shown = images["predictions/1"]
-    assert list(shown["boxes"]) == ["truth", "student"]
+    _, segment = tracked(tmp_path / "run", BOXES)
+    shown = logged(segment)["predictions/1"]
+    assert not any(part.startswith(("masks", "boxes.teacher")) for part in shown)
     truth, student = (
-        json.loads((files / shown["boxes"][who]["path"]).read_text())["box_data"]
+        json.loads((segment / "files" / shown[f"boxes.{who}.path"]).read_text())["box_data"]
         for who in ("truth", "student")
     )
     assert truth[0]["position"] == {"minX": 30, "minY": 30, "maxX": 90, "maxY": 90}  # three times
@@ -91,24 +103,22 @@ def test_one_that_cannot_be_logged_costs_itself_and_a_warning(
     backend = WandbBackend(run_dir, REQUEST, CONFIG)
     add_predictions(run_dir, MASKS, score=1.0)
     run_dir.prediction_picture("2").write_bytes(b"no picture")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="fourierkd.tracking"):
         backend.predictions()
-    assert [r.message.partition(" is missing")[0] for r in caplog.records] == [
-        "W&B: the picture of predictions 2"
-    ]
+    (told,) = [r.getMessage() for r in caplog.records if r.name == "fourierkd.tracking"]
+    assert told.startswith("W&B: the picture of predictions 2 is missing there: ")
     backend.close(State.COMPLETE, {})
     (segment,) = segments(run_dir.wandb)
-    sent = [k for row in history(segment) for k in row if k.startswith("predictions/")]
-    assert sent == ["predictions/1", "predictions/worst", "predictions/best"]
+    assert list(logged(segment)) == ["predictions/1", "predictions/worst", "predictions/best"]
     assert missing(run_dir) == "1 of 4 predictions"
 
 
 def test_a_run_that_is_sent_again_has_its_predictions(home: Path, tmp_path: Path) -> None:
-    run_dir, images, _ = tracked(tmp_path / "run", MASKS)
+    run_dir, first = tracked(tmp_path / "run", MASKS)
+    sent = logged(first)
     WandbBackend(run_dir, REQUEST, CONFIG).close(State.COMPLETE, {})
     (segment,) = segments(run_dir.wandb)
-    sent = [k for row in history(segment) for k in row if k.startswith("predictions/")]
-    assert sent == list(images)
+    assert list(logged(segment)) == list(sent)
 
 
 def test_numbers_of_many_classes_stay_within_what_a_mask_holds() -> None:
