@@ -28,7 +28,8 @@ def add_predictions(
     ),
 ) -> None:
     """Write the same answers as pictures of every image."""
-    task = Detection if isinstance(answers["truth"], Boxes) else Segmentation
+    boxes = isinstance(answers["truth"], Boxes)
+    task = Detection() if boxes else Segmentation(len(NAMES), 255)
     scores = {who: score for who in answers if who != "truth"}
     drawn = []
     for choice in (Choice(*one) for one in chosen):

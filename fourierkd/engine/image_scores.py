@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,18 +16,40 @@ from torch import Tensor
 
 from fourierkd.engine.class_scores import confused
 from fourierkd.errors import DataError
-from fourierkd.tracking.prediction_pictures import Boxes
+from fourierkd.tracking.prediction_pictures import Answer, Boxes
 
 IGNORE_INDEX = 255
 OVERLAP = 0.5
 
 
-class Segmentation:
-    """Label maps, scored by ``image_miou``.
+class Task(Protocol):
+    """How the images of a task are scored.
 
     Attributes:
-        measure: name of the score; ``explained``: what it is; ``digits``: as many are shown.
+        measure: name of the score.
+        explained: what it is, in words.
+        digits: as many are shown.
     """
+
+    measure: str
+    explained: str
+    digits: int
+
+    def truth(self, sample: Mapping[str, Any], info: Mapping[str, Any]) -> Any:
+        """Of a sample as metrics get it; ``info``: what the data set knows of the image."""
+
+    def answer(self, sample: Mapping[str, Any]) -> Any:
+        """What the model says of a sample."""
+
+    def score(self, truth: Any, answer: Any) -> float:
+        """NaN where the truth is empty."""
+
+    def drawn(self, known: Any) -> Answer:
+        """What a picture shows of a truth or an answer."""
+
+
+class Segmentation:
+    """Label maps, scored by ``image_miou``."""
 
     measure = "mIoU"
     explained = "mIoU of the image: the mean over the classes of its truth, in percent"
@@ -50,10 +72,10 @@ class Segmentation:
         """As ``image_miou``."""
         return image_miou(truth.to(answer.device), answer, self.classes, self.ignore_index)
 
-    def drawn(self, labels: Tensor) -> np.ndarray:
+    def drawn(self, known: Tensor) -> np.ndarray:
         """The labels; those that do not count are no class."""
-        known: np.ndarray = labels.cpu().numpy()
-        return np.where(known == self.ignore_index, IGNORE_INDEX, known)
+        labels: np.ndarray = known.cpu().numpy()
+        return np.where(labels == self.ignore_index, IGNORE_INDEX, labels)
 
 
 class Detection:
@@ -91,12 +113,9 @@ class Detection:
         """As ``image_ap50``."""
         return image_ap50(*truth, answer)
 
-    def drawn(self, boxes: tuple[Boxes, Boxes] | Boxes) -> Boxes:
+    def drawn(self, known: tuple[Boxes, Boxes] | Boxes) -> Boxes:
         """Those that count."""
-        return boxes[0] if isinstance(boxes, tuple) else boxes
-
-
-Task: TypeAlias = Segmentation | Detection
+        return known[0] if isinstance(known, tuple) else known
 
 
 def task_of(sample: Mapping[str, Any], classes: int, metrics: Iterable[Any]) -> Task:

@@ -130,7 +130,8 @@ def _draw(runner: KDRunner, scores: Mapping[str, float]) -> list[tuple[Row, Page
     loader = runner.val_loop.dataloader
     dataset, names = loader.dataset, [str(n) for n in loader.dataset.metainfo["classes"]]
     places, paths = _places(dataset), _names(scores)
-    teacher = getattr(runner.bare_model, "teacher", None)
+    student: Any = runner.bare_model
+    teacher = getattr(student, "teacher", None)
     models = {} if teacher is None else {TEACHER: teacher.model}
     iteration = runner.iterations if runner.best is None else runner.best["iter"]
     drawn = []
@@ -138,10 +139,10 @@ def _draw(runner: KDRunner, scores: Mapping[str, float]) -> list[tuple[Row, Page
         path = paths[choice.image]
         index = places[path]
         batch = loader.collate_fn([dataset[index]])
-        data = runner.bare_model.data_preprocessor(batch, False)
+        data = student.data_preprocessor(batch, False)
         samples = {
             name: _predicted(model, data, fp16=runner.val_loop.fp16, prepared=True)[0]
-            for name, model in {**models, STUDENT: runner.bare_model}.items()
+            for name, model in {**models, STUDENT: student}.items()
         }
         task = _task(runner, samples[STUDENT])
         truth = task.truth(samples[STUDENT], dataset.get_data_info(index))
@@ -163,7 +164,7 @@ def _draw(runner: KDRunner, scores: Mapping[str, float]) -> list[tuple[Row, Page
 def prediction_row(
     run_dir: RunDir,
     choice: Choice,
-    task: Task | type[Task],
+    task: Task,
     scores: Mapping[str, float],
     page: Page,
     names: Sequence[str],

@@ -2,7 +2,7 @@
 
 Segmentation: label maps in flat colours; detection: boxes over the image. The colours are those of
 Okabe and Ito (2008), told apart with any colour vision; of more classes they repeat, so a region
-carries the number of its class and a box its name. By numpy, cv2 and PIL alone.
+carries the number of its class, a box its name, or number where names are long. By numpy, cv2 and PIL alone.
 """
 
 from __future__ import annotations
@@ -217,13 +217,13 @@ def _number(panel: np.ndarray, region: np.ndarray, label: int, names: Sequence[s
 
 def _with_boxes(image: np.ndarray, boxes: Boxes, names: Sequence[str]) -> np.ndarray:
     panel = image.copy()
+    longest = max((text_width(name, 10) for name in names), default=0)
+    named = longest <= panel.shape[1] * WIDEST_NAME  # else numbers, as in the legend
     for i, (label, box) in enumerate(zip(boxes.labels.tolist(), boxes.bboxes, strict=True)):
         x1, y1, x2, y2 = (round(float(v)) for v in box)
         colour = colour_of(label, names)
         cv2.rectangle(panel, (x1, y1), (x2 - 1, y2 - 1), colour, 2)
-        text = str(label)  # as in the legend, where the name would cover the objects
-        if label < len(names) and text_width(names[label], 10) <= panel.shape[1] * WIDEST_NAME:
-            text = names[label]
+        text = names[label] if named and 0 <= label < len(names) else str(label)
         if boxes.scores is not None:
             text += f" {boxes.scores[i]:.2f}"
         below = y1 < 14  # no room above
