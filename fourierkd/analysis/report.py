@@ -16,6 +16,7 @@ from fourierkd.analysis.gap import teacher_scores
 from fourierkd.analysis.headline import headline
 from fourierkd.analysis.page import STUDY, figure_html, write_page
 from fourierkd.analysis.parallel import parallel_figure
+from fourierkd.analysis.predictions import predictions
 from fourierkd.analysis.published import beside_published
 from fourierkd.analysis.report_spectra import NOTE as SPECTRA_NOTE
 from fourierkd.analysis.report_spectra import spectra_parts
@@ -76,9 +77,10 @@ def write_report(
     metric, comparison = view.metric.name, view.comparison
     compared = view.measure | {"baseline": view.baseline}
     tables = study_tables(view)
+    drawn = predictions(view.shown, work_dir, view.palette)
     values = {
         "generator": STUDY,
-        "sections": _sections(tables),
+        "sections": _sections(tables, shown=bool(drawn)),
         "headline": headline(table, **compared),
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
         "unfinished": bool(facts.get("unfinished")),
@@ -109,6 +111,7 @@ def write_report(
         ),
         "spectra": spectra_parts(view.shown, work_dir, view.palette),
         "spectra_note": _shown_note(view.shown, SPECTRA_NOTE),
+        "predictions": drawn,
         "tuning": [
             _tuning(tunes, (studies or {}).get(tunes), part, view.metric)
             | {"agreement": _agreement(part, facts.get("search_options"), metric)}
@@ -120,13 +123,14 @@ def write_report(
     return path
 
 
-def _sections(tables: Mapping[str, TextTable]) -> dict[str, str]:
+def _sections(tables: Mapping[str, TextTable], *, shown: bool) -> dict[str, str]:
     """Place on the page -> title, for the list of contents."""
     return {
         "result": "Result",
         **({"classes": "Classes"} if "classes" in tables else {}),
         "curves": "Learning curves",
         "spectra": "Spectra",
+        **({"predictions": "Predictions"} if shown else {}),
         "tuning": "Tuning",
         "runs": "All runs",
         "time": "Time",
