@@ -28,6 +28,7 @@ from fourierkd.records import UNNAMED, Json, Request, Result, State, Stop
 Row = Json  # of scalars
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _SEED = re.compile(r"[-_]?seed[-_]?\d+$")
+_LEDGER = re.compile(r"(?P<iter>\d+)\.parquet")
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
 
@@ -185,6 +186,7 @@ class RunDir:
     ``result.json``         written last and atomically: state, reason, metrics, seconds
     ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
     ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``
+    ``spectra/``            the spectral ledger, ``<iter>.parquet`` for each validation
     ``attribution.csv``     what each band of the tapped map is worth (``fourierkd attribute``)
     ``run.log``             console of the child process; ``wandb/`` the W&B folder
     ``vis_data/``           what a ``visualizer`` of the config draws and writes
@@ -204,6 +206,7 @@ class RunDir:
         self.log = self.path / "run.log"
         self.checkpoints = self.path / "checkpoints"
         self.pictures = self.path / "pictures"
+        self.spectra = self.path / "spectra"
         self.attribution = self.path / "attribution.csv"
         self.wandb = self.path / "wandb"
         self._lock = self.path / "lock"
@@ -319,6 +322,9 @@ class RunDir:
         self.append(event)
         if self.classes.exists():
             self.append_classes(event)
+        for later, path in self.ledger_files().items():
+            if later > iteration:
+                path.unlink(missing_ok=True)
 
     def _append(self, path: Path, row: Row) -> None:
         line = (json_text(row) + "\n").encode()
@@ -409,6 +415,19 @@ class RunDir:
     def best_checkpoint(self) -> Path:
         """Where the best checkpoint lies."""
         return self.checkpoints / "best.pth"
+
+    def ledger_file(self, iteration: int) -> Path:
+        """Where the spectral ledger of a validation lies."""
+        return self.spectra / f"{iteration:06d}.parquet"
+
+    def ledger_files(self) -> dict[int, Path]:
+        """Iteration -> the spectral ledger of its validation, in order."""
+        found = {}
+        for path in self.spectra.glob("*.parquet"):
+            match = _LEDGER.fullmatch(path.name)
+            if match:
+                found[int(match["iter"])] = path
+        return dict(sorted(found.items()))
 
     def picture(self, iteration: int, name: str, suffix: str = ".png") -> Path:
         """Path of a picture or its data: ``spectra_<iter>_<name><suffix>``."""

@@ -50,7 +50,7 @@ _log = logging.getLogger("fourierkd.tracking")
 
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 15.0
-GROUPS = ("train", "val", "val_class", "test", "time", "distill", "spectra")
+GROUPS = ("train", "val", "val_class", "test", "time", "distill", "spectra", "ledger")
 
 
 class WandbBackend:
