@@ -117,14 +117,12 @@ class BandSums:
         """
         _check(student, teacher, connected)
         width = student.shape[-1]
-        maps = {"student": student, "teacher": teacher, "connected": connected}
-        spectra = {}
-        for name, own in maps.items():
-            if own is not None:
-                own = _lifted(own)
-                maps[name], spectra[name] = own, half_spectrum(own)
-                self._rounding = max(self._rounding, torch.finfo(own.dtype).eps)
-                self._add(name, spectra[name].abs().square().mean(1).sum(0), width)
+        given = {"student": student, "teacher": teacher, "connected": connected}
+        maps = {name: _lifted(own) for name, own in given.items() if own is not None}
+        spectra = {name: half_spectrum(own) for name, own in maps.items()}
+        for name, spectrum in spectra.items():
+            self._rounding = max(self._rounding, torch.finfo(maps[name].dtype).eps)
+            self._add(name, spectrum.abs().square().mean(1).sum(0), width)
         images, ones = len(student), torch.ones_like(spectra["student"][0, 0].real)
         self._add("frequencies", images * ones, width)
         if teacher is None or connected is None:
