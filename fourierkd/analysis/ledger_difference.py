@@ -56,7 +56,9 @@ def ledger_difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
             value=[sorted(set(table["layer"])) for table in (ours, theirs)],
             fix="name runs of one pair",
         )
-    if (both[["height", "width"]] != both[["height_other", "width_other"]].to_numpy()).any(None):
+    if (both[["height", "width"]] != both[["height_other", "width_other"]].to_numpy()).any(
+        axis=None
+    ):
         raise DataError(
             "spectra are taken from each other where maps have one size",
             value=[

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MARKERS = ("o", "s")  # beside the colours
 NO_VALUE = "#d4d4d8"
-LEAST_SHARE = 1e-6
+LEAST_SHARE = 1e-4
 BANDS_LABEL = "band (fraction of Nyquist)"
 NOTE = (
     "bands: rings of the spectrum, fractions of Nyquist; 0: the map's mean, which no share has. "
@@ -88,21 +88,20 @@ def _figure(
     shown = [name for name in quantities if table[name].notna().any()]
     keys = [column for column in LEVEL if column in table]
     levels = list(table.groupby(keys, dropna=False, sort=False))
-    figure = Figure(figsize=(4.2 * (len(shown) + 1), 1.1 + 3.1 * len(levels)), layout="constrained")
-    grid = figure.subplots(len(levels), len(shown) + 1, squeeze=False)
-    for axes, (_, own) in zip(grid, levels, strict=True):
+    wide, high = 4.2 * (len(shown) + 1), 0.8 + 3.3 * len(levels)
+    figure = Figure(figsize=(wide, high), layout="constrained")
+    images = next(iter(runs.values()))["images"].iloc[0]
+    about = f"mean over {images} fixed val images and all channels; {NOTE}"
+    figure.suptitle(f"Spectra: {title}\n{about}", fontsize=10, x=0.005, ha="left")
+    parts = figure.subfigures(len(levels), 1, squeeze=False)[:, 0]
+    for part, (_, own) in zip(parts, levels, strict=True):
+        part.suptitle("\n".join(_words(own, runs)), fontsize=9, x=0.005, ha="left")
+        axes = part.subplots(1, len(shown) + 1, squeeze=False)[0]
         for ax, name in zip(axes, shown, strict=False):
             image = _heat(ax, own, name)
             ax.set_title(quantities[name], fontsize=9)
-            figure.colorbar(image, ax=ax, extend="both", fraction=0.05)
+            part.colorbar(image, ax=ax, extend="both", fraction=0.05).ax.tick_params(labelsize=7)
         _shares(axes[-1], own, runs)
-        axes[0].text(
-            -0.02, 1.24, "\n".join(_words(own, runs)), transform=axes[0].transAxes, fontsize=8,
-            color="#3f3f46", va="bottom",
-        )  # fmt: skip
-    images = next(iter(runs.values()))["images"].iloc[0]
-    figure.suptitle(f"Spectra: {title}", fontsize=12, x=0.01, ha="left")
-    figure.supxlabel(f"mean over {images} fixed val images and all channels; {NOTE}", fontsize=8)
     return figure
 
 
@@ -161,8 +160,9 @@ def _shares(ax: Axes, own: pd.DataFrame, runs: Mapping[str, pd.DataFrame]) -> No
         ax.plot(x, y, color=PALETTE[i], marker=MARKERS[i], ms=4, label=label)
     ax.set_yscale("log")
     ax.set_xlim(0, 1)
+    ax.set_ylim(LEAST_SHARE, 1)
     ax.set_xlabel("frequency (fraction of Nyquist)", fontsize=8)
     ax.tick_params(labelsize=7)
     ax.grid(color="#e5e7eb")
     ax.legend(fontsize=7)
-    ax.set_title("share of the map's variance, last validation", fontsize=9)
+    ax.set_title("share of the map's variance\n(last validation)", fontsize=9)

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import rich.table
 
 HEADS = {
-    "student_share": "student share",
-    "teacher_share": "teacher share",
-    "share_ratio": "amplitude ratio",
-    "share_error": "share error",
-    "amplitude_error": "amplitude error",
-    "coherence": "coherence",
-    "phase_coherence": "phase coherence",
+    "student_share": "student\nshare",
+    "teacher_share": "teacher\nshare",
+    "share_ratio": "amplitude\nratio",
+    "share_error": "share\nerror",
+    "amplitude_error": "amplitude\nerror",
+    "coherence": "\ncoherence",
+    "phase_coherence": "phase\ncoherence",
 }
 _ONE = (
     "errors: of the amplitude, relative to the teacher's, above 0 the student has more; share: of "
@@ -95,7 +95,8 @@ def _views(last: pd.DataFrame, name: str) -> Iterator[rich.table.Table]:
     forms = dict.fromkeys(signed, "+.3f")
     for _, own in last.groupby(keys, dropna=False, sort=False):
         what = own["compared"].iloc[0] if "compared" in own else own["layer"].iloc[0]
-        view = Table("band", title=f"{name}\n{what}", box=box.SIMPLE_HEAD, pad_edge=False)
+        view = Table(title=f"{name}\n{what}", box=box.SIMPLE_HEAD, pad_edge=False)
+        view.add_column("\nband", no_wrap=True)
         for head in heads:
             view.add_column(HEADS[head], justify="right")
         for row in own.to_dict("records"):
