@@ -24,7 +24,7 @@ def ledger_difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
         theirs: of the run that is taken away.
 
     Returns:
-        ``iter`` (of ours), ``layer, teacher_layer, low, high``; ``share_ratio``, sqrt(our share /
+        ``iter`` (of ours), ``layer, teacher_layer, low, high``; ``share_change``, sqrt(our share /
         their share) - 1, how much more amplitude our student has there, both of variance 1; and the
         differences of ``share_error, amplitude_error, coherence, phase_coherence``, NaN where one
         of the two has none.
@@ -68,7 +68,7 @@ def ledger_difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     found = both[["iter", *_KEY]].copy()
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.sqrt(both["student_share"] / both["student_share_other"]) - 1
-    found["share_ratio"] = ratio.replace([np.inf, -np.inf], np.nan)
+    found["share_change"] = ratio.replace([np.inf, -np.inf], np.nan)
     for name in COMPARED:
         found[name] = both[name] - both[f"{name}_other"]
     return found

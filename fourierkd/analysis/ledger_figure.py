@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+TITLE = 50  # letters a line above a panel
 MARKERS = ("o", "s")  # beside the colours
 NO_VALUE = "#d4d4d8"
 LEAST_SHARE = 1e-4
@@ -35,7 +37,7 @@ _ONE = {
 }
 _TWO = {
     "share_error": "share error, {a} minus {b}\n(red: {a} has more)",
-    "share_ratio": "amplitude, {a} over {b}, minus 1\n(variance 1; red: {a} has more)",
+    "share_change": "amplitude, {a} over {b}, minus 1\n(variance 1; red: {a} has more)",
     "amplitude_error": "amplitude error, {a} minus {b}\n(red: {a} has more)",
     "coherence": "coherence, {a} minus {b}\n(red: {a} is closer to the teacher)",
 }
@@ -63,9 +65,12 @@ def difference_figure(
         names: of both.
     """
     a, b = names if names[0] != names[1] else ("first", "second")
-    titles = {key: text.format(a=a, b=b) for key, text in _TWO.items()}
+    titles = {
+        key: "\n".join(fill(line, TITLE) for line in text.format(a=a, b=b).split("\n"))
+        for key, text in _TWO.items()
+    }
     if difference["share_error"].notna().any():
-        titles.pop("share_ratio")
+        titles.pop("share_change")
     return _figure(difference, {a: ours, b: theirs}, titles, title=f"{a} minus {b}")
 
 

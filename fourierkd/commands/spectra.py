@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HEADS = {
     "student_share": "student\nshare",
     "teacher_share": "teacher\nshare",
-    "share_ratio": "amplitude\nratio",
+    "share_change": "student\nchange",
     "share_error": "share\nerror",
     "amplitude_error": "amplitude\nerror",
     "coherence": "\ncoherence",
@@ -29,7 +29,10 @@ _ONE = (
     "errors: of the amplitude, relative to the teacher's, above 0 the student has more; share: of "
     "the map's variance. Where no loss stands between two maps they are compared by shares alone"
 )
-_DIFFERENCE = "amplitude ratio: sqrt of the ratio of student shares, minus 1; the rest: differences"
+_DIFFERENCE = (
+    "student change: of the amplitude, relative, maps of both students at variance 1; the rest: "
+    "differences"
+)
 
 
 def show_spectra(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
@@ -79,7 +82,7 @@ def _print(table: pd.DataFrame, name: str, path: Path) -> None:
     last = last_validation(table)
     for view in _views(last, f"{name}, iteration {last['iter'].iloc[0]}"):
         console.print(view)
-    about = _DIFFERENCE if "share_ratio" in table else _ONE
+    about = _DIFFERENCE if "share_change" in table else _ONE
     for line in (about, "bands: fractions of Nyquist; 0 is the map's mean", f"figure: {path}"):
         console.print(line, soft_wrap=True)
 
@@ -91,7 +94,7 @@ def _views(last: pd.DataFrame, name: str) -> Iterator[rich.table.Table]:
 
     heads = [column for column in HEADS if column in last and last[column].notna().any()]
     keys = [column for column in LEVEL if column in last]
-    signed = heads if "share_ratio" in last else ("share_error", "amplitude_error")
+    signed = heads if "share_change" in last else ("share_error", "amplitude_error")
     forms = dict.fromkeys(signed, "+.3f")
     for _, own in last.groupby(keys, dropna=False, sort=False):
         what = own["compared"].iloc[0] if "compared" in own else own["layer"].iloc[0]

@@ -126,8 +126,8 @@ def test_without_a_teacher_two_runs_are_compared_by_their_shares(tmp_path, capsy
     assert list(table["coherence"].isna()) == [True] * 4
     third = made(tmp_path / "third", student_share=0.125)
     found = ledger_difference(table, read_ledger(third))
-    assert list(found["share_ratio"]) == [1.0] * 4
-    assert list(ledger_difference(table, read_ledger(other))["share_ratio"]) == [0.0] * 4
+    assert list(found["share_change"]) == [1.0] * 4
+    assert list(ledger_difference(table, read_ledger(other))["share_change"]) == [0.0] * 4
     code, out, _ = call(capsys, one.path, third.path, "--out", tmp_path / "a" / "b.png")
     assert code == 0
     assert "+1.000" in out
