@@ -176,11 +176,13 @@ class LevelSpectra:
         """The bands of every level over all images.
 
         Args:
-            batches: always the same ones, on the model's device.
+            batches: always the same ones; each goes to the model's device in its turn.
         """
         found: list[LevelSums] = []
-        with undisturbed(self._model, batches[0][0].device):
+        device = next(self._model.parameters()).device
+        with undisturbed(self._model, device):
             for number, (inputs, samples) in enumerate(batches):
+                inputs = inputs.to(device)
                 with self._taps.capture(self._model.student, stop=True) as ours:
                     self._model.student(inputs, samples, mode="tensor")
                 theirs = self._teacher_maps(number, inputs, samples)

@@ -93,12 +93,11 @@ class LedgerHook(Hook):
         model = runner.bare_model
         if not isinstance(model, Distiller):
             return []
-        device = next(model.parameters()).device
         if self._spectra is None:
-            self._start(runner, model, device)
+            self._start(runner, model, next(model.parameters()).device)
         if self._spectra is None or not self._spectra.levels:
             return []
-        return self._spectra([(inputs.to(device), samples) for inputs, samples in self._batches])
+        return self._spectra(self._batches)
 
     def _start(self, runner: KDRunner, model: Distiller, device: torch.device) -> None:
         """Find levels and images, and say in the log what is compared."""
