@@ -156,6 +156,7 @@ def _shares(ax: Axes, own: pd.DataFrame, runs: Mapping[str, pd.DataFrame]) -> No
     for i, (name, table) in enumerate(runs.items()):
         rows = last_validation(table[table["layer"] == layer])
         rows = rows[(rows["high"] > 0) & (rows["compared"] == rows["compared"].iloc[0])]
+        rows = rows.dropna(subset="student_share")  # a line goes on over a band that is not there
         x = (rows["low"] + rows["high"]) / 2
         if i == 0 and rows["teacher_share"].notna().any():
             y = rows["teacher_share"].clip(lower=LEAST_SHARE)
