@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseDataPreprocessor
+from torch.utils.data import DataLoader
 
 from fourierkd.analysis.ledger import read_ledger
 from fourierkd.distill.checkpoint import load_checkpoint
-from fourierkd.engine.hooks.ledger import LedgerHook
+from fourierkd.distill.teacher import FrozenTeacher
+from fourierkd.engine.hooks.ledger import LedgerHook, fixed_images
 from fourierkd.engine.run import run
 from fourierkd.errors import RunError
 from fourierkd.ledger_file import COLUMNS
@@ -121,6 +126,46 @@ def test_the_student_alone_is_compared_with_the_pairs_teacher_where_it_is_there(
     assert without[[*teachers, *lacking, "share_error"]].isna().all(None)
     assert not np.isnan(without["student_power"]).all()
     np.testing.assert_array_equal(own["student_power"], without["student_power"])
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 28])
+def test_the_teacher_runs_once_or_where_its_maps_are_large_each_time(
+    make_run, distilled, limit, monkeypatch
+):
+    calls = []
+    at = FrozenTeacher.at
+    monkeypatch.setattr("fourierkd.distill.level_spectra.LIMIT", limit)
+    monkeypatch.setattr(FrozenTeacher, "at", lambda *args: calls.append(1) or at(*args))
+    control = {"model.teacher": {**distilled["model.teacher"], "control": "other_image"}}
+    run_dir = make_run(options={**distilled, **control})
+    run(run_dir, resume=False)
+    batches = 3  # of 8 images, 3 at once
+    assert len(calls) == batches * (1 if limit else 4)
+    plain = make_run("plain", distilled)
+    run(plain, resume=False)
+    a, b = (read_ledger(own)["teacher_power"] for own in (run_dir, plain))
+    pd.testing.assert_series_equal(a, b)  # the teacher's own maps, whatever its control does
+
+
+def test_images_at_equal_distances_and_of_one_size_together():
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(6, 8) if i % 3 else (7, 5) for i in range(40)]
+    samples = [
+        {"inputs": torch.rand(3, *size, generator=generator), "data_samples": i}
+        for i, size in enumerate(sizes)
+    ]
+    model = SimpleNamespace(data_preprocessor=BaseDataPreprocessor())
+    loader = DataLoader(samples, batch_size=4, collate_fn=pseudo_collate)
+    batches, digest = fixed_images(loader, model)
+    found = {tuple(inputs.shape): list(of) for inputs, of in batches}
+    assert sorted(i for of in found.values() for i in of) == [2, 7, 12, 17, 22, 27, 32, 37]
+    assert max(map(len, found.values())) == 4
+    assert {len({sizes[i] for i in of}) for of in found.values()} == {1}
+    assert fixed_images(loader, model)[1] == digest
+    samples[12]["inputs"][0, 0, 0] += 1
+    assert fixed_images(loader, model)[1] != digest
+    few = DataLoader(samples[:3], batch_size=4, collate_fn=pseudo_collate)
+    assert sum(len(inputs) for inputs, _ in fixed_images(few, model)[0]) == 3
 
 
 def test_a_config_without_taps_has_none_and_says_why(make_run, capfd):
