@@ -195,6 +195,8 @@ class LevelSpectra:
                         sums = BandSums()
                         found.append(LevelSums(level, sums, student.shape[1], channels, size))
                     found[i].sums.add(*maps)
+        if self._kept is not None:
+            self._teacher = None  # that of a student alone is needed no more
         return found
 
     def _teacher_maps(self, number: int, inputs: Tensor, samples: Any) -> Maps:

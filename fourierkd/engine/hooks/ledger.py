@@ -74,17 +74,17 @@ class LedgerHook(Hook):
         with runner.clock.part("ledger"):
             try:
                 found = self._look(runner)
+                if not found:
+                    self._on = False
+                    return
+                about = {"iter": runner.iter, "epoch": runner.epoch, **self._facts}
+                data = ledger_bytes([{**about, **row} for sums in found for row in _rows(sums)])
             except Exception as error:  # it only looks on: no run ends by it
                 self._on = False
                 words = first_line(error) or type(error).__name__
                 runner.logger.warning(f"no spectral ledger from here on: {words}")
                 return
-            if not found:
-                self._on = False
-                return
-            about = {"iter": runner.iter, "epoch": runner.epoch, **self._facts}
-            rows = [{**about, **row} for sums in found for row in _rows(sums)]
-            write_atomic(runner.run_dir.ledger_file(runner.iter), ledger_bytes(rows))
+            write_atomic(runner.run_dir.ledger_file(runner.iter), data)
         values = {key: v for sums in reversed(found) for key, v in _scalars(sums).items()}
         if values:
             runner.write_row(values, iteration=runner.iter)
