@@ -166,6 +166,19 @@ def build_parser() -> argparse.ArgumentParser:
     add_loudness(attribute)
     attribute.set_defaults(func=attribute_command)
 
+    spectra = commands.add_parser(
+        "spectra",
+        help="student and teacher band by band over a run's validations, or one run minus another",
+        description="Print and draw the spectral ledger of a run: error of the amplitude and "
+        "coherence of student and teacher in each band, on fixed val images. Of two runs: the "
+        "first minus the second.",
+    )
+    spectra.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, or two")
+    spectra.add_argument(
+        "--out", metavar="FILE", help="the figure (PNG); default: pictures/ledger.png of the run"
+    )
+    spectra.set_defaults(func=spectra_command)
+
     add_report_parser(commands)
     _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
@@ -326,6 +339,14 @@ def attribute_command(args: argparse.Namespace) -> int:
     ):
         rows = attribute(args.runs, bands=args.bands, levels=args.levels, progress=status.update)
     print_attribution(rows)
+    return 0
+
+
+def spectra_command(args: argparse.Namespace) -> int:
+    """Print and draw a run's spectral ledger, or the difference of two."""
+    from fourierkd.commands.spectra import show_spectra
+
+    show_spectra(args.runs, args.out)
     return 0
 
 

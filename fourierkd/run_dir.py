@@ -28,6 +28,7 @@ from fourierkd.records import UNNAMED, Json, Request, Result, State, Stop
 Row = Json  # of scalars
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _SEED = re.compile(r"[-_]?seed[-_]?\d+$")
+_LEDGER = re.compile(r"(?P<iter>\d+)\.parquet")
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
 
 
@@ -187,6 +188,7 @@ class RunDir:
     ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``;
                             ``predictions_<name>.png`` and, of all of them, ``predictions.npz``
     ``predictions.jsonl``   one a picture of predictions: image, rule, score, files; written last
+    ``spectra/``            the spectral ledger, ``<iter>.parquet`` for each validation
     ``attribution.csv``     what each band of the tapped map is worth (``fourierkd attribute``)
     ``report.html``         curves, scores and classes of the run, ``report.png`` its curves
                             (``fourierkd report``)
@@ -210,6 +212,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.pictures = self.path / "pictures"
         self.prediction_arrays = self.pictures / "predictions.npz"
+        self.spectra = self.path / "spectra"
         self.attribution = self.path / "attribution.csv"
         self.report = self.path / "report.html"
         self.wandb = self.path / "wandb"
@@ -326,6 +329,9 @@ class RunDir:
         self.append(event)
         if self.classes.exists():
             self.append_classes(event)
+        for later, path in self.ledger_files().items():
+            if later > iteration:
+                path.unlink(missing_ok=True)
 
     def _append(self, path: Path, row: Row) -> None:
         line = (json_text(row) + "\n").encode()
@@ -416,6 +422,19 @@ class RunDir:
     def best_checkpoint(self) -> Path:
         """Where the best checkpoint lies."""
         return self.checkpoints / "best.pth"
+
+    def ledger_file(self, iteration: int) -> Path:
+        """Where the spectral ledger of a validation lies."""
+        return self.spectra / f"{iteration:06d}.parquet"
+
+    def ledger_files(self) -> dict[int, Path]:
+        """Iteration -> the spectral ledger of its validation, in order."""
+        found = {}
+        for path in self.spectra.glob("*.parquet"):
+            match = _LEDGER.fullmatch(path.name)
+            if match:
+                found[int(match["iter"])] = path
+        return dict(sorted(found.items()))
 
     def picture(self, iteration: int, name: str, suffix: str = ".png") -> Path:
         """Path of a picture or its data: ``spectra_<iter>_<name><suffix>``."""

@@ -428,7 +428,7 @@ def test_a_missing_file_is_named_before_anything_heavy_is_loaded(tmp_path):
     code = (
         "import sys; from fourierkd.cli import run_command; from fourierkd.errors import *\n"
         "for line in ('train no.py', 'export no.pth --out x', 'doctor no.py', 'bench no.py', "
-        "'config no.py', 'methods no.py', 'data check no.py', 'attribute no.p'):\n"
+        "'config no.py', 'methods no.py', 'data check no.py', 'attribute no.p', 'spectra no.p'):\n"
         "    try: run_command(line.split())\n"
         "    except FourierKDError as error: print(error)\n"
         "sys.exit('torch' in sys.modules)"
@@ -437,7 +437,7 @@ def test_a_missing_file_is_named_before_anything_heavy_is_loaded(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("got 'no.p") == 8
+    assert done.stdout.count("got 'no.p") == 9
 
 
 def test_a_runs_checkpoint_away_from_its_run_needs_its_config(capsys, tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -34,8 +34,31 @@ DATA_ROOT = "{data_root}"
 METHOD_KEYS = ("taps", "method")  # they say what model.losses is, and options go on from there
 
 
+class Pair(NamedTuple):
+    """What a config says of its pair, whatever its method makes of it: the student alone has no
+    teacher, but can be compared with this one.
+
+    Attributes:
+        taps: role -> (student's, teacher's module paths), see ``methods.check_taps``.
+        teacher: of the key ``model``, or None.
+    """
+
+    taps: Mapping[str, tuple[Any, Any]]
+    teacher: Mapping[str, Any] | None
+
+
 class RunConfig(Config):
-    """MMEngine's Config whose text is made without yapf, which takes a second for a long config."""
+    """MMEngine's Config whose text is made without yapf, which takes a second for a long config.
+
+    Attributes:
+        pair: of the config that it was resolved from; no key, so the text does not have it.
+    """
+
+    pair: Pair
+
+    def __init__(self, values: Mapping[str, Any], *, filename: str, pair: Pair) -> None:
+        super().__init__(values, filename=filename)
+        object.__setattr__(self, "pair", pair)  # Config's own would make it a key
 
     @property
     def pretty_text(self) -> str:
@@ -63,23 +86,21 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     values = _check_keys(read_file(path, packages), path, packages)
     refuse_passwords(values)
     check_options(options)
-    values, taps = _replaced(values, options)
+    values, pair = _replaced(values, options)
     values = _check_keys(values, path, packages)
     check_types(values)
-    values = _fill(values, values.get("data_root"))
-    _complete_model(values.get("model") or {}, values.get("student_norm"), taps)
+    values, teacher = _fill((values, pair.teacher), values.get("data_root"))
+    _complete_model(values.get("model") or {}, values.get("student_norm"), pair.taps)
     for part in _parts(values):
         if part is not None and part["type"] in PACKAGE_TYPES:
             part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
-    _scope_children(values)
+    _scope_children((values, teacher))
     values["default_scope"] = "fourierkd"
-    return RunConfig(values, filename=str(path))
+    return RunConfig(values, filename=str(path), pair=Pair(pair.taps, teacher))
 
 
-def _replaced(
-    values: dict[str, Any], options: Mapping[str, Any]
-) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """The config with its method and then the options, and its taps, which stand apart."""
+def _replaced(values: dict[str, Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], Pair]:
+    """The config with its method and then the options, and its pair, which stands apart."""
     first = {key: value for key, value in options.items() if key.split(".")[0] in METHOD_KEYS}
     for key, value in first.items():
         replace_at(values, key, value)
@@ -91,7 +112,10 @@ def _replaced(
     for key, value in options.items():
         if key not in first:
             replace_at(values, key, value)
-    return (_student_alone(values) if alone else values), taps
+    model = values.get("model")
+    teacher = model.get("teacher") if isinstance(model, Mapping) else None
+    pair = Pair(taps, teacher if isinstance(teacher, Mapping) else None)
+    return (_student_alone(values) if alone else values), pair
 
 
 def _complete_model(model: dict[str, Any], norm: Any, taps: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ first iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -82,6 +82,8 @@ class Distiller(BaseModel):
         teacher: a ``FrozenTeacher`` or None; not a submodule, but it moves with ``to``.
         compared: name -> per level what is compared, in words: ``student backbone.layer4 after
             1x1 convolution, teacher backbone.layer4``; only of losses that compare maps.
+        layers: name -> per level what the student's and the teacher's are called, such as
+            ``("neck, stride 8", "neck, stride 8")``; only of losses that compare maps.
         left_out: name -> levels that only one side has at their stride, such as
             ``"teacher neck stride 4"``; a loss without any is not in it.
         inherited: module path -> what ``inherit`` copied and what it skipped; empty until
@@ -133,6 +135,7 @@ class Distiller(BaseModel):
         heads = [term.heads for term in self._terms.values() if term.heads is not None]
         self._heads = tuple(dict.fromkeys(student_head for student_head, _ in heads))
         self.compared: dict[str, list[str]] = {}
+        self.layers: dict[str, list[tuple[str, str]]] = {}
         self.left_out: dict[str, list[str]] = {}
         self._matches: dict[str, Inherited] = {}
         self.inherited: dict[str, dict[str, Any]] = {}
@@ -170,6 +173,7 @@ class Distiller(BaseModel):
                 levels = zip(
                     pairing.layers, cast(nn.ModuleList, self.connectors[name]), strict=True
                 )
+                self.layers[name] = pairing.layers
                 self.compared[name] = [in_words(names, connector) for names, connector in levels]
 
     def _keep_pairing(self, name: str, indices: list[tuple[int, int]], left_out: list[str]) -> None:
@@ -184,15 +188,21 @@ class Distiller(BaseModel):
         """Of all losses that compare maps or class scores."""
         return self._taps
 
-    def compared_maps(self) -> dict[str, tuple[Term, list[tuple[int, int]]]]:
+    def compared_maps(
+        self, kinds: Collection[str] = (MAPS,)
+    ) -> dict[str, tuple[Term, list[tuple[int, int]]]]:
         """Of each loss that compares feature maps: its taps, and which of the student's and the
-        teacher's maps, counted tap after tap, make its levels."""
+        teacher's maps, counted tap after tap, make its levels.
+
+        Args:
+            kinds: what it compares, ``MAPS`` or ``LOGITS``.
+        """
         return {
             name: (term, self._indices[name])
             for name, term in self._terms.items()
             if term.heads is None
             and all(
-                cast(MapLoss, loss).compares == MAPS
+                cast(MapLoss, loss).compares in kinds
                 for loss in cast(nn.ModuleList, self.losses[name])
             )
         }

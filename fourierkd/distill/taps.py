@@ -182,7 +182,7 @@ def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
 
     handles = [model.get_submodule(p).register_forward_hook(counter(p)) for p in taps.paths]
     failure: Exception | None = None
-    with _untouched(model), torch.enable_grad(), taps.capture(model) as captured:
+    with untouched(model), torch.enable_grad(), taps.capture(model) as captured:
         model.eval()
         try:
             model(inputs, [sample], mode="tensor")
@@ -232,7 +232,8 @@ def isolated_random_state() -> Iterator[None]:
 
 
 @contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Give back training flags, and random states as ``isolated_random_state``."""
     modes = [(module, module.training) for module in model.modules()]
     with isolated_random_state():
         try:

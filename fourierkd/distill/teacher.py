@@ -7,6 +7,7 @@ checkpoints, nor hands it to DDP or the optimizer, nor switches it to training.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from fourierkd.distill.controls import CONTROLS
 from fourierkd.distill.fetch import fetch, is_address
 from fourierkd.distill.model_config import ModelSpec, build_model, resolve_model
 from fourierkd.distill.nuisance import Nuisance
-from fourierkd.distill.taps import Taps, isolated_random_state
+from fourierkd.distill.taps import Level, Taps, isolated_random_state, probe
 from fourierkd.distill.teacher_maps import Maps, TeacherMaps
 from fourierkd.errors import CheckpointError, ConfigError
 from fourierkd.fingerprint import file_sha256
@@ -108,10 +109,30 @@ class FrozenTeacher:
         if self._to_compile:
             compile_parts(self.model, (*self.taps.paths, *self.taps.heads))
             self._to_compile = False
-        with compile_failures(), self.taps.capture(self.model, stop=True) as features:
+        with compile_failures():
+            return self._maps(self.taps, inputs, data_samples)
+
+    @torch.no_grad()
+    def at(self, taps: Taps, inputs: Tensor, data_samples: Any = None) -> Maps:
+        """As a call, of other taps: neither kept maps nor a negative control, and not compiled."""
+        with self._eager():
+            return self._maps(taps, inputs, data_samples)
+
+    def levels_at(self, taps: Taps) -> dict[str, list[Level]]:
+        """What other taps give (see ``probe``)."""
+        with self._eager():
+            return probe(self.model, taps)
+
+    def _eager(self) -> AbstractContextManager[Any]:
+        """Within: nothing runs compiled. It loads dynamo, which takes a second, so only where there
+        is something to switch off."""
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+
+    def _maps(self, taps: Taps, inputs: Tensor, data_samples: Any) -> Maps:
+        with taps.capture(self.model, stop=True) as features:
             self.model(inputs, data_samples, mode="tensor")
         if self._nuisance is not None:
-            for tap in self.taps.paths:
+            for tap in taps.paths:
                 features[tap] = [self._nuisance(inputs, m) for m in features[tap]]
         return features
 

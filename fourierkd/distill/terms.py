@@ -51,7 +51,7 @@ def read_terms(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Term]:
     return {
         name: Term((), (), warmup, (entry["student_head"], entry["teacher_head"]))
         if compares(entry) == HEADS
-        else Term(_as_tuple(entry["student_tap"]), _as_tuple(entry["teacher_tap"]), warmup)
+        else Term(as_tuple(entry["student_tap"]), as_tuple(entry["teacher_tap"]), warmup)
         for name, entry in losses.items()
         for warmup in [entry.get("warmup_iters", 0)]
     }
@@ -69,7 +69,8 @@ def _is_loss(kind: Any) -> TypeGuard[type[DistillationLoss]]:
     return isinstance(kind, type) and issubclass(kind, DistillationLoss)
 
 
-def _as_tuple(taps: str | Sequence[str]) -> tuple[str, ...]:
+def as_tuple(taps: str | Sequence[str]) -> tuple[str, ...]:
+    """One module path or several, as several."""
     return (taps,) if isinstance(taps, str) else tuple(taps)
 
 
@@ -152,14 +153,14 @@ def _check_keys(where: str, entry: Mapping[str, Any]) -> None:
             raise ConfigError(f"{where} needs a {key}", fix=f"add {where}.{key}")
     for key in keys[:2]:
         _check_taps(f"{where}.{key}", entry[key], heads=heads)
-    counts = [len(_as_tuple(entry[key])) for key in keys[:2]]
+    counts = [len(as_tuple(entry[key])) for key in keys[:2]]
     if counts[0] != counts[1]:
         raise ConfigError(f"{where} needs as many student taps as teacher taps", value=counts)
 
 
 def _check_taps(where: str, value: Any, *, heads: bool) -> None:
     several = isinstance(value, (list, tuple)) and not heads
-    taps = _as_tuple(value) if several or isinstance(value, str) else ()
+    taps = as_tuple(value) if several or isinstance(value, str) else ()
     if not taps or not all(isinstance(tap, str) and tap for tap in taps):
         path = "a module path" if heads else "a module path or a list of them"
         raise ConfigError(f"{where} is {path}", value=value)
@@ -234,7 +235,7 @@ def pair_levels(
         for i, j in matches:
             pairing.pairs.append((student[i], teacher[j]))
             pairing.indices.append((starts[0] + i, starts[1] + j))
-            layers = _layer(student_tap, student, i), _layer(teacher_tap, teacher, j)
+            layers = layer_name(student_tap, student, i), layer_name(teacher_tap, teacher, j)
             pairing.layers.append(layers)
         sides = (("student", student_tap, student), ("teacher", teacher_tap, teacher))
         for side, (role, tap, levels) in enumerate(sides):
@@ -248,7 +249,8 @@ def pair_levels(
     return pairing
 
 
-def _layer(tap: str, levels: list[Level], index: int) -> str:
+def layer_name(tap: str, levels: list[Level], index: int) -> str:
+    """What a level of a tap is called: ``backbone.layer4``, or of several ``neck, stride 8``."""
     return tap if len(levels) == 1 else f"{tap}, stride {levels[index].stride}"
 
 

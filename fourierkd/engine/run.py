@@ -41,6 +41,7 @@ from fourierkd.engine.forked import (
 from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.classes import ClassesHook
 from fourierkd.engine.hooks.control import StopRun
+from fourierkd.engine.hooks.ledger import LedgerHook
 from fourierkd.engine.identity import KEY, check_identity, identity
 from fourierkd.engine.predictions import write_predictions
 from fourierkd.engine.prepare import complete_config, prepared_data
@@ -169,6 +170,7 @@ class _Job:
         )
         self.runner.signals = signals
         self.runner.register_hook(ClassesHook())
+        self.runner.register_hook(LedgerHook(config.pair))
         if split == TEST:
             with isolated_random_state():
                 self.runner.test_loop  # noqa: B018 - built now: a mistake there costs no training

@@ -50,7 +50,8 @@ _log = logging.getLogger("fourierkd.tracking")
 
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 15.0
-GROUPS = ("train", "val", "val_class", "test", "time", "distill", "spectra", "predictions")
+_OF_ROWS = ("train", "val", "val_class", "test", "time", "distill", "ledger")
+GROUPS = (*_OF_ROWS, "spectra", "predictions")
 
 
 class WandbBackend:

@@ -538,7 +538,8 @@ def test_wandb_offline_gets_the_rows_and_its_time_is_booked_apart(make_run, monk
     assert result.seconds["tracking"] > 0
     (log,) = run_dir.wandb.glob("offline-run-*/*.wandb")
     data = log.read_bytes()
-    for key in (b"val/acc", b"train/distill.l2.loss", b"spectra/l2/gap_0-0.125", b"spectra/l2"):
+    keys = (b"val/acc", b"train/distill.l2.loss", b"spectra/l2/gap_0-0.125", b"spectra/l2")
+    for key in (*keys, b"ledger/features/coherence_0.5-1"):
         assert key in data
 
 

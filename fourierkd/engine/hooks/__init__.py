@@ -4,6 +4,7 @@ from fourierkd.engine.hooks.checkpoint import RunCheckpointHook
 from fourierkd.engine.hooks.classes import ClassesHook
 from fourierkd.engine.hooks.control import ControlHook
 from fourierkd.engine.hooks.first_step import FirstStepHook
+from fourierkd.engine.hooks.ledger import LedgerHook
 from fourierkd.engine.hooks.random_state import RandomStateHook
 from fourierkd.engine.hooks.scalars import ScalarsHook
 from fourierkd.engine.hooks.spectra import SpectraHook
@@ -13,6 +14,7 @@ __all__ = [
     "ClassesHook",
     "ControlHook",
     "FirstStepHook",
+    "LedgerHook",
     "RandomStateHook",
     "RunCheckpointHook",
     "ScalarsHook",
