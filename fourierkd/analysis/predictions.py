@@ -24,21 +24,21 @@ INPUT, TRUTH, TEACHER, STUDENT = "input", "truth", "teacher", "student"
 BESIDE = (INPUT, TRUTH, TEACHER)
 
 
-def predictions(shown: pd.DataFrame, work_dir: Path, palette: Mapping[str, str]) -> dict[str, Any]:
+def predictions(shown: pd.DataFrame, work_dir: Path, methods: Iterable[str]) -> dict[str, Any]:
     """What the page's section shows; empty where no run has pictures of predictions.
 
     Args:
         shown: the runs of the report, of the results table.
         work_dir: what their ``run_dir`` is relative to.
-        palette: method -> colour, in the order of the methods.
+        methods: in their order.
 
     Returns:
-        ``seed``, ``largest`` (px of a panel), ``explained`` (the score), ``methods`` (name and
-        colour), ``legend`` (class, name, colour), ``images``: of each fixed image its name, its
-        panels ``beside`` (input, truth, the teacher where a run has one), and ``students``, one a
-        method or None; and ``extremes``: of each method the panels of its worst and best image.
+        ``seed``, ``largest`` (px of a panel), ``explained`` (the score), ``methods``, ``legend``
+        (class, name, colour), ``images``: of each fixed image its name, its panels ``beside``
+        (input, truth, the teacher where a run has one), and ``students``, one a method or None; and
+        ``extremes``: of each method the panels of its worst and best image.
     """
-    seed, runs = _of_one_seed(shown, work_dir, palette)
+    seed, runs = _of_one_seed(shown, work_dir, methods)
     if not runs:
         return {}
     rows = {method: _drawn(run) for method, run in runs.items()}
@@ -49,7 +49,7 @@ def predictions(shown: pd.DataFrame, work_dir: Path, palette: Mapping[str, str])
         "seed": seed,
         "largest": LARGEST,
         "explained": every[0]["explained"],
-        "methods": [{"name": method, "colour": palette[method]} for method in runs],
+        "methods": list(runs),
         "legend": [(label, *legend[label]) for label in sorted(legend)],
         "images": [_image(image, runs, rows) for image in images],
         "extremes": [_extremes(runs[method], rows[method]) for method in runs],

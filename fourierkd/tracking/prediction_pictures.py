@@ -2,7 +2,8 @@
 
 Segmentation: label maps in flat colours; detection: boxes over the image. The colours are those of
 Okabe and Ito (2008), told apart with any colour vision; of more classes they repeat, so a region
-carries the number of its class, a box its name, or number where names are long. By numpy, cv2 and PIL alone.
+carries the number of its class, a box its name, or number where names are long. By numpy, cv2 and
+PIL alone.
 """
 
 from __future__ import annotations

@@ -50,8 +50,17 @@ _log = logging.getLogger("fourierkd.tracking")
 
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 15.0
-_OF_ROWS = ("train", "val", "val_class", "test", "time", "distill", "ledger")
-GROUPS = (*_OF_ROWS, "spectra", "predictions")
+GROUPS = (
+    "train",
+    "val",
+    "val_class",
+    "test",
+    "time",
+    "distill",
+    "ledger",
+    "spectra",
+    "predictions",
+)
 
 
 class WandbBackend:
