@@ -52,7 +52,7 @@ def test_one_seed_that_most_methods_have_and_each_methods_own_student(
     ]
     found = predictions(results_table(runs), tmp_path, PALETTE)
     assert found["seed"] == 101
-    assert [m["name"] for m in found["methods"]] == ["student_alone", "pkd"]
+    assert found["methods"] == ["student_alone", "pkd"]
     assert [name for _, name, _ in found["legend"]] == list(NAMES)
     assert [image["image"] for image in found["images"]] == ["a.png", "b.png"]
     for image in found["images"]:
