@@ -115,9 +115,9 @@ def _page(
         np.uint8,
     )
     for row, text in enumerate(caption):
-        _text(page, MARGIN, bottom + CAPTION * row + 4, text, 11, PALE, "left")
-    _text(page, MARGIN, 16, title, 15, INK, "left")
-    _text(page, page.shape[1] - MARGIN, 16, note, 11, PALE, "right")
+        write_text(page, MARGIN, bottom + CAPTION * row + 4, text, 11, PALE, "left")
+    write_text(page, MARGIN, 16, title, 15, INK, "left")
+    write_text(page, page.shape[1] - MARGIN, 16, note, 11, PALE, "right")
     for k, (name, picture, low, high, colours, unit) in enumerate(panels):
         left = MARGIN + k * (column + GAP) + (column - width) // 2
         middle, right, dc = left + width / 2, left + width, left + centre * width
@@ -128,15 +128,15 @@ def _page(
         page[top + height + 23 : top + height + 32, left:right] = colours[
             np.linspace(0, len(colours) - 1, width).astype(np.uint8)
         ]
-        _text(page, middle, top - 11, name, 13, INK, "middle")
+        write_text(page, middle, top - 11, name, 13, INK, "middle")
         y = top + height + 12
-        _text(page, left, y, "-1", 11, PALE, "left")
-        _text(page, dc, y, "0", 11, PALE, "middle")
-        _text(page, right, y, "1 Nyquist", 11, PALE, "right")
+        write_text(page, left, y, "-1", 11, PALE, "left")
+        write_text(page, dc, y, "0", 11, PALE, "middle")
+        write_text(page, right, y, "1 Nyquist", 11, PALE, "right")
         y = top + height + 42
-        _text(page, left, y, _number(low), 11, INK, "left")
-        _text(page, middle, y, unit, 11, PALE, "middle")
-        _text(page, right, y, _number(high), 11, INK, "right")
+        write_text(page, left, y, _number(low), 11, INK, "left")
+        write_text(page, middle, y, unit, 11, PALE, "middle")
+        write_text(page, right, y, _number(high), 11, INK, "right")
     return page
 
 
@@ -194,7 +194,7 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}"
 
 
-def _text(
+def write_text(
     page: np.ndarray,
     x: float,
     y: float,
@@ -211,6 +211,11 @@ def _text(
     area = page[max(round(y) + above, 0) :, left:][: ink.shape[0], : ink.shape[1]]
     alpha = ink[: area.shape[0], : area.shape[1], None]
     area[:] = (area * (1 - alpha) + np.asarray(colour, np.float32) * alpha + 0.5).astype(np.uint8)
+
+
+def text_width(text: str, size: int) -> int:
+    """How many px wide ``write_text`` writes a line."""
+    return int(_glyphs(text, size)[0].shape[1]) if text else 0
 
 
 @lru_cache(maxsize=256)
