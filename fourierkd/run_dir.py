@@ -184,7 +184,9 @@ class RunDir:
     ``control.json``        written by the coordinator: ``{"action": "stop", "state", "reason"}``
     ``result.json``         written last and atomically: state, reason, metrics, seconds
     ``checkpoints/``        ``last_checkpoint`` names the newest whole one; ``best.pth``
-    ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``
+    ``pictures/``           spectra as ``spectra_<iter>_<loss>_<level>.png`` and ``.npz``;
+                            ``predictions_<name>.png`` and, of all of them, ``predictions.npz``
+    ``predictions.jsonl``   one a picture of predictions: image, rule, score, files; written last
     ``attribution.csv``     what each band of the tapped map is worth (``fourierkd attribute``)
     ``run.log``             console of the child process; ``wandb/`` the W&B folder
     ``vis_data/``           what a ``visualizer`` of the config draws and writes
@@ -199,11 +201,13 @@ class RunDir:
         self.inherited = self.path / "inherited.json"
         self.scalars = self.path / "scalars.jsonl"
         self.classes = self.path / "classes.jsonl"
+        self.predictions = self.path / "predictions.jsonl"
         self.control = self.path / "control.json"
         self.result = self.path / "result.json"
         self.log = self.path / "run.log"
         self.checkpoints = self.path / "checkpoints"
         self.pictures = self.path / "pictures"
+        self.prediction_arrays = self.pictures / "predictions.npz"
         self.attribution = self.path / "attribution.csv"
         self.wandb = self.path / "wandb"
         self._lock = self.path / "lock"
@@ -430,6 +434,14 @@ class RunDir:
             }
             for iteration, losses in found.items()
         }
+
+    def prediction_picture(self, name: str) -> Path:
+        """Where the picture of predictions of that name (``1``, ``worst``) lies."""
+        return self.pictures / f"predictions_{name}.png"
+
+    def prediction_rows(self) -> list[Row]:
+        """What ``predictions.jsonl`` says of each picture; empty where the run has none."""
+        return _tail(self.predictions, 0)[0]
 
     def newest_pictures(self) -> dict[str, int]:
         """Name -> iteration of the newest picture or data saved under that name, by name."""

@@ -42,6 +42,7 @@ from fourierkd.engine.hooks.checkpoint import short_names
 from fourierkd.engine.hooks.classes import ClassesHook
 from fourierkd.engine.hooks.control import StopRun
 from fourierkd.engine.identity import KEY, check_identity, identity
+from fourierkd.engine.predictions import write_predictions
 from fourierkd.engine.prepare import complete_config, prepared_data
 from fourierkd.engine.ranks import from_leader, leads, peer_lost, root_cause, wait
 from fourierkd.engine.runner import KDRunner, teacher_sha256
@@ -54,6 +55,7 @@ from fourierkd.records import (
     Checkpoints,
     Conditions,
     Metric,
+    Phase,
     Request,
     Result,
     State,
@@ -66,6 +68,7 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 
 # PyTorch's words for memory that is too small, and for what is wrong with a device.
 _MEMORY = re.compile(r"out of memory|allocate|CUDA|cuDNN|NCCL")
+SEARCH = (Phase.BASELINE, Phase.TRIAL, Phase.RUNG)  # many runs, seldom looked at one by one
 SENDERS = {"kill", "raise_signal"}  # functions of os and signal
 
 
@@ -92,7 +95,8 @@ def run(run_dir: RunDir, *, resume: bool) -> Result:
                 raise RunError(
                     "a complete run cannot be resumed", value=str(run_dir.path), fix="start another"
                 )
-            run_dir.result.unlink(missing_ok=True)
+            for old in (run_dir.result, run_dir.predictions):
+                old.unlink(missing_ok=True)
             run_dir.clear_stop()
         wait()
         job = _Job(run_dir, run_dir.read_request(), held)
@@ -173,6 +177,17 @@ class _Job:
             raise DataError("a run trains at least one iteration", value=0, fix="see run.log")
         if split is not None:
             self.test_metrics = score_best(self.runner, split)
+        if self.request.phase not in SEARCH:
+            self._predict(self.runner)
+
+    def _predict(self, runner: KDRunner) -> None:
+        """Pictures of what the best checkpoint says."""
+        with self.clock.part("predictions"):
+            load_best(runner)
+            write_predictions(runner)
+        if self.tracker is not None:
+            with self.clock.part("tracking"):
+                self.tracker.predictions()
 
     def _write_facts(self, config: RunConfig, now: dict[str, str | None]) -> None:
         """The resolved config, and what it runs on."""
@@ -301,14 +316,19 @@ class _Job:
 
 def score_best(runner: KDRunner, split: str) -> dict[str, float]:
     """Metrics of the best checkpoint (of the last weights where there is none) on ``split``."""
-    wait()  # rank 0 has written it
-    if runner.best is not None:
-        if split == VAL:
-            return dict(runner.best["metrics"])
-        best = load_checkpoint(runner.run_dir.best_checkpoint())
-        runner.load_weights(best, resume=False)
+    if split == VAL and runner.best is not None:
+        return dict(runner.best["metrics"])
+    load_best(runner)
     loop = runner.test_loop if split == TEST else runner.val_loop
     return short_names(loop.run(), runner.cfg.get("metric"))
+
+
+def load_best(runner: KDRunner) -> None:
+    """The best checkpoint's weights into the model; where there is none the last ones stay."""
+    wait()  # rank 0 has written it
+    if runner.best is not None:
+        best = load_checkpoint(runner.run_dir.best_checkpoint())
+        runner.load_weights(best, resume=False)
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

@@ -57,7 +57,8 @@ class KDRunner(Runner):
         they are.
         run_dir: where everything is written.
         seed: of initial weights, data order and augmentation, from 0 on.
-        tracker: W&B backend (``log``, ``classes``, ``image``, ``table``, ``close``) or None.
+        tracker: W&B backend (``log``, ``classes``, ``image``, ``predictions``, ``table``,
+            ``close``) or None.
         resume_from: checkpoint to go on from.
     """
 
@@ -181,11 +182,15 @@ class KDRunner(Runner):
         """How many were trained, also while MMEngine has not counted the last one yet."""
         return max(getattr(self._train_loop, "_iter", 0), self.saved_iteration)
 
-    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call an event's hooks, book their time, and announce ``after_step`` where it is one."""
+    def beat(self) -> None:
+        """A sign of life, at most every half of a second."""
         if leads() and time.monotonic() - self._beaten > BEAT:
             self.run_dir.beat()
             self._beaten = time.monotonic()
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call an event's hooks, book their time, and announce ``after_step`` where it is one."""
+        self.beat()
         if fn_name == "before_val":
             average_buffers(self.bare_model)
         with self.clock.event(fn_name):

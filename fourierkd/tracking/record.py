@@ -71,13 +71,14 @@ class Tally:
 
 
 def held(run_dir: RunDir) -> dict[str, int]:
-    """How many rows, and pictures and rows of classes beside a row, the run folder holds."""
+    """How many rows, pictures and rows of classes beside a row, and predictions a folder holds."""
     rows = [row for row in run_dir.rows() if "event" not in row]
     pictures, iterations = run_dir.saved_pictures(), {row["iter"] for row in rows}
     found = {"rows": len(rows)}
     found["pictures"] = sum(len(pictures[i]) for i in iterations & pictures.keys())
     of_classes = len(iterations & run_dir.class_rows(VAL).keys())
-    return found | ({"classes": of_classes} if of_classes else {})
+    beside = {"classes": of_classes, "predictions": len(run_dir.prediction_rows())}
+    return found | {kind: number for kind, number in beside.items() if number}
 
 
 def missing(run_dir: RunDir) -> str:

@@ -50,7 +50,7 @@ _log = logging.getLogger("fourierkd.tracking")
 
 INIT_SECONDS = 10.0
 FINISH_SECONDS = 15.0
-GROUPS = ("train", "val", "val_class", "test", "time", "distill", "spectra")
+GROUPS = ("train", "val", "val_class", "test", "time", "distill", "spectra", "predictions")
 
 
 class WandbBackend:
@@ -146,6 +146,7 @@ class WandbBackend:
                 self.classes(of_classes[iteration])
             for label, path in pictures.get(iteration, {}).items():
                 self.image(f"spectra/{label}", path, row)
+        self.predictions()
 
     def _init(self, arguments: dict[str, Any]) -> Any:
         import wandb
@@ -235,6 +236,22 @@ class WandbBackend:
             self._run.log({key: image, "iter": row["iter"], "epoch": row["epoch"]})
 
         self._send("pictures", f"{key} of iteration {row.get('iter')}", send)
+
+    def predictions(self) -> None:
+        """Log the pictures of predictions of the run folder, with masks or boxes over the image.
+
+        ``predictions/1`` is of the same image in every run on the same data, ``predictions/worst``
+        of the one with this run's worst score.
+        """
+        for row in self._dir.prediction_rows():
+
+            def send(row: Row = row) -> None:
+                from fourierkd.tracking.prediction_overlays import overlaid
+
+                image = overlaid(self._dir, row)
+                self._run.log({f"predictions/{row['name']}": image, "iter": row["iter"]})
+
+            self._send("predictions", f"the picture of predictions {row['name']}", send)
 
     def table(self, key: str, frame: pd.DataFrame) -> None:
         """Log a data frame as a W&B table; what is no number, bool or text becomes text."""
