@@ -16,6 +16,7 @@ from fourierkd.analysis.comparison import compare
 from fourierkd.analysis.curves import mean_curves, scalar_curves
 from fourierkd.analysis.gap import gap_closed, teacher_scores
 from fourierkd.analysis.headline import headline
+from fourierkd.analysis.predictions import predictions
 from fourierkd.analysis.published import beside_published
 from fourierkd.analysis.results import metric_of, metric_values, most_common
 from fourierkd.analysis.selection import (
@@ -144,6 +145,7 @@ def write_report(
         ),
         "spectra": _spectra(shown, work_dir, palette),
         "spectra_note": _shown_note(shown, SPECTRA_NOTE),
+        "predictions": predictions(shown, work_dir, palette),
         "tuned": report_tables.tuned_rows(found_by_tuning(table, metric=measured)),
         "tuning": [
             _tuning(tunes, (studies or {}).get(tunes), part, measured)
