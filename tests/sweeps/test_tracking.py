@@ -174,11 +174,18 @@ def check_whole(study: Study, server: LoopbackServer) -> int:
         assert rows, name
         lost = [row for row in rows if row not in own]
         assert not lost, name
-        shown = {
-            (row["iter"], key.removeprefix("spectra/")): value["path"]
+        images = {
+            (row["iter"], key): value["path"]
             for row in own
             for key, value in row.items()
             if isinstance(value, dict) and value.get("_type") == "image-file"
+        }
+        predictions = {(r["iter"], f"predictions/{r['name']}") for r in run_dir.prediction_rows()}
+        assert predictions == {key for key in images if key[1].startswith("predictions/")}, name
+        shown = {
+            (iteration, key.removeprefix("spectra/")): path
+            for (iteration, key), path in images.items()
+            if (iteration, key) not in predictions
         }
         there = {
             (iteration, label): path
