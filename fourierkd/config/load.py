@@ -7,6 +7,7 @@ package's own configs, ``method`` and ``taps`` become ``model.losses``, options 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from mmengine.config import Config
 from fourierkd import methods
 from fourierkd.config.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
 from fourierkd.config.norms import with_student_norm
+from fourierkd.config.scopes import scope_children, scope_hooks, scope_own
 from fourierkd.distill.config_files import package_config, read_file
 from fourierkd.distill.model_config import replace_at, resolve_model
 from fourierkd.errors import ConfigError, near
 from fourierkd.literals import config_text
 from fourierkd.options import refuse_passwords
 
-SCOPES = ("mmdet", "mmseg", "mmengine", "mmcv")
 # What default_runtime.py and the schedules of the task packages name without their scope.
 PACKAGE_TYPES = {
     "DetLocalVisualizer": "mmdet",
@@ -71,7 +72,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     for part in _parts(values):
         if part is not None and part["type"] in PACKAGE_TYPES:
             part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
-    _scope_children(values)
+    scope_own(values)
+    scope_children(values)
+    scope_hooks(values)
     values["default_scope"] = "fourierkd"
     return RunConfig(values, filename=str(path))
 
@@ -149,6 +152,7 @@ def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dic
         inherited: set[str] = set()
         for package in packages:
             inherited |= set(Config.fromfile(package).keys())
+        inherited |= _variables(path)
         for key in unknown:
             if key not in inherited:
                 raise ConfigError(
@@ -157,6 +161,20 @@ def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dic
                     fix=f"{near(key, KNOWN_KEYS)} (a variable of your own starts with '_')",
                 )
     return {key: value for key, value in values.items() if key in KNOWN_KEYS}
+
+
+def _variables(path: Path) -> set[str]:
+    """Names that a config or a base of its reads itself, so that they are no misspelt keys."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_base_":
+            found.add(node.attr)
+    for base in Config._get_base_files(str(path)):
+        if "::" not in base:
+            found |= _variables(path.parent / base)
+    return found
 
 
 def _parts(values: Mapping[str, Any]) -> list[Any]:
@@ -176,20 +194,3 @@ def _fill(value: Any, data_root: str | None) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_fill(item, data_root) for item in value)
     return value
-
-
-def _scope_children(value: Any) -> None:
-    """Let what is inside ``type="mmseg.X"`` be built in scope mmseg, without a prefix of its own.
-
-    MMEngine looks inner types up in the default scope, unless the outer dict has ``_scope_``.
-    """
-    if isinstance(value, dict):
-        kind = value.get("type")
-        scope = kind.partition(".")[0] if isinstance(kind, str) and "." in kind else None
-        if scope in SCOPES:
-            value.setdefault("_scope_", scope)
-        for item in value.values():
-            _scope_children(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _scope_children(item)
