@@ -16,6 +16,7 @@ from typing import Any
 from mmengine.model import BaseModel
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fourierkd.commands.bench import build_pair
 from fourierkd.commands.pair_files import Pair, pair_files
@@ -28,18 +29,24 @@ from fourierkd.commands.pair_models import (
     set_classes,
     task_of,
 )
+from fourierkd.commands.pair_words import (
+    data_words,
+    model_words,
+    said_of_data,
+    schedule_words,
+    tap_words,
+)
 from fourierkd.config.load import RunConfig, load_config
 from fourierkd.data.check import leaves
 from fourierkd.data.find import FORMATS, find_data
 from fourierkd.data.found import Found
-from fourierkd.data.images import read_header
 from fourierkd.distill.pretrained import is_local, pretrained_names
 from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.roles import find_roles
 from fourierkd.distill.teacher import RANDOM
 from fourierkd.engine.class_counts import training_classes
 from fourierkd.engine.prepare import resolve_config
-from fourierkd.errors import ConfigError, listed
+from fourierkd.errors import ConfigError
 from fourierkd.methods import read_method
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -47,7 +54,6 @@ CITYSCAPES = 19
 METRICS = {"IoUMetric": "mIoU", "CocoMetric": "bbox_mAP"}
 METHODS = ("published", "cwd_logits", "iou")  # the first that compares a role of the pair
 IN_FOLDER = "{{{{fileDirname}}}}/{split}.json"  # MMEngine puts the config's folder in
-BIGGER = 2  # times the image that a pipeline may scale to, before it is worth a word
 
 
 @dataclass
@@ -165,7 +171,7 @@ def _write(
     pixels = check_same_pixels(*models, trained=checkpoint is not None)
     progress("look for taps")
     roles = find_roles(*models)
-    words = [_model_words(model) for model in models]
+    words = [model_words(model) for model in models]
     del models
     said = list(roles.said)
     own_schedule = _keeps_schedule(student, teacher, found)
@@ -192,41 +198,18 @@ def _write(
         (building / file).write_text(text, encoding="utf-8")
     progress("build the pair")
     config = _check_written(building, files)
-    said += _said_of_data(config, found)
+    said += said_of_data(config, found)
     facts = {
-        "data": _data_words(found, config, count),
+        "data": data_words(found, config, count),
         "student": f"{student.name}: {words[0]}",
         "teacher": f"{teacher.name}: {words[1]}",
         "checkpoint": f"{checkpoint or 'none'}: {fits}",
         "input": f"the same for both: {pixels}",
-        **{f"tap {role}": _tap_words(paths, roles.strides) for role, paths in _named(roles.taps)},
+        **{f"tap {role}": tap_words(role, roles) for role in roles.taps},
         "method": f"{pair.method}; `fourierkd methods {folder / 'fourier.py'}` lists the others",
-        "schedule": _schedule_words(config),
+        "schedule": schedule_words(config),
     }
     return New(folder, sorted(p.name for p in building.iterdir()), facts, said, checkpoint)
-
-
-def _named(taps: Mapping[str, tuple[str, str]]) -> list[tuple[str, tuple[str, tuple[str, str]]]]:
-    return [(role, (role, paths)) for role, paths in taps.items()]
-
-
-def _model_words(model: BaseModel) -> str:
-    parts = [type(model).__name__, type(getattr(model, "backbone", model)).__name__]
-    head = getattr(model, "decode_head", None)
-    if head is not None:
-        parts.append(type(head).__name__)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    return f"{', '.join(parts)}, {count / 1e6:.3g} million parameters"
-
-
-def _tap_words(
-    tap: tuple[str, tuple[str, str]], strides: Mapping[str, tuple[list[int], list[int]]]
-) -> str:
-    role, (ours, theirs) = tap
-    text = ours if ours == theirs else f"{ours} and, of the teacher, {theirs}"
-    if role in strides:
-        text += f", stride {', '.join(map(str, strides[role][0]))}"
-    return text
 
 
 def _check_name(name: str) -> Path:
@@ -342,58 +325,6 @@ def _check_written(folder: Path, files: Mapping[str, str]) -> RunConfig:
     return configs["student.py"]
 
 
-def _said_of_data(config: RunConfig, found: Found | None) -> list[str]:
-    if found is None:
-        return []
-    said = []
-    if "test" not in found.splits:
-        what = (
-            "that is the benchmark's way"
-            if found.format == "cityscapes"
-            else ("that flatters what a study tunes; give a test split for final numbers")
-        )
-        said.append(f"no test split: final scores are on val, too; {what}")
-    width, height = read_header(found.splits["train"].example).loaded
-    scales = {}
-    for key in ("train_dataloader", "val_dataloader"):
-        for leaf in leaves(config[key].dataset.to_dict()):
-            scales |= {step["scale"]: key for step in leaf["pipeline"] if _is_scale(step)}
-    large = [scale for scale in scales if max(scale) > BIGGER * max(width, height)]
-    if large:
-        said.append(
-            f"images of {width}x{height} are scaled to {listed([str(s) for s in large])}, as the "
-            "student's own config has it: scale and crop_size stand in data.py"
-        )
-    return said
-
-
-def _is_scale(step: Mapping[str, Any]) -> bool:
-    scale = step.get("scale")
-    return isinstance(scale, tuple) and all(isinstance(side, int) for side in scale)
-
-
-def _data_words(found: Found | None, config: RunConfig, count: int) -> str:
-    if found is None:
-        leaf = next(leaves(config.train_dataloader.dataset.to_dict()))
-        return f"the student's own: {leaf.get('type')} in {leaf.get('data_root')}, {count} classes"
-    parts = []
-    for split, part in found.splits.items():
-        boxes = "" if part.objects is None else f" with {part.objects} boxes"
-        where = part.files.get("ann_file") or " and ".join(part.files["data_prefix"].values())
-        parts.append(
-            f"{split} {part.images} images{boxes} ({where.replace('{{fileDirname}}/', '')})"
-        )
-    names = f": {listed(found.classes, 8)}" if found.classes else ""
-    return f"{found.format} in {found.root}: {', '.join(parts)}; {count} classes{names}"
-
-
-def _schedule_words(config: RunConfig) -> str:
-    loop = config.train_cfg
-    length = f"{loop['max_iters']} iterations" if loop.get("max_iters") else None
-    length = length or f"{loop.get('max_epochs')} epochs"
-    return f"{length} of {config.train_dataloader.batch_size} images a step, the student's own"
-
-
 def data_is_there(config: str | Path) -> bool:
     """Whether every folder that a run config's data sets name is there."""
     cfg = load_config(config)
@@ -412,16 +343,10 @@ def print_new(new: New) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for name, text in new.facts.items():
-        table.add_row(name, _plain(text))
+        table.add_row(name, Text(text))
     for text in new.said:
-        table.add_row("note", _plain(text))
+        table.add_row("note", Text(text))
     console.print(table)
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
 
 
 def next_commands(new: New) -> list[str]:

@@ -14,7 +14,7 @@ from mmengine.model import BaseModel
 from fourierkd.distill.checkpoint import read_checkpoint
 from fourierkd.distill.config_files import read_file
 from fourierkd.distill.fetch import is_address
-from fourierkd.distill.model_config import build_model, replace_at, resolve_model
+from fourierkd.distill.model_config import build_model, resolve_model
 from fourierkd.distill.pretrained import set_pretrained
 from fourierkd.distill.refusals import told_in_one_line
 from fourierkd.distill.taps import isolated_random_state
@@ -104,25 +104,33 @@ def set_classes(side: Side, count: int) -> None:
     """Override the number of classes in every head that has another.
 
     Raises:
-        ConfigError: a head does not say its number, or has weights of classes that another number
-            gives no meaning to.
+        ConfigError: no head says its number, or one has outputs or weights of classes that another
+            number gives no meaning to.
     """
-    model = resolve_model(side.name)
+    model, known = resolve_model(side.name), 0
     for name, head in heads_of(model):
         own = class_number(head, str(model["_scope_"]))
-        if own is None or head.get("out_channels") not in (None, own):
+        if own is None:  # a head of heads, or of points
+            continue
+        known += 1
+        if own == count:
+            continue
+        if head.get("out_channels") not in (None, own):
             raise ConfigError(
-                f"the number of classes of the {side.role}'s {name} is that of the data, {count}, "
-                "and cannot be set for this head",
-                value=head.get("type"),
-                fix="set it in a config of your own and name that",
+                f"the {side.role}'s {name} has another number of outputs than classes, so the "
+                f"data's {count} classes cannot be set",
+                value=head["out_channels"],
+                fix="set num_classes and out_channels in a config of your own and name that",
             )
-        if own != count:
-            side.overrides[f"{name}.num_classes"] = count
-            for key, weights in _class_weights(head, name):
-                side.overrides[key] = _other_weights(side, key, weights, own, count)
-    for key, value in side.overrides.items():
-        replace_at(model, key, value)  # an override that has no place is told here
+        side.overrides[f"{name}.num_classes"] = count
+        for key, weights in _class_weights(head, name):
+            side.overrides[key] = _other_weights(side, key, weights, own, count)
+    if not known:
+        raise ConfigError(
+            f"a head of the {side.role} says its number of classes",
+            value=model["type"],
+            fix="set num_classes in a config of your own and name that",
+        )
 
 
 def _class_weights(node: Any, path: str) -> Iterator[tuple[str, list[float]]]:

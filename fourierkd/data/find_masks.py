@@ -40,11 +40,15 @@ def find_masks(root: Path, classes: Sequence[str] | None) -> Found:
         if not pairs and split == "test":
             continue
         if len(pairs) != 1:
+            both = [f"{a.relative_to(root)} with {b.relative_to(root)}" for a, b in pairs]
+            put = (
+                f"put them into {root}/images/{split} and {root}/masks/{split} (`fourierkd data "
+                f"masks --images IMG --masks MASKS --out {root} --split {split}` does)"
+            )
             raise DataError(
                 f"there must be one folder of images and one of masks for {split} below {root}",
-                value=listed([f"{a} with {b}" for a, b in pairs]) or "none",
-                fix=f"put them into {root}/images/{split} and {root}/masks/{split} (`fourierkd "
-                f"data masks --images IMG --masks MASKS --out {root} --split {split}` does)",
+                value=", ".join(both) or "none",
+                fix="move all but one pair away" if both else put,
             )
         splits[split], kind = _mask_split(root, *pairs[0])
         kinds[kind] += 1
