@@ -23,6 +23,7 @@ from fourierkd.run_dir import RunDir
 from sweeps.study_file import load_study
 from tests.own_data import MODELS, SEGMENTORS, make_coco, make_masks, make_voc, write_model
 
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("sky", "road", "car")
 EVERY_STEP = {"default_hooks.scalars": {"type": "ScalarsHook", "interval": 1}}
 TEACHERS = {"deeplabv3": "pspnet", "segformer": "pspnet", "rtmdet": "rtmdet", "yolox": "yolox"}
@@ -241,6 +242,19 @@ def test_what_cannot_be_decided_is_one_line_and_nothing_is_written(place, model,
         new(model, **{"name": "mine", **options})
     assert "\n" not in str(error.value)
     assert {f for f in files(place) - before if "__pycache__" not in f} == set()
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_is_written(place):
+    """At true size: the first pair of docs/your_data.md."""
+    page = (ROOT / "docs/your_data.md").read_text()
+    words = page.split("```sh\n")[1].split("```")[0].replace("\\\n", " ").split()
+    assert words[:3] == ["fourierkd", "new", "mine"]
+    made = new_pair(
+        "mine", student=words[4], teacher=words[6], data="camvid", kind="masks", classes=CLASSES
+    )
+    blocks = [part.split("```")[0] for part in page.split("```python\n")[1:]]
+    assert blocks == [(made.folder / name).read_text() for name in ("student.py", "fourier.py")]
 
 
 def test_a_mistyped_path_is_told_at_once(place, capsys):
