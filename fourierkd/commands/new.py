@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from fourierkd.commands.pair_words import (
 from fourierkd.config.load import RunConfig, load_config
 from fourierkd.data.check import leaves
 from fourierkd.data.find import FORMATS, find_data
+from fourierkd.data.folders import flush_tree
 from fourierkd.data.found import Found
 from fourierkd.distill.pretrained import is_local, pretrained_names
 from fourierkd.distill.refusals import told_in_one_line
@@ -80,8 +82,8 @@ class New:
         return self.folder / "fourier.py"
 
     def options(self) -> dict[str, Any]:
-        """Options under which the pair is built without a download, and what is not what a run has
-        then."""
+        """Options under which the pair is built without a download: random weights in place of
+        those that are not here."""
         options: dict[str, Any] = {}
         if self.checkpoint is None or not is_local(self.checkpoint):
             options["model.teacher.checkpoint"] = RANDOM
@@ -126,6 +128,7 @@ def new_pair(
     progress("read the configs")
     sides = read_side("student", student), read_side("teacher", teacher)
     _check_own(sides[0])
+    missing = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -139,9 +142,13 @@ def new_pair(
         if folder.exists():
             raise ConfigError("a new pair is a new folder", value=name, fix="give another name")
         building.chmod(0o755)  # a temporary folder is its owner's alone
+        flush_tree(building)
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):  # where the pair is in it
+                parent.rmdir()
     return new
 
 

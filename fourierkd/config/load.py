@@ -61,7 +61,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
         packages.append(path)  # its variables are no mistakes of the user's
     path, options = Path(path), options or {}
     refuse_passwords(options)
-    values = _check_keys(read_file(path, packages), path, packages)
+    read = read_file(path, packages)
+    values = _check_keys(read, path, packages, variables=True)
     refuse_passwords(values)
     check_options(options)
     values, taps = _replaced(values, options)
@@ -145,14 +146,22 @@ def require_distiller(config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dict[str, Any]:
-    """The config's keys without helper variables; ConfigError at an unknown one."""
+def _check_keys(
+    values: dict[str, Any], path: Path, packages: list[Path], *, variables: bool = False
+) -> dict[str, Any]:
+    """The config's keys without helper variables; ConfigError at an unknown one.
+
+    Args:
+        variables: whether those count that the files read themselves; an option of that name would
+            change nothing.
+    """
     unknown = [k for k in values if k not in KNOWN_KEYS | HELPER_KEYS and not k.startswith("_")]
     if unknown:
         inherited: set[str] = set()
         for package in packages:
             inherited |= set(Config.fromfile(package).keys())
-        inherited |= _variables(path)
+        if variables:
+            inherited |= _variables(path)
         for key in unknown:
             if key not in inherited:
                 raise ConfigError(
@@ -172,7 +181,7 @@ def _variables(path: Path) -> set[str]:
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_base_":
             found.add(node.attr)
     for base in Config._get_base_files(str(path)):
-        if "::" not in base:
+        if base.endswith(".py") and "::" not in base:
             found |= _variables(path.parent / base)
     return found
 

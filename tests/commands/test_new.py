@@ -239,7 +239,7 @@ def test_what_cannot_be_decided_is_one_line_and_nothing_is_written(place, model,
     write_model(Path(f"own/{model}_teacher.py"), model, 16)
     before = files(place)
     with pytest.raises(FourierKDError, match=message) as error:
-        new(model, **{"name": "mine", **options})
+        new(model, **options)
     assert "\n" not in str(error.value)
     assert {f for f in files(place) - before if "__pycache__" not in f} == set()
 

@@ -45,6 +45,10 @@ def test_types_of_a_config_with_a_default_scope_are_its_packages(tmp_path):
 
 def test_a_variable_that_its_file_reads_is_no_misspelt_key(tmp_path):
     assert "interval" not in load(tmp_path)
+    with pytest.raises(
+        ConfigError, match="unknown key.*'interval'"
+    ):  # as an option it does nothing
+        load_config(tmp_path / "run.py", {"interval": 3})
     with pytest.raises(ConfigError, match="unknown key.*'intervall'"):
         load(tmp_path, OWN.replace("interval, base_lr = 2", "intervall, interval, base_lr = 1, 2"))
 
