@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from fourierkd import errors
 from fourierkd.commands.completion import SHELLS, completion_script
+from fourierkd.commands.new_parser import add_new_parser
 from fourierkd.commands.report import add_report_parser
 from fourierkd.commands.train import add_train_parser, shown
 from fourierkd.data.commands import add_data_parser
@@ -47,11 +48,13 @@ def refuse_missing_files(args: argparse.Namespace) -> None:
     """
     kinds = (
         ("config", "a config must be a file", errors.ConfigError),
+        ("student", "a config must be a file", errors.ConfigError),
+        ("teacher", "a config must be a file", errors.ConfigError),
         ("checkpoint", "no such checkpoint", errors.CheckpointError),
     )
     for name, rule, kind in kinds:
         given = getattr(args, name, None)
-        if given is None or "::" in given or Path(given).exists():
+        if given is None or "::" in given or "://" in given or Path(given).exists():
             continue
         hint = errors.near(given, map(str, Path(given).parent.glob("*.p*")))
         fix = hint if hint.startswith("did you mean") else "check the path"
@@ -182,6 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_report_parser(commands)
     _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)
+    add_new_parser(commands).set_defaults(func=new_command)
     methods = commands.add_parser("methods", help="what `train --method` and a study can name")
     methods.add_argument(
         "config",
@@ -355,6 +359,55 @@ def check_command(args: argparse.Namespace) -> int:
     from fourierkd.commands.check_data import check_data
 
     return check_data(args.config, parse_options(args.cfg_options), images=args.images)
+
+
+def new_command(args: argparse.Namespace) -> int:
+    """Write a pair, look at it as far as that needs no download, and name the next commands."""
+    from rich.console import Console
+
+    from fourierkd.commands.new import new_pair, next_commands, print_new
+    from fourierkd.engine.console import console_to
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        console_to(Path(folder) / "log") as terminal,
+        Console(file=terminal).status("read the configs") as status,
+    ):
+        new = new_pair(
+            args.name,
+            student=args.student,
+            teacher=args.teacher,
+            checkpoint=args.checkpoint,
+            data=args.data,
+            kind=args.format,
+            classes=args.classes,
+            progress=status.update,
+        )
+    print_new(new)
+    code = _examine_new(new)
+    print("next:", *next_commands(new), sep="\n    ")
+    return code
+
+
+def _examine_new(new: Any) -> int:
+    """``data check`` and the doctor on a new pair; 1 where either finds something."""
+    from fourierkd.commands.check_data import check_data
+    from fourierkd.commands.new import data_is_there
+    from fourierkd.doctor.command import examine_pair
+
+    student = new.folder / "student.py"
+    if not data_is_there(student):
+        print(f"not checked: the data are not there yet; later: fourierkd data check {student}")
+        return 0
+    checked = check_data(student, {}, images=20)
+    options = new.options()
+    for key, what in (
+        ("model.teacher.checkpoint", "the teacher's weights"),
+        ("model.pretrained", "the student's pretrained weights"),
+    ):
+        if key in options:
+            print(f"not checked: {what}, which are not here; random ones stand for them")
+    return max(checked, examine_pair(new.pair, options))
 
 
 def bench_command(args: argparse.Namespace) -> int:

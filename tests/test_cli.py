@@ -650,6 +650,7 @@ def test_bash_completes_a_command(capsys, tmp_path):
         ("tra", 1, "train"),
         ("train --meth", 2, "--method"),
         ("bench mi", 2, "mine.py"),
+        ("new x --student mi", 4, "mine.py"),
     ):
         text = f"{script}\n{ask.format(words=words, at=at)}"
         done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)

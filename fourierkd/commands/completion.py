@@ -17,6 +17,7 @@ PATHS = {
     "FILE": FILES,
     "RUN": FOLDERS,
     "FOLDER": FOLDERS,
+    "ROOT": FOLDERS,
 }
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
-from fourierkd.config.load import SCOPES, load_config
+from fourierkd.config.load import load_config
+from fourierkd.config.scopes import SCOPES
 from fourierkd.distill.checkpoint import (
     EMA_KEY,
     SAFETENSORS,

@@ -7,6 +7,7 @@ package's own configs, ``method`` and ``taps`` become ``model.losses``, options 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +17,13 @@ from mmengine.config import Config
 from fourierkd import methods
 from fourierkd.config.keys import HELPER_KEYS, KNOWN_KEYS, check_options, check_types
 from fourierkd.config.norms import with_student_norm
+from fourierkd.config.scopes import scope_children, scope_hooks, scope_own
 from fourierkd.distill.config_files import package_config, read_file
 from fourierkd.distill.model_config import replace_at, resolve_model
 from fourierkd.errors import ConfigError, near
 from fourierkd.literals import config_text
 from fourierkd.options import refuse_passwords
 
-SCOPES = ("mmdet", "mmseg", "mmengine", "mmcv")
 # What default_runtime.py and the schedules of the task packages name without their scope.
 PACKAGE_TYPES = {
     "DetLocalVisualizer": "mmdet",
@@ -83,7 +84,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
         packages.append(path)  # its variables are no mistakes of the user's
     path, options = Path(path), options or {}
     refuse_passwords(options)
-    values = _check_keys(read_file(path, packages), path, packages)
+    read = read_file(path, packages)
+    values = _check_keys(read, path, packages, variables=True)
     refuse_passwords(values)
     check_options(options)
     values, pair = _replaced(values, options)
@@ -94,7 +96,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> R
     for part in _parts(values):
         if part is not None and part["type"] in PACKAGE_TYPES:
             part["type"] = f"{PACKAGE_TYPES[part['type']]}.{part['type']}"
-    _scope_children((values, teacher))
+    scope_own(values)
+    scope_children((values, teacher))
+    scope_hooks(values)
     values["default_scope"] = "fourierkd"
     return RunConfig(values, filename=str(path), pair=Pair(pair.taps, teacher))
 
@@ -166,13 +170,22 @@ def require_distiller(config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dict[str, Any]:
-    """The config's keys without helper variables; ConfigError at an unknown one."""
+def _check_keys(
+    values: dict[str, Any], path: Path, packages: list[Path], *, variables: bool = False
+) -> dict[str, Any]:
+    """The config's keys without helper variables; ConfigError at an unknown one.
+
+    Args:
+        variables: whether those count that the files read themselves; an option of that name would
+            change nothing.
+    """
     unknown = [k for k in values if k not in KNOWN_KEYS | HELPER_KEYS and not k.startswith("_")]
     if unknown:
         inherited: set[str] = set()
         for package in packages:
             inherited |= set(Config.fromfile(package).keys())
+        if variables:
+            inherited |= _variables(path)
         for key in unknown:
             if key not in inherited:
                 raise ConfigError(
@@ -181,6 +194,20 @@ def _check_keys(values: dict[str, Any], path: Path, packages: list[Path]) -> dic
                     fix=f"{near(key, KNOWN_KEYS)} (a variable of your own starts with '_')",
                 )
     return {key: value for key, value in values.items() if key in KNOWN_KEYS}
+
+
+def _variables(path: Path) -> set[str]:
+    """Names that a config or a base of its reads itself, so that they are no misspelt keys."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_base_":
+            found.add(node.attr)
+    for base in Config._get_base_files(str(path)):
+        if base.endswith(".py") and "::" not in base:
+            found |= _variables(path.parent / base)
+    return found
 
 
 def _parts(values: Mapping[str, Any]) -> list[Any]:
@@ -200,20 +227,3 @@ def _fill(value: Any, data_root: str | None) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_fill(item, data_root) for item in value)
     return value
-
-
-def _scope_children(value: Any) -> None:
-    """Let what is inside ``type="mmseg.X"`` be built in scope mmseg, without a prefix of its own.
-
-    MMEngine looks inner types up in the default scope, unless the outer dict has ``_scope_``.
-    """
-    if isinstance(value, dict):
-        kind = value.get("type")
-        scope = kind.partition(".")[0] if isinstance(kind, str) and "." in kind else None
-        if scope in SCOPES:
-            value.setdefault("_scope_", scope)
-        for item in value.values():
-            _scope_children(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _scope_children(item)

@@ -183,6 +183,16 @@ class Distiller(BaseModel):
             levels = ", ".join(left_out)
             print_log(f"loss {name}: no partner at its stride for {levels}", "current")
 
+    def __getattr__(self, name: str) -> Any:
+        """The student's own parts too: hooks of its package ask a model for its ``bbox_head``."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            student = self.__dict__.get("_modules", {}).get("student")
+            if student is None or name not in student._modules:
+                raise
+            return student._modules[name]
+
     @property
     def student_taps(self) -> Taps:
         """Of all losses that compare maps or class scores."""

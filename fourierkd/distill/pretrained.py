@@ -23,7 +23,8 @@ from mmengine.runner.checkpoint import (
 )
 
 from fourierkd.distill.checkpoint import load_checkpoint
-from fourierkd.distill.fetch import fetch, is_address
+from fourierkd.distill.fetch import cached_path, fetch, is_address
+from fourierkd.distill.model_config import ModelSpec, resolve_model
 from fourierkd.errors import ConfigError, near
 
 OPTION = "model.pretrained"
@@ -89,6 +90,28 @@ def local_weights(name: str) -> Path:
         ConfigError: a scheme or a name that MMEngine's tables do not have.
         CheckpointError: it cannot be downloaded.
     """
+    name = _address_or_path(name)
+    return fetch(name, option=OPTION) if is_address(name) else Path(os.path.expanduser(name))
+
+
+def is_local(name: str) -> bool:
+    """Whether the weights that a config calls ``name`` need no download.
+
+    Raises:
+        ConfigError: as ``local_weights``.
+    """
+    name = _address_or_path(name)
+    return not is_address(name) or cached_path(name).is_file()
+
+
+def pretrained_names(model: ModelSpec) -> list[str]:
+    """What a model config calls its pretrained weights."""
+    found = (node[key] for node, key in _places(resolve_model(model)))
+    return [str(w["checkpoint"] if isinstance(w, dict) else w) for w in found]
+
+
+def _address_or_path(name: str) -> str:
+    """What a name of MMEngine's tables stands for."""
     scheme, found, key = name.partition("://")
     if found and not is_address(name):
         if scheme not in SCHEMES:
@@ -103,7 +126,7 @@ def local_weights(name: str) -> Path:
         if key not in table:
             raise ConfigError("unknown pretrained weights", value=name, fix=near(key, table))
         name = table[key]
-    return fetch(name, option=OPTION) if is_address(name) else Path(os.path.expanduser(name))
+    return name
 
 
 @contextmanager

@@ -163,13 +163,6 @@ def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
         ConfigError: the forward fails, a tapped module is never called, or it is overwritten in
             place later.
     """
-    device = next(model.parameters()).device
-    inputs = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, device=device)
-    shape = (PROBE_SIZE, PROBE_SIZE)
-    sample = BaseDataElement(
-        metainfo=dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), shape)
-        | {"scale_factor": (1.0, 1.0)}
-    )
     counts = dict.fromkeys(taps.paths, 0)
     versions: list[tuple[str, Tensor, int]] = []
 
@@ -181,18 +174,12 @@ def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
         return count
 
     handles = [model.get_submodule(p).register_forward_hook(counter(p)) for p in taps.paths]
-    failure: Exception | None = None
-    with untouched(model), torch.enable_grad(), taps.capture(model) as captured:
-        model.eval()
-        try:
-            model(inputs, [sample], mode="tensor")
-        except ConfigError:
-            raise
-        except Exception as error:  # whatever a package raises on an image without objects
-            failure = error
-        finally:
-            for handle in handles:
-                handle.remove()
+    try:
+        with taps.capture(model) as captured:
+            failure = see_black(model)
+    finally:
+        for handle in handles:
+            handle.remove()
     counts.update({path: int(bool(captured[path])) for path in taps.heads})
     silent = [path for path, count in counts.items() if not count]
     if silent and failure is not None:
@@ -217,6 +204,30 @@ def probe(model: nn.Module, taps: Taps) -> dict[str, list[Level]]:
         for path, maps in captured.items()
         if path in taps.paths
     }
+
+
+def see_black(model: nn.Module) -> Exception | None:
+    """Run one black image of PROBE_SIZE through a model, which is left as it was.
+
+    Returns:
+        What a package raised on an image without objects; None where the forward went through.
+    """
+    device = next(model.parameters()).device
+    inputs = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, device=device)
+    shape = (PROBE_SIZE, PROBE_SIZE)
+    sample = BaseDataElement(
+        metainfo=dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), shape)
+        | {"scale_factor": (1.0, 1.0)}
+    )
+    with untouched(model), torch.enable_grad():
+        model.eval()
+        try:
+            model(inputs, [sample], mode="tensor")
+        except ConfigError:
+            raise
+        except Exception as error:
+            return error
+    return None
 
 
 @contextmanager

@@ -8,12 +8,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fourierkd.doctor.report import CHECKS, accept, as_json, exit_code, summary, table
+from fourierkd.doctor.report import CHECKS, OK, SKIP, accept, as_json, exit_code, summary, table
 from fourierkd.errors import ConfigError
 from fourierkd.options import parse_options, seed
 from fourierkd.run_dir import json_text, write_atomic
 
 WIDTH = 100  # of the table, where there is no terminal to ask
+# What a check is of, where random weights stand for those of an option: it says nothing then.
+OF_WEIGHTS = {
+    "model.teacher.checkpoint": (
+        "teacher weights",
+        "teacher metric",
+        "teacher loss",
+        "gradient share",
+        "shortcut",
+        "bands",
+    ),
+    "model.pretrained": ("student frozen",),
+}
 
 
 def add_doctor_parser(commands: Any) -> argparse.ArgumentParser:
@@ -107,4 +119,43 @@ def doctor_command(args: argparse.Namespace) -> int:
             sys.stdout.write(text)
         else:
             write_atomic(Path(args.json), text)
+    return exit_code(checks)
+
+
+def examine_pair(config: str | Path, options: dict[str, Any]) -> int:
+    """Examine a pair that was just written, quickly, and show what is not well with it.
+
+    Args:
+        config: its run config.
+        options: those of OF_WEIGHTS, where random weights stand for others.
+
+    Returns:
+        Exit code: 1 where a check failed that does not hang on these weights.
+    """
+    from rich.console import Console
+
+    from fourierkd.doctor.examine import Effort, diagnose
+    from fourierkd.engine.console import console_to
+
+    unjudged = [name for option in options for name in OF_WEIGHTS[option]]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        console_to(Path(folder) / "log") as terminal,
+        Console(file=terminal).status("build") as status,
+    ):
+        found = diagnose(
+            config,
+            options,
+            effort=Effort(images=8, steps=0 if "shortcut" in unjudged else 20),
+            progress=status.update,
+        )
+    checks = [check for check in found if check.name not in unjudged]
+    shown = [check for check in checks if check.status not in (OK, SKIP)]
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    if shown:
+        console.print(table(shown))
+    left_out = f"; not judged: {', '.join(unjudged)}" if unjudged else ""
+    console.print(f"doctor: {summary(checks)}{left_out}", markup=False)
     return exit_code(checks)

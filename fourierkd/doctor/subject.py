@@ -178,6 +178,8 @@ def build_subject(
             model.train()
             set_random_seed(seed)
             loader = build_loader(in_process(cfg.train_dataloader), seed=seed)
+            # a batch augmentation, such as YOLOX's sizes, asks which iteration it is
+            MessageHub.get_current_instance().update_info("iter", 0)
             following = _batches(loader, model.data_preprocessor)
             inputs, samples = next(following)
             yield Subject(

@@ -45,13 +45,13 @@ def class_findings(config: Mapping[str, Any]) -> list[Finding]:
         ConfigError: the student's config is wrong.
     """
     spec = (config.get("model") or {}).get("student")
-    count = _classes(config.get("train_dataloader") or {})
+    count = training_classes(config.get("train_dataloader") or {})
     if spec is None or count is None:
         return []
     model = resolve_model(spec)
     found: list[Finding] = []
-    for name, head in _heads(model):
-        classes = _number(head, str(model["_scope_"]))
+    for name, head in heads_of(model):
+        classes = class_number(head, str(model["_scope_"]))
         if classes is None:
             continue
         if classes < count:
@@ -84,7 +84,7 @@ def class_findings(config: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-def _classes(loader: Mapping[str, Any]) -> int | None:
+def training_classes(loader: Mapping[str, Any]) -> int | None:
     """How many classes the training data has."""
     for dataset in leaves(loader.get("dataset")):
         classes = class_names(dataset, known_defaults(str(dataset.get("type"))))
@@ -92,7 +92,7 @@ def _classes(loader: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _heads(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def heads_of(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Dotted names and dicts of the heads in a model's dict, those in lists and in heads too."""
     if isinstance(node, (list, tuple)):
         node = {str(i): part for i, part in enumerate(node)}
@@ -103,10 +103,10 @@ def _heads(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping
         yield ".".join(path), node
     for key, part in node.items():
         if key not in OTHERS:
-            yield from _heads(part, (*path, str(key)))
+            yield from heads_of(part, (*path, str(key)))
 
 
-def _number(head: Mapping[str, Any], scope: str) -> int | None:
+def class_number(head: Mapping[str, Any], scope: str) -> int | None:
     """``num_classes`` of a head, or what its class takes by default."""
     if "num_classes" in head:
         return head["num_classes"] if isinstance(head["num_classes"], int) else None
