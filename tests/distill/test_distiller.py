@@ -458,7 +458,11 @@ def test_wrong_arguments_are_named_errors(toy, arguments, message):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"mean": [0.0] * 3}, r"mean is \[0.0"), ({"bgr_to_rgb": False}, "False")],
+    [
+        ({"mean": [0.0] * 3}, r"mean is \[0.0"),
+        ({"mean": None, "std": None}, "mean is None"),  # pixels from 0 to 255, as YOLOX has them
+        ({"bgr_to_rgb": False}, "False"),
+    ],
 )
 def test_other_pixel_statistics_of_the_teacher_are_refused(psp, change, message):
     teacher = psp(8)
