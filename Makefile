@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 LOG    := $(VENV)/setup.log
 ARGS   ?=
+WORKERS ?= 2
 SHELL  := /bin/bash
 
 # By these the libraries add up in another order: threads, and the instructions of MKL, PyTorch and oneDNN. Commas: at once.
@@ -33,8 +34,8 @@ setup: $(STAMPS)/package  ## everything into .venv, mmcv's operators included (a
 study: setup  ## tune the default distillation and write its report; ARGS="--trials 20" passes options on
 	@$(BIN)/python sweeps/run.py study $(ARGS)
 
-test: setup  ## the tests, about 14 minutes on two cores; ARGS="-k fourier" passes options on
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup  ## the tests by two processes, about 15 minutes on two cores; ARGS="-k fourier" passes options on
+	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-variants: setup  ## the numerical tests with 1 to 3 threads and as older processors compute (about 20 minutes)
 	@failed=; for variant in $(VARIANTS); do \

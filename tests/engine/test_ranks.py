@@ -140,7 +140,7 @@ def test_only_rank_0_writes_and_speaks(two_ranks, one_rank):
     assert files(two) == files(one_rank)
     rows = [json.loads(line) for line in two.scalars.read_text().splitlines()]
     kinds = [(row["iter"], next(k for k in row if "/" in k).split("/")[0]) for row in rows]
-    assert len(kinds) == len(set(kinds)) == 6 + 3 + 3  # train; val and spectra at 2, 4, 6
+    assert len(kinds) == len(set(kinds)) == 6 + 3 * 3  # train; val, ledger and spectra at 2, 4, 6
     assert output.count("training in") == output.count("complete after") == 1
     assert json.loads(two.environment.read_text())["ranks"] == 2
     assert two.log.read_text().count("iter 6/6") == 1
