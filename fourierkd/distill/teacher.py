@@ -206,7 +206,7 @@ def check_same_input(student: nn.Module, teacher: nn.Module) -> None:
 
     Args:
         student: a model with a data preprocessor.
-        teacher: another; a preprocessor of neither package, which cannot normalise, is not compared.
+        teacher: another; one whose preprocessor is of neither package is not compared.
 
     Raises:
         ConfigError: mean, std or the channel order differ.
