@@ -28,17 +28,19 @@ from fourierkd.errors import DataError, FourierKDError, one_line
 from fourierkd.records import VAL
 from fourierkd.run_dir import Row, RunDir, json_text, write_atomic
 from fourierkd.tracking.prediction_pictures import (
+    BEST,
+    FIXED_IMAGES,
     STUDENT,
     TEACHER,
     TRUTH,
+    WORST,
     Boxes,
     Page,
     colour_of,
     prediction_page,
 )
 
-FIXED_IMAGES = 6
-FIXED, WORST, BEST = "fixed", "worst", "best"  # by which rule an image is chosen
+FIXED = "fixed"  # the rule by which an image is chosen, if it is not WORST or BEST
 
 
 class Choice(NamedTuple):

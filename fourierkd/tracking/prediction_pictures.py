@@ -28,6 +28,8 @@ COLOURS = (
 BACKGROUND, IGNORED = (187, 187, 187), (255, 255, 255)
 BACKGROUND_NAMES = ("background", "bg")
 NO_CLASS = "ignored"  # in a legend
+FIXED_IMAGES = 6
+WORST, BEST = "worst", "best"  # what pictures are called, beside the fixed ones' numbers
 INPUT, TRUTH, TEACHER, STUDENT = "input", "truth", "teacher", "student"
 
 RGB = tuple[int, int, int]

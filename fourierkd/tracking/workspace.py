@@ -13,6 +13,7 @@ from typing import Any
 
 from fourierkd.errors import ConfigError, one_line
 from fourierkd.tracking.login import logged_in
+from fourierkd.tracking.prediction_pictures import BEST, FIXED_IMAGES, WORST
 from fourierkd.tracking.wandb_values import parameter_key
 
 RUN_COLUMNS = ("method", "phase", "seed", "trial")
@@ -130,14 +131,24 @@ def _workspace(
         grid_x_axis="step",
         grid_y_axis="run",
     )
-    gaps = wr.LinePlot(
-        title="Teacher-student gap per band",
-        x="iter",
-        metric_regex="spectra/.*/gap_.*",
-        title_x="iteration",
-        groupby=method,
-        groupby_aggfunc="mean",
+    predictions = wr.MediaBrowser(
+        title="val images, with masks or boxes",
+        media_keys=[f"predictions/{name}" for name in (*range(1, FIXED_IMAGES + 1), WORST, BEST)],
+        mode="grid",
+        grid_x_axis="step",
+        grid_y_axis="run",
     )
+
+    def lines(title: str, names: str) -> Any:
+        return wr.LinePlot(
+            title=title,
+            x="iter",
+            metric_regex=names,
+            title_x="iteration",
+            groupby=method,
+            groupby_aggfunc="mean",
+        )
+
     sections = [
         ws.Section(
             name="Result",
@@ -164,7 +175,18 @@ def _workspace(
         ),
         ws.Section(
             name="Spectra",
-            panels=[spectra, gaps],
+            panels=[
+                spectra,
+                lines("Teacher-student gap per band", "spectra/.*/gap_.*"),
+                lines("Coherence with the teacher per band (1: equal)", "ledger/.*/coherence_.*"),
+                lines("Share error per band (above 0: too much)", "ledger/.*/share_error_.*"),
+            ],
+            is_open=True,
+            layout_settings=ws.SectionLayoutSettings(columns=2, rows=2),
+        ),
+        ws.Section(
+            name="Classes and predictions",
+            panels=[lines(f"{metric} of each class on val", "val_class/.*"), predictions],
             is_open=True,
             layout_settings=ws.SectionLayoutSettings(columns=2, rows=1),
         ),

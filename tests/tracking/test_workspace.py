@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from wandb_loopback import ENTITY, LoopbackServer
 
+from fourierkd.engine.predictions import choose
 from fourierkd.errors import ConfigError
 from fourierkd.tracking.workspace import save_workspace, workspace_json
 
@@ -48,7 +49,9 @@ def test_it_compares_methods_by_curves_bars_spectra_and_parameters() -> None:
         (["test/bbox_mAP"], "method.value"),
         (["best/bbox_mAP"], "method.value"),
     ]
-    assert by_type["Media Browser"]["mediaKeys"] == ["spectra/a.0"]
+    pictures = [p["config"]["mediaKeys"] for p in panels if p["viewType"] == "Media Browser"]
+    names = [choice.name for choice in choose({f"{k}.png": float(k) for k in range(9)})]
+    assert pictures == [["spectra/a.0"], [f"predictions/{name}" for name in names]]
     assert [c["accessor"] for c in by_type["Parallel Coordinates Plot"]["columns"]] == [
         "config:parameters.value.mask_low_pass_cutoff",
         "summary:best/bbox_mAP",
@@ -81,7 +84,8 @@ def test_a_saved_workspace_is_loaded_whole(server: LoopbackServer) -> None:
     assert kinds == [
         *["BarPlot"] * 2,
         *["LinePlot"] * 2,
-        *["MediaBrowser", "LinePlot"],
+        *["MediaBrowser", "LinePlot", "LinePlot", "LinePlot"],
+        *["LinePlot", "MediaBrowser"],
         *["ParallelCoordinatesPlot", "ParameterImportancePlot"],
         "RunComparer",
     ]
