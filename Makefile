@@ -34,7 +34,7 @@ setup: $(STAMPS)/package  ## everything into .venv, mmcv's operators included (a
 study: setup  ## tune the default distillation and write its report; ARGS="--trials 20" passes options on
 	@$(BIN)/python sweeps/run.py study $(ARGS)
 
-test: setup  ## the tests by two processes, about 15 minutes on two cores; ARGS="-k fourier" passes options on
+test: setup  ## the tests by two processes, about 17 minutes on two cores; ARGS="-k fourier" passes options on
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-variants: setup  ## the numerical tests with 1 to 3 threads and as older processors compute (about 20 minutes)
