@@ -40,7 +40,7 @@ test: setup  ## the tests by two processes, about 17 minutes on two cores; ARGS=
 test-variants: setup  ## the numerical tests with 1 to 3 threads and as older processors compute (about 20 minutes)
 	@failed=; for variant in $(VARIANTS); do \
 	  echo "variant $$variant"; \
-	  env OMP_WAIT_POLICY=PASSIVE $${variant//,/ } $(BIN)/python -m pytest $(NUMERICAL) $(ARGS) || failed="$$failed $$variant"; \
+	  env OMP_WAIT_POLICY=PASSIVE $${variant//,/ } $(BIN)/python -m pytest -n $(WORKERS) $(NUMERICAL) $(ARGS) || failed="$$failed $$variant"; \
 	done; \
 	if [ "$$failed" ]; then echo "red:$$failed" >&2; exit 1; fi
 
