@@ -29,6 +29,7 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 _log = logging.getLogger("fourierkd.tracking")
 
 NAME = "fourierkd.json"
+SUMMARY = ("state", "best", "test")  # kinds of values that are sent with the summary, as no row
 
 
 def read_record(run_dir: RunDir) -> dict[str, Any] | None:
@@ -97,6 +98,12 @@ def missing(run_dir: RunDir) -> str:
         return "its process died"
     gaps = [f"{of - sent} of {of} {what}" for what, (sent, of) in tracked.items() if sent < of]
     return ", ".join(gaps)
+
+
+def logged(record: Mapping[str, Any]) -> int:
+    """How many rows of its own W&B was given: one for each row, picture, table and so on."""
+    tracked: Mapping[str, list[int]] = record["tracked"] or {}
+    return sum(sent for kind, (sent, _) in tracked.items() if kind not in SUMMARY)
 
 
 def uploaded(run_dir: RunDir) -> bool:

@@ -20,11 +20,10 @@ from fourierkd.errors import ConfigError, RunError, one_line
 from fourierkd.run_dir import RunDir
 from fourierkd.tracking.login import choose_mode, default_project
 from fourierkd.tracking.mend import mend
-from fourierkd.tracking.record import held_back, missing, read_record, write_record
+from fourierkd.tracking.record import held_back, logged, missing, read_record, write_record
 
 AT_ONCE = 16  # folders a call of `wandb sync`
 ARRIVAL_SECONDS = 30.0  # until a server counts what it was sent
-_LOGGED = ("rows", "pictures", "classes", "tables")  # each of them one row of W&B's
 
 
 class Arrival(NamedTuple):
@@ -58,7 +57,7 @@ def upload(
     waiting = {run: folders for run in ended if (folders := held_back(run, ended[run]))}
     there = _counted({run: ended[run] for run in waiting})
     for run in there.keys() & waiting.keys():
-        if there[run] >= _logged(ended[run]):  # sent from another copy of its folder
+        if there[run] >= logged(ended[run]):  # sent from another copy of its folder
             _mark(run, waiting.pop(run))
     folders = [folder for own in waiting.values() for folder in own]
     for start in range(0, len(folders), AT_ONCE):
@@ -95,18 +94,12 @@ def _mark(run: RunDir, folders: Iterable[Path]) -> None:
         write_record(run, {**record, "segments": {**record["segments"], **sent}})
 
 
-def _logged(record: Mapping[str, Any]) -> int:
-    """How many rows W&B was given."""
-    tracked = record["tracked"] or {}
-    return sum(tracked[kind][0] for kind in _LOGGED if kind in tracked)
-
-
 def _wait_for(records: Mapping[RunDir, Mapping[str, Any]]) -> dict[RunDir, int]:
     """How many rows of each run its server counts, as soon as it has all or time is up."""
     deadline = time.monotonic() + ARRIVAL_SECONDS
     while True:
         counted = _counted(records)
-        there = all(counted.get(run, 0) >= _logged(record) for run, record in records.items())
+        there = all(counted.get(run, 0) >= logged(record) for run, record in records.items())
         if there or time.monotonic() > deadline:
             return counted
         time.sleep(1)
@@ -140,7 +133,7 @@ def _lacks(run: RunDir, record: Mapping[str, Any], counted: Mapping[RunDir, int]
         return "still at work"
     if gap := missing(run):
         return gap
-    there, all_of_it = counted.get(run), _logged(record)
+    there, all_of_it = counted.get(run), logged(record)
     if there is None:
         return "not there, though it was sent: to another server, or deleted"
     if there != all_of_it:

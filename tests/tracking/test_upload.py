@@ -18,6 +18,7 @@ from fourierkd.tracking.record import read_record, sync_command
 from fourierkd.tracking.study_table import log_study_table
 from fourierkd.tracking.upload import upload
 from fourierkd.tracking.wandb_backend import WandbBackend
+from tests.predictions import add_predictions
 
 ROWS = [{"iter": k, "epoch": 0, "val/acc": 10.0 * k} for k in range(3)]
 
@@ -86,6 +87,19 @@ def test_one_whose_process_died_is_sent_from_its_folder_and_one_at_work_later(
     backend.close(State.COMPLETE, {})
     at_work.write_result(Result(state=State.COMPLETE, metrics={}))
     assert lacking([died, at_work]) == {"died": ("", False), "at_work": ("", True)}
+
+
+def test_pictures_of_predictions_are_rows_that_a_server_has(
+    server: LoopbackServer, tmp_path: Path
+) -> None:
+    run, backend = begin(tmp_path / "final")
+    labels = np.zeros((48, 64), int)
+    add_predictions(run, {"truth": labels, "student": labels}, score=50.0)
+    backend.predictions()
+    backend.close(State.COMPLETE, {"val/acc": 20.0})
+    run.write_result(Result(state=State.COMPLETE, metrics={"val/acc": 20.0}))
+    assert lacking([run]) == {"final": ("", True)}
+    assert len(server.runs[read_record(run)["id"]].rows) == len(ROWS) + 1 + 4
 
 
 def test_what_a_server_lacks_is_named(
