@@ -58,7 +58,7 @@ class Segmentation:
     def __init__(self, classes: int, ignore_index: int) -> None:
         self.classes, self.ignore_index = classes, ignore_index
 
-    def truth(self, sample: Mapping[str, Any], info: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
+    def truth(self, sample: Mapping[str, Any], info: Mapping[str, Any]) -> Tensor:  # noqa: ARG002 - Detection needs it
         """(H, W), int64."""
         labels: Tensor = sample["gt_sem_seg"]["data"].squeeze(0).long()
         return labels
@@ -91,7 +91,7 @@ class Detection:
 
     def truth(
         self,
-        sample: Mapping[str, Any],  # noqa: ARG002
+        sample: Mapping[str, Any],  # noqa: ARG002 - Segmentation needs it
         info: Mapping[str, Any],
     ) -> tuple[Boxes, Boxes]:
         """Boxes that count, and those to ignore."""
