@@ -1,17 +1,15 @@
 """The twin of the default study: the nuisance lies below a quarter of Nyquist.
 
 Eight final seeds: the published settings lie 1 to 2 mIoU below the right mask here, which five
-seeds tell in four of five studies, eight in all but a few. 960 iterations: with 640 a run of the
-published settings began to learn late (docs/results.md).
+seeds tell in four of five studies, eight in all but a few (docs/results.md).
 """
 
-from sweeps.presets import method_search, schedule
+from sweeps.presets import method_search
 
 study = dict(
     method_search("mIoU"),
     name="shapes_high",
     final_seeds=8,
     config="../shapes_high/pspnet_fourier.py",
-    options=schedule(960, validations=5),
     teacher=dict(config="../shapes_high/pspnet_teacher.py", option="model.teacher.checkpoint"),
 )
