@@ -27,6 +27,7 @@ from sweeps.study import (
 )
 
 RESERVED = ("tuned", "trial", "rung")  # methods that a study gives names to itself
+_MEMORY = re.compile(r"[1-9]\d*[KMGT]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _WANDB_KEYS = ("project", "entity", "mode", "tags", "notes")
 _FROM_ONE = ("sampler_startup", "teacher_seeds", "jobs", "trial_jobs")
@@ -100,6 +101,11 @@ def _check_per_run(per_run: Any) -> None:
         check_number("per_run.cpus", per_run["cpus"], 1)
     if per_run.get("gpus") not in (None, 0, 1):
         raise ConfigError("per_run.gpus is 0 or 1: a run is one process", value=per_run["gpus"])
+    memory, hours = per_run.get("memory"), per_run.get("hours")
+    if memory is not None and not (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
+        raise ConfigError("per_run.memory is a number and K, M, G or T", value=memory, fix="'16G'")
+    if hours is not None and not (_is_real(hours) and 0 < hours < math.inf):
+        raise ConfigError("per_run.hours is above 0", value=hours)
 
 
 def _check_budget(study: StudyConfig) -> None:

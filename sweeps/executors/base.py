@@ -25,10 +25,14 @@ class Needs:
     Attributes:
         cpus: threads; None: an equal share of what there is.
         gpus: 0 or 1; None: one where there are several.
+        memory: ``16G``, as Slurm writes it; None: what the engine gives. Nothing on this machine.
+        hours: after which a job is ended; None: the engine's limit. Nothing on this machine.
     """
 
     cpus: int | None = None
     gpus: int | None = None
+    memory: str | None = None
+    hours: float | None = None
 
 
 @dataclass(frozen=True)
