@@ -23,6 +23,7 @@ from fourierkd.data.commands import add_data_parser
 from fourierkd.doctor.command import add_doctor_parser
 from fourierkd.options import add_loudness, add_options, parse_options
 from fourierkd.run_dir import RunDir, json_text, require_writable, write_atomic
+from fourierkd.serving.command import add_run_parser
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -80,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     _add_cfg_options(add_train_parser(commands))
+    add_run_parser(commands)
 
     resolved = commands.add_parser(
         "config",

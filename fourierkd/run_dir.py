@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from fourierkd.records import UNNAMED, Json, Request, Result, State, Stop
 
 Row = Json  # of scalars
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+LOCK_PAUSE = 0.05  # seconds between two looks at a lock that another process has
 _SEED = re.compile(r"[-_]?seed[-_]?\d+$")
 _LEDGER = re.compile(r"(?P<iter>\d+)\.parquet")
 _PICTURE = re.compile(r"spectra_(?P<iter>\d+)_(?P<name>.+)\.(?:png|npz)")
@@ -261,18 +263,31 @@ class RunDir:
         return Request.from_json(request, self.request, fix="delete its folder")
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run for this process; RunError where another live process trains it."""
+    def lock(self, *, patience: float = 0.0) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Args:
+            patience: seconds to wait for another process that trains it.
+
+        Raises:
+            RunError: it still does.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        end = time.monotonic() + patience
         with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self._lock))
-            except Held as held:
-                raise RunError(
-                    f"a run folder is trained by one process at a time, and {held.holder} has it",
-                    value=str(self.path),
-                    fix="wait for it or stop it",
-                ) from held
+            while True:
+                try:
+                    stack.enter_context(locked(self._lock))
+                    break
+                except Held as held:
+                    if time.monotonic() >= end:
+                        raise RunError(
+                            "a run folder is trained by one process at a time, and "
+                            f"{held.holder} has it",
+                            value=str(self.path),
+                            fix="wait for it or stop it",
+                        ) from held
+                    time.sleep(LOCK_PAUSE)
             self._holds = True
             try:
                 yield

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from fourierkd.errors import StudyError
 from fourierkd.fingerprint import digest
 from fourierkd.records import Json, Options, Parameters, Request
 from fourierkd.run_dir import read_json, write_atomic
-from sweeps.driver import POLL, Driver, Interrupted
-from sweeps.executors.base import Exit
+from sweeps.driver import Driver, Interrupted
+from sweeps.executors.base import LOG_NAME, End, Question
 from sweeps.fingerprint import versions
 from sweeps.points import SuggestsValues, branches, match, resolve
 from sweeps.searches import searches
@@ -32,6 +33,7 @@ from sweeps.teacher import check_weights
 
 FILE = "check.json"  # of the work dir, while it lasts; the answer lies beside it
 TRIES = 2
+LOOK = 0.1  # seconds between two looks for an answer
 NO_WEIGHTS = "random"  # in place of those of the teacher, which is not trained yet
 
 
@@ -65,19 +67,17 @@ def try_ahead(config: StudyConfig, work_dir: Path, driver: Driver) -> None:
 
 def _try(asked: Mapping[str, Request], work_dir: Path, driver: Driver) -> dict[str, str]:
     """Have requests built; returns file -> SHA-256 of the weights that they name."""
-    told = answer(driver.executor.check, asked, work_dir / FILE, driver)
+    told = answer("check", asked, work_dir / FILE, driver)
     if told["error"] is not None:
         raise StudyError(f"{told['name']} cannot be run: {told['error']}")
     return dict(told["teachers"])
 
 
-def answer(
-    ask: Callable[[Path], None], asked: Mapping[str, Request], path: Path, driver: Driver
-) -> Json:
+def answer(question: Question, asked: Mapping[str, Request], path: Path, driver: Driver) -> Json:
     """What a process of the executor's answers to requests.
 
     Args:
-        ask: ``check`` or ``measure`` of the executor.
+        question: what is asked of them.
         asked: the requests by name.
         path: of the file that holds them meanwhile.
         driver: of the executor.
@@ -90,16 +90,16 @@ def answer(
     beside.unlink(missing_ok=True)
     write_atomic(path, json.dumps({name: request.to_json() for name, request in asked.items()}))
     for _ in range(TRIES):  # the server may die before it is ready
-        ask(path)
+        driver.executor.ask(question, path)
         end = _wait(path, driver)
-        if (told := read_json(beside)) is not None:
+        if (told := _read(beside, driver.executor.settle)) is not None:
             break
     for file in (path, beside):
         file.unlink(missing_ok=True)
     if told is None:
         raise StudyError(
-            f"what the study asks of its runs could not be tried ({end.why()})",
-            fix=f"see {path.with_name('worker.log')}",
+            f"what the study asks of its runs could not be tried ({end.words})",
+            fix=f"see {path.with_name(LOG_NAME)}",
         )
     return told
 
@@ -192,9 +192,17 @@ class _Point(SuggestsValues):
         return choices[self.number % len(choices)]
 
 
-def _wait(path: Path, driver: Driver) -> Exit:
+def _read(path: Path, settle: float) -> Json | None:
+    """The answer, which may be seen ``settle`` seconds late; None where there is none."""
+    end = time.monotonic() + settle
+    while (told := read_json(path)) is None and time.monotonic() < end:
+        time.sleep(LOOK)
+    return told
+
+
+def _wait(path: Path, driver: Driver) -> End:
     while True:
-        for end in driver.executor.poll(POLL):
+        for end in driver.executor.poll(driver.executor.interval):
             if end.run == path:
                 return end
         if driver.interrupts:

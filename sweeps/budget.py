@@ -103,8 +103,8 @@ def _measured(
         for name, own in methods.items()
     }
     driver.display.say(f"measuring what a step of {len(asked)} methods costs")
-    driver.executor.jobs = config.jobs
-    told = answer(driver.executor.measure, asked, work_dir / FILE, driver)
+    driver.executor.start(driver.needs, config.jobs)
+    told = answer("measure", asked, work_dir / FILE, driver)
     if told["error"] is not None:
         raise StudyError(f"what the methods cost cannot be measured: {told['error']}")
     where = machine(told["environment"])

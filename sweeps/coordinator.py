@@ -28,7 +28,7 @@ from sweeps.choice import (
     tuned_contender,
 )
 from sweeps.driver import Driver, Interrupted, stop_on_signals
-from sweeps.executors.base import Executor
+from sweeps.executors.base import LOG_NAME, Executor
 from sweeps.executors.local import LocalExecutor
 from sweeps.live import Live, write_live
 from sweeps.plan import Plan
@@ -79,8 +79,9 @@ def run_study(
         if moved is not None:
             display.say(f"another study, no trial of which has a value, was moved to {moved}")
         account = Account()
-        executor = executor or LocalExecutor(work_dir / "worker.log")
-        driver = Driver(executor, display, account, patience=config.patience)
+        executor = executor or LocalExecutor(work_dir / LOG_NAME)
+        needs, patience = config.needs, config.patience
+        driver = Driver(executor, display, account, needs=needs, patience=patience)
         try:
             account.merged(work_dir)  # damaged seconds are told now, not at the end
             note_config(work_dir, config, command)
@@ -88,7 +89,7 @@ def run_study(
             write_live(work_dir, Live())  # what an earlier session left is over
             display.keep = partial(write_live, work_dir)
             if not noted(work_dir).finished:
-                executor.start()  # it loads its packages while we load ours
+                executor.start(needs, 1)  # it loads its packages while we load ours
             with stop_on_signals(driver), display:
                 plan = Plan(config, work_dir)
                 found = [Search(plan, one, display, account) for one in searched]
@@ -96,7 +97,7 @@ def run_study(
                 try:
                     Coordinator(state, driver, retry_failed=retry_failed).run()
                 except (FourierKDError, Interrupted):
-                    executor.close()
+                    executor.close(detach=True)
                     check_place(work_dir)
                     display.nothing_runs()
                     finish.stopped(state)  # so that what there is can be looked at

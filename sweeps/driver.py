@@ -13,20 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 from fourierkd.errors import StudyError, near
 from fourierkd.records import Phase, Result, State, scores
 from fourierkd.run_dir import Row
 from sweeps.account import Account, duration
-from sweeps.executors.base import Executor, Exit
+from sweeps.executors.base import End, Executor, Needs, Verdict
 from sweeps.progress import Display
 from sweeps.runs import Run, check_same, failed, failure_kind
 from sweeps.watch import Pulse
 
-POLL = 0.1  # seconds between looks at the scalars of live runs
 SAME_FAILURES = 3
-RESTARTS = 2  # how often a run is sent off again without a new checkpoint in between
+# How often a run is sent off again without a new checkpoint in between: one that was preempted has
+# done nothing wrong.
+RESTARTS, PREEMPTIONS = 2, 100
 # Seconds for runs to save and stop after Ctrl-C: one that works (a validation cannot be cut) has
 # the longest, one that is silent the shortest and twice the longest pause it has had so far.
 STOP_PATIENCE, LONGEST_STOP = 5.0, 60.0
@@ -47,6 +48,7 @@ class Driver:
         executor: where runs are trained.
         display: what the person sees.
         account: where the time goes.
+        needs: of each run.
         patience: seconds of silence after which a run hangs; None: as its own pace says.
     """
 
@@ -56,14 +58,18 @@ class Driver:
         display: Display,
         account: Account,
         *,
+        needs: Needs | None = None,
         patience: float | None = None,
     ) -> None:
         self.executor, self.display, self.account = executor, display, account
-        self.patience = patience
+        self.needs, self.patience = needs or Needs(), patience
         self.guard: Callable[[], None] = lambda: None  # raises where nothing may be written
         self.after_run: Callable[[], None] = lambda: None  # of a run that ended in this session
         self.interrupts = 0  # set by the signal handler
-        self._live: dict[Any, Run] = {}
+        self.by_hand = False  # and whether it was Ctrl-C
+        self._live: dict[Path, Run] = {}
+        self._jobs = 1
+        self._next_look = 0.0  # at the folders, by the monotonic clock
         self._failures: list[str] = []
 
     def drive(self, runs: Iterator[Run | None], jobs: int) -> None:
@@ -77,7 +83,7 @@ class Driver:
             StudyError: three failures of one kind in a row, bad input, or a metric that no run has.
             Interrupted: after Ctrl-C, once the live runs have stopped.
         """
-        self.executor.jobs = jobs
+        self._jobs = jobs
         more = True
         while True:
             while more and len(self._live) < jobs and not self.interrupts:
@@ -95,15 +101,36 @@ class Driver:
                 if more:
                     continue
                 return
-            for end in self.executor.poll(POLL):
-                self.guard()
-                run = self._live.pop(end.run)
-                self._end(run, end)
-            self.guard()
-            for run in self._live.values():
-                self._watch(run)
+            self._look()
+
+    def _look(self) -> None:
+        """Hear which runs ended; every ``interval`` seconds look at the folders of all others."""
+        for end in self.executor.poll(max(0.0, self._next_look - time.monotonic())):
+            if end.run in self._live:
+                self._live[end.run].ended = (end, time.monotonic())
+        self.guard()
+        for path, run in list(self._live.items()):
+            if run.ended is not None and self._settled(run, run.ended[1]):
+                del self._live[path]
+                self._end(run, run.ended[0])
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + self.executor.interval
+        waiting = self.executor.waiting()
+        for path, run in self._live.items():
+            if run.ended is None:
+                self._watch(run, begun=path not in waiting)
+                if path in waiting:
+                    self.display.waiting(run.label, waiting[path])
+
+    def _settled(self, run: Run, since: float) -> bool:
+        """Whether what an ended run wrote is seen here by now."""
+        late = time.monotonic() - since >= self.executor.settle
+        return late or self.interrupts > 0 or run.run_dir.read_result() is not None
 
     def _begin(self, run: Run) -> None:
+        # Asked first: what lives may end, and write a result, between the two questions.
+        lives = bool(self.executor.alive([run.run_dir]))
         result = run.run_dir.read_result()
         if result is not None and result.state != State.STOPPED:
             self._follow(run)  # it ended, but nobody heard of it
@@ -112,30 +139,34 @@ class Driver:
         known = run.run_dir.request.exists()
         if known:
             check_same(run.run_dir, run.request)
-        run.run_dir.result.unlink(missing_ok=True)
-        run.run_dir.clear_stop()
-        run.run_dir.create(run.request)
-        run.pulse = Pulse(run.run_dir)
+        if not lives:
+            run.run_dir.result.unlink(missing_ok=True)
+            run.run_dir.clear_stop()
+            run.run_dir.create(run.request)
+        run.pulse = Pulse(run.run_dir, every=self.executor.interval)
         run.started = time.monotonic()
         self._send(run, resume=known)
 
     def _send(self, run: Run, *, resume: bool) -> None:
-        run.ended_for, run.begun = None, False
+        run.ended, run.ended_for, run.begun = None, None, False
         self.display.started(run.label, run.run_dir, run.request.phase)
+        self.executor.start(self.needs, self._jobs)
         self.executor.submit(run.run_dir, resume=resume)
         self._live[run.run_dir.path] = run
         run.pulse.begin()
 
-    def _watch(self, run: Run) -> None:
+    def _watch(self, run: Run, *, begun: bool) -> None:
         self._follow(run)
         # A starting child forgets old stop requests, perhaps this one.
         if run.stop is not None and run.run_dir.stop_asked() is None:
             run.run_dir.ask_stop(*run.stop)
-        if not run.begun and self.executor.has_begun(run.run_dir):
-            run.begun = True
+        if begun and not run.begun:
             run.pulse.begin()
-        limit = run.pulse.limit(self.patience if run.begun else None)
-        if run.pulse.look() > limit:
+            if self.executor.outlives:  # a queue; what a run waits for on this machine is its start
+                run.started = time.monotonic()
+        run.begun = begun
+        limit = run.pulse.limit(self.patience)
+        if run.pulse.look() > limit and begun:
             self._kill(run, f"it gave no sign of life for {duration(limit)}")
 
     def _kill(self, run: Run, why: str) -> None:
@@ -169,33 +200,37 @@ class Driver:
         if why is not None and run.stop is None:
             run.stop = (State.PRUNED, why)
 
-    def _end(self, run: Run, end: Exit) -> None:
+    def _end(self, run: Run, end: End) -> None:
         self._follow(run)
         wall = time.monotonic() - run.started
         result = run.run_dir.read_result()
         if self.interrupts and (result is None or result.state == State.STOPPED):
             self.account.add_run(run.request.phase, wall, result.seconds if result else {})
             return
-        if result is not None and result.state == State.STOPPED:
-            if self._again(run, f"stopped from outside ({result.reason})"):
+        if result is None or result.state == State.STOPPED:
+            died = run.ended_for or end.words
+            why = died if result is None else f"stopped from outside ({result.reason})"
+            if end.verdict == "cancelled" and run.ended_for is None:
+                result = failed(run, f"Cancelled: {end.words}", wall)  # a person wants no other try
+            elif self._again(run, end.verdict, why):
                 return
-            result = failed(run, f"Stopped: {result.reason}{self._times(run)}", wall)
-        elif result is None:
-            why = run.ended_for or end.why()
-            if self._again(run, why):
-                return
-            result = failed(run, f"Died: {why}{self._times(run)}", wall)
+            else:
+                how = f"Died: {died}" if result is None else f"Stopped: {result.reason}"
+                times = f"{run.restarts.total()} times without a checkpoint in between"
+                result = failed(run, f"{how}, {times}", wall)
         if result.state == State.FAILED:
             self._refuse_bad_input(run, result)
         self.account.add_run(run.request.phase, wall, result.seconds)
         self._finish(run, result, seconds=wall)
 
-    def _again(self, run: Run, why: str) -> bool:
+    def _again(self, run: Run, verdict: Verdict, why: str) -> bool:
         """Send a run off again that could not end by itself; False where that leads nowhere."""
         checkpoint = run.run_dir.last_checkpoint()
-        run.restarts = run.restarts + 1 if checkpoint == run.checkpoint else 1
+        if checkpoint != run.checkpoint:
+            run.restarts.clear()
         run.checkpoint = checkpoint
-        if run.restarts > RESTARTS:
+        run.restarts[verdict == "preempted"] += 1
+        if run.restarts[False] > RESTARTS or run.restarts[True] > PREEMPTIONS:
             return False
         where = "its last checkpoint" if checkpoint else "its start"
         self.display.say(f"{run.label}: {why}; going on from {where}")
@@ -203,10 +238,6 @@ class Driver:
         run.run_dir.clear_stop()
         self._send(run, resume=True)
         return True
-
-    @staticmethod
-    def _times(run: Run) -> str:
-        return f", {run.restarts} times without a checkpoint in between"
 
     def _finish(self, run: Run, result: Result, *, seconds: float | None) -> None:
         run.done(result)
@@ -253,33 +284,45 @@ class Driver:
             )
 
     def _stop_all(self) -> None:
-        """Ask the live runs to save and stop, wait for them, and raise ``Interrupted``."""
+        """Ask the live runs to save and stop, wait for them, and raise ``Interrupted``; those that
+        outlive this process go on, unless the person at the terminal wants them to stop.
+        """
+        if self._live and self.executor.outlives and not self._wants_all_to_stop():
+            self.display.say(f"{len(self._live)} runs go on; the same command takes them over")
+            raise Interrupted
         if self._live:
             self.display.say(
                 "stopping: live runs save their state (Ctrl-C again ends them at once)"
             )
-        for run in self._live.values():
+        waiting = self.executor.waiting()
+        for path, run in self._live.items():
             run.stop = (State.STOPPED, "interrupted")
             run.run_dir.ask_stop(*run.stop)
-        end = time.monotonic() + LONGEST_STOP
+            if path in waiting:
+                self._kill(run, "it had not begun")
+        late = self.executor.settle  # until a run sees that it is asked
+        end = time.monotonic() + LONGEST_STOP + late
         while self._live and time.monotonic() < end:
-            for gone in self.executor.poll(POLL):
-                self._end(self._live.pop(gone.run), gone)
+            self._look()
             for run in self._live.values():
-                self._watch(run)
-                if run.pulse.silent > STOP_PATIENCE + 2 * run.pulse.pace:
+                if run.pulse.silent > STOP_PATIENCE + late + 2 * run.pulse.pace:
                     self._kill(run, "it did not stop")
         for run in self._live.values():
             self.executor.kill(run.run_dir)
         raise Interrupted
+
+    def _wants_all_to_stop(self) -> bool:
+        question = f"stop the {len(self._live)} live runs too, which else go on?"
+        return self.by_hand and self.display.asks(question)
 
 
 @contextmanager
 def stop_on_signals(driver: Driver) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask live runs to save and stop; a second one ends all at once."""
 
-    def note(*_: Any) -> None:
+    def note(number: int, _: object) -> None:
         driver.interrupts += 1
+        driver.by_hand = number == signal.SIGINT
         if driver.interrupts > 1:
             raise KeyboardInterrupt
 

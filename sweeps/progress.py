@@ -6,8 +6,10 @@ each live run) are drawn only on a terminal. ``status`` in another terminal is t
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
@@ -79,6 +81,16 @@ class Display:
         """Print one line."""
         self.console.print(escape(text))
 
+    def asks(self, question: str) -> bool:
+        """Whether the person at the terminal says yes; nobody there means no."""
+        if not (self.console.is_terminal and sys.stdin.isatty()):
+            return False
+        if self._bars is not None:
+            self._bars.stop()
+        with suppress(EOFError):
+            return self.console.input(escape(f"{question} [y/N] ")).strip().lower() in ("y", "yes")
+        return False
+
     def plan(self, counts: Mapping[Phase, Count], jobs: Mapping[Kind, int]) -> None:
         """How many runs the study has, how many are over already, and how many are trained at once.
 
@@ -105,6 +117,12 @@ class Display:
             shown.bar = self._bars.add_task(label, total=None, text="starting")
         self._runs[label] = shown
         self._change()
+
+    def waiting(self, label: str, why: str) -> None:
+        """A run that was handed over has not begun."""
+        shown = self._runs.get(label)
+        if self._bars is not None and shown is not None and shown.bar is not None:
+            self._bars.update(shown.bar, text=f"waits: {why}")
 
     def rows(self, label: str, run_dir: RunDir, rows: list[Row]) -> None:
         """New scalars of a live run."""

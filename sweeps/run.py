@@ -24,6 +24,7 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
 from fourierkd.records import Options  # noqa: E402
+from sweeps.executors.base import LOG_NAME, Executor  # noqa: E402
 from sweeps.study import StudyConfig  # noqa: E402
 from sweeps.study_file import load_study  # noqa: E402
 from sweeps.study_rules import check_number  # noqa: E402
@@ -41,6 +42,8 @@ _OF_TRAINING = {  # options of `compare` that mean nothing to runs that are ther
     "--jobs": "jobs",
     "--teacher-seeds": "teacher_seeds",
     "--retry-failed": "retry_failed",
+    "--executor": "executor",
+    "--slurm": "slurm",
     "--set": "overrides",
 }
 DEFAULT_CONFIG = REPO / "configs" / "studies" / "shapes_low.py"
@@ -218,6 +221,19 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="try failed runs again, from their last checkpoint",
     )
+    parser.add_argument(
+        "--executor",
+        choices=("local", "slurm"),
+        help="where runs are trained: on this machine (default), or each as a job of Slurm, which "
+        "goes on when this command ends; the same command takes it over",
+    )
+    add_options(
+        parser,
+        "--slurm",
+        dest="slurm",
+        help="with --executor slurm: options of sbatch, e.g. partition=gpu time=480; what a run "
+        "needs says the study: --set per_run.cpus=4 per_run.gpus=1",
+    )
     add_options(
         parser,
         "--set",
@@ -331,12 +347,27 @@ def _run(config: StudyConfig, args: argparse.Namespace, command: str) -> int:
     from sweeps.driver import Interrupted
 
     work_dir = args.work_dir or Path("work_dirs") / config.name
+    executor = _executor(args, config, work_dir)
+    retry_failed = args.retry_failed
     try:
-        run_study(config, work_dir, command=command, retry_failed=args.retry_failed)
+        run_study(config, work_dir, command=command, retry_failed=retry_failed, executor=executor)
     except (Interrupted, KeyboardInterrupt):
         print(f"stopped; nothing is lost. To go on: {command}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _executor(args: argparse.Namespace, config: StudyConfig, work_dir: Path) -> Executor | None:
+    """What trains the runs; None: this machine."""
+    if args.executor != "slurm":
+        if args.slurm:
+            raise ConfigError("--slurm goes with --executor slurm", value=args.slurm)
+        return None
+    from sweeps.executors.slurm import SlurmExecutor, options_of
+
+    executor = SlurmExecutor(options_of(args.slurm), log=work_dir.absolute() / LOG_NAME)
+    executor.check_needs(config.needs)
+    return executor
 
 
 def _report(args: argparse.Namespace, _: str) -> int:

@@ -5,6 +5,8 @@ A result of another request is refused, that of a run whose process could not is
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from fourierkd.errors import StudyError
 from fourierkd.fingerprint import is_path
 from fourierkd.records import MAXIMIZE, Request, Result, State
 from fourierkd.run_dir import Row, RunDir
+from sweeps.executors.base import End
 from sweeps.watch import Pulse
 
 
@@ -42,8 +45,9 @@ class Run:
     stop: tuple[State, str] | None = None
     pulse: Pulse = field(init=False)
     begun: bool = False  # its process, for the server may have to load its packages first
+    ended: tuple[End, float] | None = None  # its job, and when that was heard
     ended_for: str | None = None  # why the driver itself ended its process
-    restarts: int = 0  # without a new checkpoint in between
+    restarts: Counter[bool] = field(default_factory=Counter)  # preempted -> since ``checkpoint``
     checkpoint: Path | None = None  # the last one, when it was sent off again
     seen: dict[int, float] = field(default_factory=dict)
 
@@ -86,9 +90,11 @@ def failed(run: Run, reason: str, wall: float) -> Result:
 
 
 def failure_kind(result: Result) -> str:
-    """The error's type, or how the process died: what stands before the colon of the reason."""
+    """The error's type, or how the process died, without what is said of that in brackets."""
     reason = result.reason or ""
-    return reason if reason.startswith(("Died:", "Stopped:")) else reason.partition(":")[0]
+    if reason.startswith(("Died:", "Stopped:", "Cancelled:")):
+        return re.sub(r" \([^)]*\)", "", reason)
+    return reason.partition(":")[0]
 
 
 def check_same(run_dir: RunDir, request: Request) -> None:

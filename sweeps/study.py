@@ -10,6 +10,7 @@ from typing import Any
 from fourierkd import methods
 from fourierkd.fingerprint import digest
 from fourierkd.records import Direction, Metric
+from sweeps.executors.base import Needs
 from sweeps.fingerprint import config_sources, data_identity, literal, roles
 from sweeps.space import METHOD, Methods, describe
 
@@ -79,6 +80,8 @@ class StudyConfig:
             fractions.
         jobs: runs at once on the rung and among final runs; ``trial_jobs``: among arms and trials.
             Of j trials at once each is asked for with the results up to the j-th before it.
+        per_run: what each run is given, as ``executors.base.Needs``: ``dict(cpus=4, gpus=1)``; no
+            part of its identity. The teacher is cached by its threads, ``cpus``.
         patience: seconds without a sign of life, once its process was started, after which a run is
             ended and tried again; None: 15 minutes, or ten times its longest pause so far where
             that is longer.
@@ -119,6 +122,7 @@ class StudyConfig:
     margin: float | None = None
     jobs: int = 1
     trial_jobs: int = 1
+    per_run: dict[str, Any] = dataclasses.field(default_factory=dict)
     patience: float | None = None
     keep_checkpoints: bool = False
     wandb: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -127,6 +131,11 @@ class StudyConfig:
     def measure(self) -> Metric:
         """What its runs are judged by."""
         return Metric(self.metric, Direction(self.direction))
+
+    @property
+    def needs(self) -> Needs:
+        """Of each of its runs."""
+        return Needs(**self.per_run)
 
     @property
     def scaled_by(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from fourierkd.errors import ConfigError, near
 from fourierkd.options import MAX_SEED
 from fourierkd.records import checked_direction
 from fourierkd.tracking.login import MODES
+from sweeps.executors.base import Needs
 from sweeps.space import METHOD, check_space
 from sweeps.study import (
     BUDGETS,
@@ -25,6 +27,7 @@ from sweeps.study import (
 )
 
 RESERVED = ("tuned", "trial", "rung")  # methods that a study gives names to itself
+_MEMORY = re.compile(r"[1-9]\d*[KMGT]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _WANDB_KEYS = ("project", "entity", "mode", "tags", "notes")
 _FROM_ONE = ("sampler_startup", "teacher_seeds", "jobs", "trial_jobs")
@@ -46,6 +49,7 @@ def check_study(study: StudyConfig) -> None:
     if study.final_split not in ("val", "test", None):
         raise ConfigError("final_split is 'val', 'test' or None", value=study.final_split)
     _check_numbers(study)
+    _check_per_run(study.per_run)
     _check_budget(study)
     _check_seeds(study)
     if not isinstance(study.keep_checkpoints, bool):
@@ -85,6 +89,23 @@ def _check_numbers(study: StudyConfig) -> None:
         raise ConfigError("margin is None or above 0, in the metric's unit", value=margin)
     if patience is not None and not (_is_real(patience) and patience > 0):
         raise ConfigError("patience is None or seconds above 0", value=patience)
+
+
+def _check_per_run(per_run: Any) -> None:
+    if not isinstance(per_run, dict):
+        raise ConfigError(
+            "per_run must be a dict", value=per_run, fix="e.g. per_run=dict(cpus=4, gpus=1)"
+        )
+    check_keys(per_run, [part.name for part in dataclasses.fields(Needs)], "per_run")
+    if per_run.get("cpus") is not None:
+        check_number("per_run.cpus", per_run["cpus"], 1)
+    if per_run.get("gpus") not in (None, 0, 1):
+        raise ConfigError("per_run.gpus is 0 or 1: a run is one process", value=per_run["gpus"])
+    memory, hours = per_run.get("memory"), per_run.get("hours")
+    if memory is not None and not (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
+        raise ConfigError("per_run.memory is a number and K, M, G or T", value=memory, fix="'16G'")
+    if hours is not None and not (_is_real(hours) and 0 < hours < math.inf):
+        raise ConfigError("per_run.hours is above 0", value=hours)
 
 
 def _check_budget(study: StudyConfig) -> None:

@@ -28,7 +28,7 @@ from fourierkd.run_dir import RunDir, cache_root
 from sweeps.driver import Driver
 from sweeps.executors.local import threads_of_a_run
 from sweeps.fingerprint import config_sources, data_identity, versions
-from sweeps.runs import Run
+from sweeps.runs import Run, forget_failure
 from sweeps.storage import has_finished_run
 from sweeps.study import StudyConfig
 from sweeps.study_record import StudyRecord, TeacherFile, read_study, record
@@ -62,7 +62,7 @@ def teacher_key(study: StudyConfig) -> str:
         "sources": config_sources(teacher["config"]),
         "data": data_identity(teacher["config"], options),
         "versions": versions(),
-        "threads": threads_of_a_run(TEACHER_JOBS),
+        "threads": threads_of_a_run(study.needs, TEACHER_JOBS),
     }
     return digest(content)[:KEY_LENGTH]
 
@@ -144,9 +144,7 @@ def prepare_teacher(study: StudyConfig, driver: Driver) -> tuple[Path, RunDir]:
             if result is None or result.state != State.COMPLETE:
                 seed = teacher_request(study).seed
                 driver.display.say(f"training the teacher, once, with seed {seed}: {run_dir.path}")
-                run_dir.result.unlink(
-                    missing_ok=True
-                )  # failed before: again from its last checkpoint
+                forget_failure(run_dir)
                 ends: list[Result] = []
                 run = Run(
                     run_dir, teacher_request(study), "teacher", done=ends.append, counts=False

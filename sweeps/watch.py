@@ -12,19 +12,23 @@ from fourierkd.run_dir import RunDir
 
 FLOOR = 900.0  # seconds of silence that a start (data, downloads) or an evaluation may take
 PAUSES = 10  # ... or so many of the longest pauses that the run has had
-LOOK = 1.0  # most seconds that one look counts: who was suspended saw nothing
+LOOK = 1.0  # most seconds that one look counts, or two ``every``: who was suspended saw nothing
 
 
 class Pulse:
     """The silence of one run.
+
+    Args:
+        run_dir: its folder.
+        every: seconds between two looks at it.
 
     Attributes:
         silent: seconds since its last sign of life, as far as somebody watched.
         pace: its longest pause between two signs since it wrote its first row.
     """
 
-    def __init__(self, run_dir: RunDir) -> None:
-        self._run_dir = run_dir
+    def __init__(self, run_dir: RunDir, *, every: float = 0.0) -> None:
+        self._run_dir, self._most = run_dir, max(LOOK, 2 * every)
         self.pace = 0.0
         self.begin()
 
@@ -38,7 +42,7 @@ class Pulse:
     def look(self) -> float:
         """Look at the folder; returns ``silent``."""
         now = time.monotonic()
-        self.silent += min(now - self._looked, LOOK)
+        self.silent += min(now - self._looked, self._most)
         self._looked = now
         signs = self._run_dir.signs()
         if signs != self._seen:

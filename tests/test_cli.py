@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from fourierkd.cli import main
 from fourierkd.distill.checkpoint import load_checkpoint
+from fourierkd.records import single_request
 from fourierkd.run_dir import RunDir
 
 ENGINE = Path(__file__).parent / "engine"
@@ -118,6 +120,32 @@ def test_stopped_run_says_how_to_continue_and_does(capsys):
     assert "a resumed run keeps its seed (0), got 4" in line
     code, out, _ = train(capsys, "--work-dir", "run", "--resume")
     assert "complete after 20 iterations" in out
+
+
+def test_a_folder_is_trained_as_a_job_and_says_where(capsys, monkeypatch):
+    run_dir = RunDir("run").create(single_request(CONFIG, {}, wandb_mode="disabled"))
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert call(capsys, "run", "run") == (0, "", "")
+    assert run_dir.read_result().state == "complete"
+    host = platform.node()
+    facts = json.loads(run_dir.environment.read_text())
+    assert (facts["host"], facts["job"]) == (host, "Slurm job 12")
+    first = f"fourierkd run: process {os.getpid()} on {host}, Slurm job 12\n"
+    assert run_dir.log.read_text().startswith(first)
+    rows = run_dir.scalars.read_bytes()
+    assert call(capsys, "run", "run", "--resume") == (0, "", "")  # it has ended: nothing to do
+    assert run_dir.scalars.read_bytes() == rows
+    assert "request.json, got" in refused(call(capsys, "run", "nowhere"))
+
+
+def test_a_job_that_fails_says_so_in_its_folder(capsys):
+    options = {"custom_hooks": [{"type": "NoSuchHook"}]}
+    run_dir = RunDir("run").create(single_request(CONFIG, options, wandb_mode="disabled"))
+    code, out, err = call(capsys, "run", "run")
+    assert (code, out, err) == (2, "", "")
+    assert run_dir.read_result().state == "failed"
+    assert "fourierkd: error: " in run_dir.log.read_text()
+    assert call(capsys, "run", "run") == (1, "", "")  # the result stands
 
 
 def test_switches_are_kept_in_the_run_and_a_resume_does_not_change_them(capsys):

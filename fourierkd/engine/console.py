@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+from fourierkd.errors import exit_on_error
 
 
 @contextmanager
@@ -37,6 +39,17 @@ def console_to(path: Path) -> Iterator[TextIO]:
             log.close()
         if terminal is not sys.stdout:
             terminal.close()
+
+
+def exit_code(work: Callable[[], int], log: Path) -> int:
+    """Exit code of ``work``, of which all that is printed, errors included, goes to ``log``."""
+    with console_to(log):
+        try:
+            exit_on_error("fourierkd", work)
+        except SystemExit as end:
+            return int(end.code or 0)
+        except BaseException:  # whoever raised it has printed its traceback
+            return 1
 
 
 def _is_descriptor_1(stream: TextIO) -> bool:

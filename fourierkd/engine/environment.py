@@ -1,6 +1,6 @@
 """What a run runs on: out flow versions, commit, device and threads.
 
-No environment variables, so no secrets.
+No environment variables but a job's number, so no secrets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PACKAGES = {
 
 
 def environment() -> dict[str, Any]:
-    """Versions, commit, ``dirty``, device, device names, threads, host, processor and platform.
+    """Versions, commit, ``dirty``, device, device names, threads, host, job, processor, platform.
 
     MMEngine's own collection starts compilers to ask for their versions, and takes seconds.
     """
@@ -45,10 +45,23 @@ def environment() -> dict[str, Any]:
         else [],
         "threads": torch.get_num_threads(),
         "host": platform.node(),
+        "job": job(),
         "cpu_count": os.cpu_count(),
         "processor": processor(),
         "platform": platform.platform(),
     }
+
+
+def job() -> str | None:
+    """What a job manager calls this process's job, such as ``Slurm job 12``; None: nobody did."""
+    number = os.environ.get("SLURM_JOB_ID")
+    return f"Slurm job {number}" if number else None
+
+
+def where() -> str:
+    """This process in words: its number, host and job."""
+    words = f"process {os.getpid()} on {platform.node()}"
+    return f"{words}, {job()}" if job() else words
 
 
 def find_device(name: str | None) -> torch.device:

@@ -70,6 +70,7 @@ from fourierkd.run_dir import RunDir, read_json, write_atomic
 # PyTorch's words for memory that is too small, and for what is wrong with a device.
 _MEMORY = re.compile(r"out of memory|allocate|CUDA|cuDNN|NCCL")
 SEARCH = (Phase.BASELINE, Phase.TRIAL, Phase.RUNG)  # many runs, seldom looked at one by one
+LOCK_PATIENCE = 150.0  # seconds; NFS keeps the lock of a lost machine for 90
 SENDERS = {"kill", "raise_signal"}  # functions of os and signal
 
 
@@ -88,14 +89,42 @@ def run(run_dir: RunDir, *, resume: bool) -> Result:
         written.
         OSError: the disk is full or not writable; the result is written if it can be.
     """
-    lock = run_dir.lock() if leads() else nullcontext()
-    with lock, stop_signals() as signals, cheap_garbage_collection(), ExitStack() as held:
+    with run_dir.lock() if leads() else nullcontext():
         if leads():
             earlier = run_dir.read_result() if resume else None
             if earlier is not None and earlier.state == State.COMPLETE:
                 raise RunError(
                     "a complete run cannot be resumed", value=str(run_dir.path), fix="start another"
                 )
+        return _train(run_dir, resume=resume)
+
+
+def run_job(run_dir: RunDir, *, resume: bool) -> Result:
+    """As ``run``, for whoever is started by an engine that may start a run twice, or again after
+    its machine was lost: it waits for the folder (``LOCK_PATIENCE``), trains nothing where a result
+    stands, and goes on where rows stand.
+
+    Args:
+        run_dir: a folder made by ``RunDir.create``.
+        resume: it is known that it was begun.
+
+    Returns:
+        The result, as written now or before.
+
+    Raises:
+        RunError: another process still has the folder.
+    """
+    with run_dir.lock(patience=LOCK_PATIENCE):
+        result = run_dir.read_result()
+        if result is not None and result.state != State.STOPPED:
+            return result
+        return _train(run_dir, resume=resume or run_dir.scalars.exists())
+
+
+def _train(run_dir: RunDir, *, resume: bool) -> Result:
+    """The run, whose folder is locked."""
+    with stop_signals() as signals, cheap_garbage_collection(), ExitStack() as held:
+        if leads():
             for old in (run_dir.result, run_dir.predictions):
                 old.unlink(missing_ok=True)
             run_dir.clear_stop()

@@ -216,9 +216,8 @@ def disinherit() -> None:
 
 def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
     """Train a run in this process, its console in its ``run.log``; returns the exit code."""
-    from fourierkd.engine.console import console_to
-    from fourierkd.engine.run import run as train_run
-    from fourierkd.errors import exit_on_error
+    from fourierkd.engine.console import exit_code
+    from fourierkd.engine.run import run_job
     from fourierkd.run_dir import RunDir
 
     use(env)
@@ -226,16 +225,10 @@ def train(run: Path, *, resume: bool, env: dict[str, str]) -> int:
 
     def work() -> int:
         disinherit()
-        train_run(run_dir, resume=resume)
+        run_job(run_dir, resume=resume)
         return 0
 
-    with console_to(run_dir.log):
-        try:
-            exit_on_error("fourierkd", work)
-        except SystemExit as end:
-            return int(end.code or 0)
-        except BaseException:  # its traceback is in run.log already
-            return 1
+    return exit_code(work, run_dir.log)
 
 
 def tell(requests: Path, *, measure: bool, env: dict[str, str]) -> int:

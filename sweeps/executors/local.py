@@ -15,56 +15,62 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fourierkd.errors import RunError, StudyError
+from fourierkd.errors import StudyError
 from fourierkd.records import Json
 from fourierkd.run_dir import RunDir
-from sweeps.executors.base import Exit
+from sweeps.executors.base import End, Needs, Question
 
 WORKER = (sys.executable, "-m", "fourierkd.serving.server")
 REPO = Path(__file__).resolve().parents[2]
 FALSE_STARTS = 2  # servers in a row that die before they are ready
-PATIENCE = 10.0  # seconds for a killed process to let go of its run folder
 KILL_PATIENCE = 5.0  # seconds for the server to end a run, before it is ended itself
+BEGIN_PATIENCE = 900.0  # seconds for it to load its packages and begin a run
 CLOSE_PATIENCE = 2.0  # seconds for the server to end
 
 
-def threads_of_a_run(jobs: int) -> int:
-    """Threads of each of ``jobs`` runs at once: an equal share of the cores given to us."""
-    return max(1, len(os.sched_getaffinity(0)) // jobs)
+def threads_of_a_run(needs: Needs, jobs: int) -> int:
+    """Threads of each of ``jobs`` runs at once: as they need, else an equal share of the cores
+    given to us.
+    """
+    return needs.cpus or max(1, len(os.sched_getaffinity(0)) // jobs)
 
 
 class LocalExecutor:
-    """Runs on this machine, ``jobs`` at once.
+    """Runs on this machine; where there are several GPUs and runs, each run has one of its own.
 
     Args:
         log: where the server's own messages go.
-        jobs: children at once: each gets an equal share of the cores, and a GPU of its own where
-            there are several.
         command: the server; None: ``WORKER``.
     """
 
-    def __init__(self, log: Path, *, jobs: int = 1, command: Sequence[str] | None = None) -> None:
-        self.jobs = jobs
+    interval, settle, outlives = 0.1, 0.0, False
+
+    def __init__(self, log: Path, *, command: Sequence[str] | None = None) -> None:
+        self._needs, self._jobs = Needs(), 1
         self._log, self._command = log, list(WORKER if command is None else command)
         self._server: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[Json] = queue.Queue()
         self._running: dict[Path, int] = {}  # run folder -> slot
-        self._begun: set[Path] = set()  # those whose process there is
+        self._waiting: dict[Path, float] = {}  # those without a process: when they were sent
         self._killed: dict[Path, float] = {}  # when their end was asked for
         self._ready = False
         self._false_starts = 0
         self._log_start = 0  # where this server's own messages begin
 
-    def start(self) -> None:
-        """Start the server; it loads its packages while this process goes on.
+    def start(self, needs: Needs, jobs: int) -> None:
+        """Start the server, which loads its packages while this process goes on.
 
         Raises:
             StudyError: it cannot be started.
         """
+        self._needs, self._jobs = needs, jobs
+        self._serve()
+
+    def _serve(self) -> None:
         if self._server is not None:
             return
         path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
@@ -89,89 +95,88 @@ class LocalExecutor:
         self._ready = False
         threading.Thread(target=self._listen, args=(self._server,), daemon=True).start()
 
-    def submit(self, run_dir: RunDir, *, resume: bool) -> None:
-        """Train what ``run_dir.request`` asks for.
-
-        Raises:
-            RunError: another process still trains it.
+    def alive(self, runs: Iterable[RunDir]) -> set[Path]:
+        """Those that this process sent off: runs of an earlier one die with it, and what one of
+        them still does is waited for by the process that trains its folder next.
         """
-        _wait_until_free(run_dir)
-        self.start()
-        if run_dir.path not in self._running:
-            used = set(self._running.values())
-            self._running[run_dir.path] = min(s for s in range(len(used) + 1) if s not in used)
-        slot = self._running[run_dir.path]
-        self._begun.discard(run_dir.path)
-        self._send({"run": str(run_dir.path), "resume": resume, "env": self._environment(slot)})
+        return {run.path for run in runs} & self._running.keys()
 
-    def poll(self, timeout: float) -> list[Exit]:
+    def submit(self, run: RunDir, *, resume: bool) -> None:
+        """Have a run trained, unless it is."""
+        self._serve()
+        if run.path in self._running:
+            return
+        used = set(self._running.values())
+        slot = min(s for s in range(len(used) + 1) if s not in used)
+        self._running[run.path] = slot
+        self._waiting[run.path] = time.monotonic()
+        self._send({"run": str(run.path), "resume": resume, "env": self._environment(slot)})
+
+    def poll(self, timeout: float) -> list[End]:
         """The runs that ended, after at most ``timeout`` seconds where none did.
 
         Raises:
             StudyError: the server died before it was ready, and so did the next.
         """
         self._end_a_server_that_hangs()
-        exits: list[Exit] = []
+        ends: list[End] = []
         end = time.monotonic() + timeout
         while True:
             try:
-                wait = 0.0 if exits else max(0.0, end - time.monotonic())
+                wait = 0.0 if ends else max(0.0, end - time.monotonic())
                 event = self._events.get(timeout=wait) if wait else self._events.get_nowait()
             except queue.Empty:
-                return exits
+                return ends
             if event["event"] == "ready":
                 self._ready, self._false_starts = True, 0
             elif event["event"] == "started":
-                self._begun.add(Path(event["run"]))
+                self._waiting.pop(Path(event["run"]), None)
             elif event["event"] == "exited" and Path(event["run"]) in self._running:
-                del self._running[Path(event["run"])]
-                self._killed.pop(Path(event["run"]), None)
-                exits.append(Exit(Path(event["run"]), event.get("code"), event.get("signal")))
+                self._forget(Path(event["run"]))
+                ends.append(_end(Path(event["run"]), event.get("code"), event.get("signal")))
             elif event["event"] == "dead" and event["server"] is self._server:
-                exits += self._bury()
+                ends += self._bury()
 
-    def has_begun(self, run_dir: RunDir) -> bool:
-        """Whether the run's process was started; before that the server loads its packages."""
-        return run_dir.path in self._begun
+    def waiting(self) -> Mapping[Path, str]:
+        """Runs without a process; before the first one the server loads its packages."""
+        why = "the training server takes it" if self._ready else "the training server starts"
+        return dict.fromkeys(self._waiting, why)
 
-    def check(self, requests: Path) -> None:
-        """Try what can be built of a file of requests (``serving.dry_build``); it ends as a run
-        would whose folder is that file.
-        """
-        self._ask("check", requests)
-
-    def measure(self, requests: Path) -> None:
-        """Measure what a step of each of a file of requests costs (``serving.costs``), with the
-        threads of a run; it ends as ``check``.
-        """
-        self._ask("measure", requests)
-
-    def _ask(self, what: str, requests: Path) -> None:
-        self.start()
+    def ask(self, question: Question, requests: Path) -> None:
+        """Have a file of requests answered by a process of the server's."""
+        self._serve()
         self._running[requests] = 0
-        self._send({what: str(requests), "env": self._environment(0)})
+        self._send({question: str(requests), "env": self._environment(0)})
 
-    def kill(self, run_dir: RunDir) -> None:
+    def kill(self, run: RunDir) -> None:
         """End the run's process at once."""
-        if run_dir.path in self._running:
-            self._killed.setdefault(run_dir.path, time.monotonic())
-            self._send({"kill": str(run_dir.path)})
+        if run.path in self._running:
+            self._killed.setdefault(run.path, time.monotonic())
+            self._send({"kill": str(run.path)})
 
     def _end_a_server_that_hangs(self) -> None:
-        """One that was told to end a run and does not; its other runs go on from a checkpoint."""
-        if any(time.monotonic() - at > KILL_PATIENCE for at in self._killed.values()):
+        """One that does not end or begin a run; its other runs go on from a checkpoint."""
+        now = time.monotonic()
+        told = any(now - at > KILL_PATIENCE for at in self._killed.values())
+        if told or any(now - at > BEGIN_PATIENCE for at in self._waiting.values()):
             self._killed.clear()
+            self._waiting.clear()
             self._end_server()
+
+    def _forget(self, run: Path) -> None:
+        for kept in (self._running, self._killed, self._waiting):
+            kept.pop(run, None)
 
     def _end_server(self) -> None:
         if self._server is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._server.pid, signal.SIGKILL)
 
-    def close(self) -> None:
+    def close(self, *, detach: bool = False) -> None:  # noqa: ARG002 - nothing outlives this process
         """End the server and all children."""
         server = self._server
-        self._running.clear()
+        for run in list(self._running):
+            self._forget(run)
         if server is None:
             return
         with suppress(OSError):
@@ -185,10 +190,12 @@ class LocalExecutor:
         self._server = None
 
     def _environment(self, slot: int) -> dict[str, str]:
-        threads = str(threads_of_a_run(self.jobs))
+        threads = str(threads_of_a_run(self._needs, self._jobs))
         environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         devices = gpus()
-        if self.jobs > 1 and len(devices) > 1:
+        if self._needs.gpus == 0:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        elif self._jobs > 1 and len(devices) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         return environment
 
@@ -211,7 +218,7 @@ class LocalExecutor:
         server.wait()
         self._events.put({"event": "dead", "server": server})
 
-    def _bury(self) -> list[Exit]:
+    def _bury(self) -> list[End]:
         """After the server's death its runs have ended too; the next ``submit`` starts another."""
         server, self._server = self._server, None
         if not self._ready:
@@ -223,9 +230,10 @@ class LocalExecutor:
                     f"{FALSE_STARTS} times: {_last_line(self._log, self._log_start)}",
                     fix=f"see {self._log}",
                 )
-        lost = [Exit(run, None, None) for run in self._running]
-        self._running.clear()
-        self._killed.clear()
+        words = "the training server died under it (out of memory?)"
+        lost = [End(run, "lost", words) for run in self._running]
+        for end in lost:
+            self._forget(end.run)
         return lost
 
 
@@ -240,17 +248,13 @@ def gpus() -> list[str]:
         return []
 
 
-def _wait_until_free(run_dir: RunDir) -> None:
-    """A killed process lets go of its folder a moment later than its parent ends."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            with run_dir.lock():
-                return
-        except RunError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+def _end(run: Path, code: int | None, number: int | None) -> End:
+    """Of a process that ended with an exit code, or by a signal."""
+    if number == signal.SIGKILL:
+        return End(run, "killed", "killed by signal 9 (out of memory?)")
+    if number:
+        return End(run, "killed", f"killed by signal {number} ({signal.Signals(number).name})")
+    return End(run, "ended", f"exited with code {code} and no result")
 
 
 def _last_line(path: Path, start: int) -> str:

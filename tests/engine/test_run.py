@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import signal
+import threading
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -19,10 +21,10 @@ from fourierkd.data.shapes_folder import prepare_shapes
 from fourierkd.distill.checkpoint import load_checkpoint
 from fourierkd.distill.registry import HOOKS
 from fourierkd.engine.hooks.checkpoint import RunCheckpointHook, check_metric, short_names
-from fourierkd.engine.run import run
+from fourierkd.engine.run import run, run_job
 from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import CheckpointError, ConfigError, DataError, RunError
-from fourierkd.records import Best, Checkpoints, State
+from fourierkd.records import Best, Checkpoints, Result, State
 from fourierkd.run_dir import RunDir
 from tests.engine.conftest import HERE, ONE_CYCLE, TEACHER, assert_same, without_the_hook
 
@@ -547,6 +549,52 @@ def test_a_second_process_is_refused(make_run):
     run_dir = make_run()
     with run_dir.lock(), pytest.raises(RunError, match="one process at a time"):
         run(run_dir, resume=False)
+
+
+def test_a_job_waits_for_the_folder(make_run, monkeypatch):
+    monkeypatch.setattr("fourierkd.engine.run.LOCK_PATIENCE", 0.2)
+    run_dir = make_run()
+    with ExitStack() as held:
+        held.enter_context(run_dir.lock())
+        with pytest.raises(RunError, match=f"process {os.getpid()} on .* has it"):
+            run_job(RunDir(run_dir.path), resume=False)
+        monkeypatch.setattr("fourierkd.engine.run.LOCK_PATIENCE", 60.0)
+        threading.Timer(0.5, held.close).start()
+        assert run_job(RunDir(run_dir.path), resume=False).state == State.COMPLETE
+    assert [row["iter"] for row in run_dir.rows() if "train/loss" in row] == [10, 20]
+
+
+@pytest.mark.parametrize("state", [State.COMPLETE, State.PRUNED, State.FAILED])
+def test_a_job_trains_nothing_where_a_result_stands(make_run, state):
+    run_dir = make_run()
+    run_dir.write_result(Result(state=state, reason="told before", iters=7))
+    assert run_job(run_dir, resume=True) == run_dir.read_result()
+    assert run_dir.read_result().iters == 7
+    assert not run_dir.scalars.exists()
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_job_that_is_started_again_goes_on(make_run, how):
+    """As a queue does it after its machine was lost, or took it away: by the same command."""
+
+    def end(runner):
+        if how == "killed":
+            raise Killed
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    options = act_at(12, end)
+    run_dir = make_run(options=options)
+    if how == "killed":
+        with pytest.raises(Killed):
+            run_job(run_dir, resume=False)
+        run_dir.result.unlink()
+    else:
+        assert run_job(run_dir, resume=False).state == State.STOPPED
+    without_the_hook(run_dir, {})
+    result = run_job(run_dir, resume=False)
+    assert (result.state, result.iters) == (State.COMPLETE, 20)
+    (resumed,) = [row for row in run_dir.tail()[0] if row.get("event") == "resume"]
+    assert resumed["iter"] == {"killed": 10, "stopped": 12}[how]
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,11 @@ def train(run_dir: RunDir, resume: bool) -> None:
     options, seed = request.options, request.seed
     iters = int(options.get("train_cfg.max_iters", 10))
     start = time.monotonic()
-    with run_dir.lock():
+    with run_dir.lock(patience=60.0):
+        stands = run_dir.read_result()
+        if stands is not None and stands.state != State.STOPPED:
+            return
+        resume = resume or run_dir.scalars.exists()
         run_dir.result.unlink(missing_ok=True)
         run_dir.clear_stop()
         write_atomic(

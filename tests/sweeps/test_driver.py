@@ -3,11 +3,12 @@ and how all of it stops. The first tests have an executor in this process."""
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,16 +16,17 @@ import pandas as pd
 import psutil
 import pytest
 from fake_worker import check, measure, train
+from rich.console import Console
 from tiny_study import FAKE, STATES, executed, finish, outcome, run_dirs, trials_of, wait_for
 
 from fourierkd.analysis import load_results
 from fourierkd.errors import StudyError
-from fourierkd.records import Metric, Request, State
+from fourierkd.records import Metric, Request, Result, State
 from fourierkd.run_dir import RunDir
 from sweeps.account import Account
 from sweeps.coordinator import run_study
-from sweeps.driver import Driver
-from sweeps.executors.base import Executor, Exit
+from sweeps.driver import Driver, Interrupted
+from sweeps.executors.base import End, Executor, Needs, Question, Verdict
 from sweeps.executors.local import LocalExecutor
 from sweeps.progress import Display
 from sweeps.runs import Run
@@ -35,47 +37,49 @@ from sweeps.tables import UNFINISHED
 class InProcess:
     """Trains the oldest run that was sent off whenever it is asked what ended."""
 
+    interval, settle, outlives = 0.0, 0.0, False
+
     def __init__(self) -> None:
         self.jobs = 1
-        self.waiting: list[RunDir] = []
-        self.asked: list[tuple[Callable[[Path], None], Path]] = []
+        self.queue: list[RunDir] = []
+        self.asked: list[tuple[Question, Path]] = []
         self.log: list[tuple[str, str, int]] = []  # what, which run, places at once
         self.most = 0
 
-    def start(self) -> None:
-        pass
+    def start(self, needs: Needs, jobs: int) -> None:
+        self.jobs = jobs
 
-    def submit(self, run_dir: RunDir, *, resume: bool) -> None:
-        self.waiting.append(run_dir)
-        self.most = max(self.most, len(self.waiting))
-        self.log.append(("sent", run_dir.path.name, self.jobs))
+    def alive(self, runs: Iterable[RunDir]) -> set[Path]:
+        return {run.path for run in runs} & {run.path for run in self.queue}
 
-    def check(self, requests: Path) -> None:
-        self.asked.append((check, requests))
+    def submit(self, run: RunDir, *, resume: bool) -> None:
+        self.queue.append(run)
+        self.most = max(self.most, len(self.queue))
+        self.log.append(("sent", run.path.name, self.jobs))
 
-    def measure(self, requests: Path) -> None:
-        self.asked.append((measure, requests))
+    def ask(self, question: Question, requests: Path) -> None:
+        self.asked.append((question, requests))
 
-    def has_begun(self, run_dir: RunDir) -> bool:
-        return True
-
-    def poll(self, timeout: float) -> list[Exit]:
+    def poll(self, timeout: float) -> list[End]:
         if self.asked:
-            answer, requests = self.asked.pop()
-            answer(requests)
-            return [Exit(requests, 0, None)]
-        if not self.waiting:
+            question, requests = self.asked.pop()
+            {"check": check, "measure": measure}[question](requests)
+            return [End(requests, "ended", "")]
+        if not self.queue:
             return []
-        run_dir = self.waiting.pop(0)
-        train(run_dir, resume=False)
-        self.log.append(("ended", run_dir.path.name, self.jobs))
-        return [Exit(run_dir.path, 0, None)]
+        run = self.queue.pop(0)
+        train(run, resume=False)
+        self.log.append(("ended", run.path.name, self.jobs))
+        return [End(run.path, "ended", "gone")]
 
-    def kill(self, run_dir: RunDir) -> None:
+    def waiting(self) -> dict[Path, str]:
+        return {}
+
+    def kill(self, run: RunDir) -> None:
         raise AssertionError("nothing hangs here")
 
-    def close(self) -> None:
-        self.waiting.clear()
+    def close(self, *, detach: bool = False) -> None:
+        self.queue.clear()
 
 
 class OutOfOrder(InProcess):
@@ -85,8 +89,8 @@ class OutOfOrder(InProcess):
         super().__init__()
         self.random = random.Random(0)
 
-    def poll(self, timeout: float) -> list[Exit]:
-        self.random.shuffle(self.waiting)
+    def poll(self, timeout: float) -> list[End]:
+        self.random.shuffle(self.queue)
         return super().poll(timeout)
 
 
@@ -180,6 +184,236 @@ def test_a_place_stays_empty_until_a_run_has_ended(tmp_path):
 def test_the_double_is_an_executor():
     executor: Executor = InProcess()
     assert not executor.poll(0)
+
+
+# Runs that live elsewhere
+
+
+def drive(executor, *folders, report=lambda row, value: None) -> tuple[list[Result], str]:
+    """Train these, and give their results and what the person saw."""
+    ended: list[Result] = []
+    display = Display(Metric("score"), Console(file=io.StringIO(), width=200))
+    driver = Driver(executor, display, Account())
+    request = Request(config="", seed=0)
+    runs = [
+        Run(RunDir(f), request, f.name, ended.append, metric="score", report=report)
+        for f in folders
+    ]
+    driver.drive(iter(runs), len(runs))
+    return ended, display.console.file.getvalue()
+
+
+class Late(InProcess):
+    """What a run writes at its end is seen here half a second later, or never."""
+
+    interval = 0.02
+
+    def __init__(self, settle: float, *, ever: bool = True) -> None:
+        super().__init__()
+        self.settle, self.ever = settle, ever
+        self.hidden: dict[Path, float] = {}
+
+    def poll(self, timeout: float) -> list[End]:
+        time.sleep(timeout)
+        for path, since in list(self.hidden.items()):
+            if self.ever and time.monotonic() - since > 0.5:
+                (path / "hidden").rename(path / "result.json")
+                del self.hidden[path]
+        ends = super().poll(timeout)
+        for end in ends:
+            RunDir(end.run).result.rename(end.run / "hidden")
+            self.hidden[end.run] = time.monotonic()
+        return ends
+
+
+def test_a_result_that_is_seen_late_is_waited_for(tmp_path):
+    executor = Late(settle=60.0)
+    (result,), _ = drive(executor, tmp_path / "a")
+    assert result.state == State.COMPLETE
+    assert len(executor.log) == 2  # sent and ended once
+
+
+def test_a_result_that_is_not_seen_in_time_is_none(tmp_path):
+    executor = Late(settle=0.1, ever=False)
+    start = time.monotonic()
+    (result,), said = drive(executor, tmp_path / "a")
+    assert time.monotonic() - start > 0.3
+    assert (result.state, len(executor.log)) == (State.FAILED, 6)
+    assert result.reason == "Died: gone, 3 times without a checkpoint in between"
+    assert said.count("gone; going on from its last checkpoint") == 2
+
+
+class Elsewhere(InProcess):
+    """A run of an earlier session that is trained on; it is told what its folder held then."""
+
+    outlives = True
+
+    def alive(self, runs: Iterable[RunDir]) -> set[Path]:
+        return {run.path for run in runs}
+
+    def submit(self, run: RunDir, *, resume: bool) -> None:
+        self.found = run.stop_asked(), run.read_result(), run.request.stat().st_mtime_ns
+        self.queue.append(run)
+
+
+def test_the_folder_of_a_run_that_is_alive_is_not_touched(tmp_path):
+    """It may write its result, or look for a stop, at any moment."""
+    run_dir = RunDir(tmp_path / "a").create(Request(config="", seed=0))
+    run_dir.ask_stop(State.PRUNED, "score 1 at iteration 2")
+    run_dir.write_result(Result(state=State.STOPPED, reason="signal SIGTERM"))
+    written = run_dir.request.stat().st_mtime_ns
+    executor = Elsewhere()
+    (result,), _ = drive(executor, run_dir.path)
+    stop, stood, request = executor.found
+    assert stop.state == State.PRUNED
+    assert stood.reason == "signal SIGTERM"
+    assert request == written
+    assert result.state == State.COMPLETE
+
+
+def test_a_run_that_is_not_alive_starts_from_a_clean_folder(tmp_path):
+    run_dir = RunDir(tmp_path / "a").create(Request(config="", seed=0))
+    run_dir.ask_stop(State.STOPPED, "interrupted")
+    run_dir.write_result(Result(state=State.STOPPED, reason="interrupted"))
+    executor = Elsewhere()
+    executor.alive = lambda runs: set()
+    drive(executor, run_dir.path)
+    assert executor.found[:2] == (None, None)
+
+
+def test_folders_are_looked_at_as_often_as_the_engine_says(tmp_path, monkeypatch):
+    class Slow(InProcess):
+        interval = 0.3
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.since = time.monotonic()
+
+        def poll(self, timeout: float) -> list[End]:
+            time.sleep(min(timeout, 0.01))  # something else ended
+            return super().poll(timeout) if time.monotonic() - self.since > 1.0 else []
+
+    looks: list[float] = []
+    tail = RunDir.tail
+
+    def counted(run_dir: RunDir, offset: int = 0):
+        looks.append(time.monotonic())
+        return tail(run_dir, offset)
+
+    monkeypatch.setattr(RunDir, "tail", counted)
+    rows: list[int] = []
+    drive(Slow(), tmp_path / "a", report=lambda row, value: rows.append(row["iter"]))
+    assert rows == [2, 4, 6, 8, 10]
+    assert len(looks) <= 1 + 1.0 / 0.3 + 1  # the last one when it has ended
+
+
+def test_what_a_run_waits_for_in_a_queue_is_no_time_of_its_own(tmp_path):
+    class Queue(InProcess):
+        interval, outlives = 0.02, True
+
+        def start(self, needs: Needs, jobs: int) -> None:
+            self.since = time.monotonic()
+
+        def poll(self, timeout: float) -> list[End]:
+            time.sleep(timeout)
+            return super().poll(timeout) if time.monotonic() - self.since > 1.2 else []
+
+        def waiting(self) -> dict[Path, str]:
+            early = time.monotonic() - self.since < 1.0
+            return {run.path: "Priority" for run in self.queue if early}
+
+    account = Account()
+    driver = Driver(Queue(), Display(Metric("score"), Console(file=io.StringIO())), account)
+    run = Run(RunDir(tmp_path / "a"), Request(config="", seed=0), "a", lambda result: None)
+    start = time.monotonic()
+    driver.drive(iter([run]), 1)
+    assert 0.1 < sum(account.parts.values()) < time.monotonic() - start - 0.9
+
+
+class Ends(InProcess):
+    """Jobs end in these ways before one trains its run; ``saves``: after another checkpoint."""
+
+    def __init__(self, *verdicts: Verdict, saves: bool = False) -> None:
+        super().__init__()
+        self.verdicts, self.saves = list(verdicts), saves
+
+    def poll(self, timeout: float) -> list[End]:
+        if not self.verdicts:
+            return super().poll(timeout)
+        run = self.queue.pop(0)
+        if self.saves:
+            run.checkpoints.mkdir(exist_ok=True)
+            path = run.checkpoint(len(self.verdicts))
+            path.write_text('{"iter": 0}')
+            run.keep_only(path)
+        return [End(run.path, self.verdicts.pop(0), f"no more (job {len(self.verdicts)})")]
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_who_is_preempted_comes_back(tmp_path, saves):
+    executor = Ends(*["preempted"] * 20, saves=saves)
+    (result,), _ = drive(executor, tmp_path / "a")
+    assert result.state == State.COMPLETE
+    assert len([did for did, *_ in executor.log if did == "sent"]) == 21
+
+
+def test_who_makes_progress_comes_back_and_who_makes_none_fails(tmp_path):
+    (result,), _ = drive(Ends(*["lost"] * 10, saves=True), tmp_path / "a")
+    assert result.state == State.COMPLETE
+    (result,), _ = drive(Ends("preempted", "lost", "timeout", "memory"), tmp_path / "b")
+    assert result.state == State.FAILED
+    assert result.reason == "Died: no more (job 0), 4 times without a checkpoint in between"
+
+
+def test_who_is_cancelled_by_a_person_does_not_come_back(tmp_path):
+    executor = Ends("cancelled")
+    (result,), _ = drive(executor, tmp_path / "a")
+    assert (result.state, result.reason) == (State.FAILED, "Cancelled: no more (job 0)")
+    assert len(executor.log) == 1
+
+
+def test_three_jobs_that_end_alike_stop_the_study_whatever_their_numbers(tmp_path):
+    with pytest.raises(StudyError, match=r"the last 3 runs failed in the same way \(Cancelled"):
+        drive(Ends("cancelled", "cancelled", "cancelled"), *(tmp_path / name for name in "abc"))
+
+
+@pytest.mark.parametrize("answer", ["no", "yes", None])
+def test_ctrl_c_leaves_runs_that_outlive_it_unless_the_person_says_otherwise(
+    study_file, tmp_path, monkeypatch, answer
+):
+    closed: list[bool] = []
+
+    class Long(InProcess):
+        outlives = True
+
+        def poll(self, timeout: float) -> list[End]:
+            if not self.queue:
+                return super().poll(timeout)
+            (run,) = self.queue
+            if run.stop_asked() is None:
+                number = signal.SIGTERM if answer is None else signal.SIGINT
+                if not closed and not (run.path / "told").exists():
+                    (run.path / "told").touch()
+                    os.kill(os.getpid(), number)
+                return []
+            self.queue.clear()
+            run.write_result(Result(state=State.STOPPED, reason="interrupted"))
+            return [End(run.path, "ended", "")]
+
+        def close(self, *, detach: bool = False) -> None:
+            closed.append(detach)
+
+    asked: list[str] = []
+    monkeypatch.setattr(
+        Display, "asks", lambda _, question: asked.append(question) or answer == "yes"
+    )
+    config = load_study(study_file, {"trials": 3})
+    with pytest.raises(Interrupted):
+        run_study(config, tmp_path / "work", executor=Long())
+    assert closed[0] is True
+    assert asked == ([] if answer is None else ["stop the 1 live runs too, which else go on?"])
+    run = RunDir(tmp_path / "work/runs/baseline_student_alone")
+    assert (run.read_result() is not None) == (answer == "yes")
 
 
 def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):

@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from tiny_study import FAKE, STATES, executed, trials_of
 from fourierkd.errors import StudyError
 from fourierkd.records import Request
 from fourierkd.run_dir import RunDir
-from sweeps.executors.base import Exit
+from sweeps.executors.base import End, Needs
 from sweeps.executors.local import LocalExecutor, gpus
 
 
@@ -28,13 +27,13 @@ def make_run(path: Path, **options) -> RunDir:
     return RunDir(path).create(Request(config="", options=options, seed=0))
 
 
-def wait_exits(executor: LocalExecutor, count: int, seconds: float = 20.0) -> list[Exit]:
-    exits: list[Exit] = []
+def wait_ends(executor: LocalExecutor, count: int, seconds: float = 20.0) -> list[End]:
+    ends: list[End] = []
     end = time.monotonic() + seconds
-    while len(exits) < count:
+    while len(ends) < count:
         assert time.monotonic() < end
-        exits += executor.poll(0.1)
-    return exits
+        ends += executor.poll(0.1)
+    return ends
 
 
 def wait_iterations(run: RunDir, count: int) -> None:
@@ -57,13 +56,13 @@ def server_of() -> psutil.Process:
 
 
 def test_two_runs_side_by_side(executor, tmp_path):
-    executor.jobs = 2
+    executor.start(Needs(), 2)
     runs = [make_run(tmp_path / name) for name in "ab"]
     for run in runs:
         executor.submit(run, resume=False)
-    exits = wait_exits(executor, 2)
-    assert {end.run for end in exits} == {run.path for run in runs}
-    assert {(end.code, end.signal) for end in exits} == {(0, None)}
+    ends = wait_ends(executor, 2)
+    assert {end.run for end in ends} == {run.path for run in runs}
+    assert {end.verdict for end in ends} == {"ended"}
     assert all(run.read_result().state == "complete" for run in runs)
 
 
@@ -72,9 +71,8 @@ def test_kill(executor, tmp_path):
     executor.submit(run, resume=False)
     wait_iterations(run, 2)
     executor.kill(run)
-    (end,) = wait_exits(executor, 1)
-    assert end.signal == signal.SIGKILL
-    assert end.why() == "killed by signal 9 (out of memory?)"
+    (end,) = wait_ends(executor, 1)
+    assert (end.verdict, end.words) == ("killed", "killed by signal 9 (out of memory?)")
 
 
 def test_after_the_death_of_the_server_another_one_takes_its_runs(executor, tmp_path):
@@ -82,12 +80,12 @@ def test_after_the_death_of_the_server_another_one_takes_its_runs(executor, tmp_
     executor.submit(run, resume=False)
     wait_iterations(run, 5)
     server_of().kill()
-    (end,) = wait_exits(executor, 1)
-    assert (end.code, end.signal) == (None, None)
-    assert "server died" in end.why()
+    (end,) = wait_ends(executor, 1)
+    assert end.verdict == "lost"
+    assert "server died" in end.words
     executor.submit(run, resume=True)
-    (end,) = wait_exits(executor, 1)
-    assert end.code == 0
+    (end,) = wait_ends(executor, 1)
+    assert (end.verdict, end.words) == ("ended", "exited with code 0 and no result")
     assert run.read_result().state == "complete"
     assert sorted(set(executed(run))) == list(range(1, 11))
     assert len(executed(run)) < 15  # it went on from its checkpoint
@@ -100,8 +98,8 @@ def test_a_server_that_does_not_end_a_run_is_ended(executor, tmp_path, monkeypat
     wait_iterations(run, 1)
     server_of().suspend()
     executor.kill(run)
-    (end,) = wait_exits(executor, 1)
-    assert "server died" in end.why()
+    (end,) = wait_ends(executor, 1)
+    assert "server died" in end.words
     with run.lock():  # the run ended with it
         pass
 
@@ -112,8 +110,8 @@ def test_the_server_stays_while_its_runs_save(executor, tmp_path):
     wait_iterations(run, 3)
     for process in (server_of(), *server_of().children()):
         process.terminate()
-    (end,) = wait_exits(executor, 1)
-    assert end.code == 0
+    (end,) = wait_ends(executor, 1)
+    assert (end.verdict, end.words) == ("ended", "exited with code 0 and no result")
     assert run.read_result().reason == "signal SIGTERM"
     assert server_of().is_running()
 
@@ -144,18 +142,18 @@ def test_a_server_that_dies_before_it_is_ready_is_started_once_more(tmp_path):
     executor = LocalExecutor(log, command=(sys.executable, "-c", "raise SystemExit('no torch')"))
     run = make_run(tmp_path / "a")
     executor.submit(run, resume=False)
-    (end,) = wait_exits(executor, 1)
-    assert "server died" in end.why()
+    (end,) = wait_ends(executor, 1)
+    assert "server died" in end.words
     executor.submit(run, resume=True)
     with pytest.raises(StudyError, match="before it was ready, 2 times: no torch; see"):
-        wait_exits(executor, 1)
+        wait_ends(executor, 1)
     executor.close()
     silent = LocalExecutor(log, command=(sys.executable, "-c", "raise SystemExit(3)"))
     silent.submit(run, resume=True)
-    wait_exits(silent, 1)
+    wait_ends(silent, 1)
     silent.submit(run, resume=True)
     with pytest.raises(StudyError, match="code 3 before it was ready, 2 times: no message; see"):
-        wait_exits(silent, 1)
+        wait_ends(silent, 1)
     silent.close()
 
 
@@ -168,11 +166,11 @@ def test_gpus(monkeypatch):
 
 def test_each_job_has_a_gpu_of_its_own(executor, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    executor.jobs = 2
+    executor.start(Needs(), 2)
     runs = [make_run(tmp_path / name, fake__sleep=0.05) for name in "ab"]
     for run in runs:
         executor.submit(run, resume=False)
-    wait_exits(executor, 2)
+    wait_ends(executor, 2)
     seen = [(run.path / "env.json").read_text() for run in runs]
     assert '"CUDA_VISIBLE_DEVICES": "2"' in seen[0]
     assert '"CUDA_VISIBLE_DEVICES": "5"' in seen[1]
@@ -181,7 +179,7 @@ def test_each_job_has_a_gpu_of_its_own(executor, tmp_path, monkeypatch):
 def test_ctrl_c_of_the_terminal_does_not_reach_the_server(executor, tmp_path):
     executor.submit(make_run(tmp_path / "a"), resume=False)
     assert os.getpgid(server_of().pid) != os.getpgid(0)
-    wait_exits(executor, 1)
+    wait_ends(executor, 1)
 
 
 def test_jobs_share_the_cores(run_tiny):
@@ -190,3 +188,59 @@ def test_jobs_share_the_cores(run_tiny):
     environment = json.loads((work_dir / "runs" / "trial_001" / "env.json").read_text())
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     assert environment["OMP_NUM_THREADS"] == str(share)
+
+
+def test_a_run_takes_the_threads_that_it_needs(executor, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    executor.start(Needs(cpus=7, gpus=0), 2)
+    run = make_run(tmp_path / "a")
+    executor.submit(run, resume=False)
+    wait_ends(executor, 1)
+    environment = json.loads((run.path / "env.json").read_text())
+    assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "7"
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_lock_that_somebody_holds_blocks_neither_the_study_nor_another_run(executor, tmp_path):
+    """As a process that ends, or a lost machine's on a network's file system, holds it."""
+    executor.start(Needs(), 2)
+    held, free = (make_run(tmp_path / name) for name in "ab")
+    with held.lock():
+        start = time.monotonic()
+        executor.submit(held, resume=False)
+        assert time.monotonic() - start < 1
+        executor.submit(free, resume=False)
+        (end,) = wait_ends(executor, 1)
+        assert end.run == free.path
+        assert executor.alive([held, free]) == {held.path}
+        assert not held.result.exists()
+    wait_ends(executor, 1)
+    assert held.read_result().state == "complete"
+
+
+def test_a_run_that_is_alive_is_not_sent_twice(executor, tmp_path):
+    run = make_run(tmp_path / "a", fake__sleep=0.05)
+    for _ in range(2):
+        executor.submit(run, resume=False)
+    wait_ends(executor, 1)
+    assert executor.alive([run]) == set()
+    assert executed(run) == list(range(1, 11))
+    assert executor.poll(0.3) == []
+
+
+def test_a_run_waits_until_its_process_is_there(executor, tmp_path):
+    run = make_run(tmp_path / "a", fake__sleep=0.05)
+    executor.submit(run, resume=False)
+    assert executor.waiting() == {run.path: "the training server starts"}
+    while executor.waiting():
+        assert executor.poll(0.05) == []
+    wait_ends(executor, 1)
+
+
+def test_a_server_that_begins_no_run_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeps.executors.local.BEGIN_PATIENCE", 0.2)
+    executor = LocalExecutor(tmp_path / "worker.log", command=("sleep", "100"))
+    executor.submit(make_run(tmp_path / "a"), resume=False)
+    (end,) = wait_ends(executor, 1)
+    assert (end.verdict, executor.waiting()) == ("lost", {})
+    executor.close()

@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from fourierkd.records import MINIMIZE, Metric, Phase
@@ -109,3 +110,25 @@ def test_share_done(tmp_path):
     assert share_done(run, {"iter": 288, "epoch": 3}) == 0.6
     run.config.write_text("train_cfg = dict(by_epoch=True, max_epochs=12)\n")
     assert share_done(run, {"iter": 288, "epoch": 3}) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("terminal", "typed", "yes"),
+    [(True, "y\n", True), (True, "\n", False), (True, "", False), (False, "y\n", False)],
+)
+def test_a_question_is_asked_of_a_person_alone(monkeypatch, terminal, typed, yes):
+    typist, file = io.StringIO(typed), io.StringIO()
+    typist.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", typist)
+    console = Console(file=file, force_terminal=terminal, width=80, highlight=False)
+    with Display(Metric("mIoU"), console) as display:
+        assert display.asks("stop the 2 live runs too?") is yes
+    assert ("stop the 2 live runs too? [y/N]" in file.getvalue()) is terminal
+
+
+def test_a_bar_says_why_its_run_waits(tmp_path):
+    file = io.StringIO()
+    with Display(Metric("mIoU"), Console(file=file, force_terminal=True, width=120)) as display:
+        display.started("trial_001", RunDir(tmp_path), TRIAL)
+        display.waiting("trial_001", "Priority")
+    assert "waits: Priority" in file.getvalue()

@@ -73,6 +73,35 @@ def test_bad_arguments_give_one_line_and_code_2(start_cli, arguments, message):
     assert message in one_line(start_cli(*arguments))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--slurm", "partition=gpu"], "--slurm goes with --executor slurm, got "),
+        (
+            ["--executor", "slurm", "--slurm", "time=5"],
+            "per_run.cpus says, which is not set; --set",
+        ),
+        (
+            ["--executor", "slurm", "--set", "per_run.cpus=2"],
+            "a Slurm job needs a time limit; --sl",
+        ),
+        (["--executor", "slurm", "--slurm", "array=3"], "set by the study itself, got 'array'"),
+        (
+            ["--set", "per_run.memory=16"],
+            "per_run.memory is a number and K, M, G or T, got 16; '16G",
+        ),
+        (["--set", "per_run.hours=0"], "per_run.hours is above 0, got 0"),
+    ],
+)
+def test_what_a_job_would_lack_is_said_before_anything_is_written(
+    study_file, tmp_path, arguments, message
+):
+    with pytest.raises(ConfigError) as error:
+        main(["study", str(study_file), "--work-dir", str(tmp_path / "work"), *arguments])
+    assert message in str(error.value)
+    assert not (tmp_path / "work").exists()
+
+
 def test_low_above_high_gives_one_line_with_the_place(study_file, start_cli, tmp_path):
     study_file.write_text(
         study_file.read_text().replace("suggest.float(0.1, 1.0)", "suggest.float(1.0, 0.1)")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourierkd.errors import ConfigError
+from sweeps.executors.base import Needs
 from sweeps.points import match, resolve
 from sweeps.space import suggest
 from sweeps.study import KEYS
@@ -125,6 +126,10 @@ def test_overrides_leave_the_file_alone(study_file):
             "margin is None or above 0, in the metric's unit, got 0",
         ),
         ("trials=8", "trials=8, patience=0", "patience is None or seconds above 0, got 0"),
+        ("trials=8", "trials=8, per_run=4", "per_run must be a dict, got 4; e.g. per_run=dict("),
+        ("trials=8", "trials=8, per_run=dict(cpu=4)", "per_run has no such key, got 'cpu'; did"),
+        ("trials=8", "trials=8, per_run=dict(cpus=0)", "per_run.cpus must be a whole number of"),
+        ("trials=8", "trials=8, per_run=dict(gpus=2)", "per_run.gpus is 0 or 1: a run is one pro"),
         ("trials=8", "trials=8, keep_checkpoints=1", "keep_checkpoints is True or False, got 1"),
         ("trials=8", "trials=8, prune_from=60", "prune_from is a share of the schedule in [0, 1]"),
         ("final_seeds=2", "final_seeds=901", "final_seeds is at most 900"),
@@ -183,6 +188,9 @@ def test_identity_ignores_comments_and_sees_bases(study_file):
     (folder / "run_config.py").write_text("# why\n_base_ = './base.py'\nmetric   = 'score'\n")
     assert load_study(study_file).identity() == before
     assert load_study(study_file, {"trials": 30, "final_seeds": 5}).identity() == before
+    elsewhere = load_study(study_file, {"per_run.cpus": 4, "per_run.gpus": 1})
+    assert elsewhere.needs == Needs(cpus=4, gpus=1)
+    assert elsewhere.identity() == before
     (folder / "base.py").write_text("lr = 2\n")
     assert load_study(study_file).identity() != before
 

@@ -51,7 +51,10 @@ def test_its_own_pace_begins_with_its_first_row_and_stretches_the_limit(tmp_path
     assert pulse.limit(5.0) == 5.0
 
 
-def test_who_was_suspended_saw_no_silence(tmp_path, clock):
-    pulse = Pulse(RunDir(tmp_path))
+@pytest.mark.parametrize(("every", "counts"), [(0.1, 1.0), (5.0, 10.0)])
+def test_who_was_suspended_saw_no_silence(tmp_path, clock, every, counts):
+    pulse = Pulse(RunDir(tmp_path), every=every)
     clock[0] += 3600.0
-    assert pulse.look() == 1.0
+    assert pulse.look() == counts
+    clock[0] += every
+    assert pulse.look() == pytest.approx(counts + every)  # a look in time counts in full
