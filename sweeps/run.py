@@ -1,6 +1,6 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
 ``... report WORK_DIR``, ``... figures WORK_DIR``, ``... status [WORK_DIR]``,
-``... sync WORK_DIR``, ``... dashboard --wandb``.
+``... sync WORK_DIR``, ``... dashboard WORK_DIR``.
 
 In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something out, 2 for bad input
     (one line on stderr), 130 after Ctrl-C.
@@ -9,13 +9,11 @@ In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something ou
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 REPO = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):  # run as a script: Python put this file's own folder first
@@ -185,15 +183,18 @@ def _parser() -> argparse.ArgumentParser:
         ".pdf and .svg into its folder figures. Files of those names are replaced.",
     )
     figures.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
-    dashboard = commands.add_parser("dashboard", help="make a study's W&B workspace")
-    _add_config(dashboard)
-    dashboard.add_argument(
-        "--wandb", action="store_true", help="a Weights & Biases workspace (required)"
+    dashboard = commands.add_parser(
+        "dashboard",
+        help="make a study's workspace and report in W&B, from its files, also while it runs",
+        description="Save a workspace (all runs of the study, live) and a report (the answer, the "
+        "tables and the panels of report.html, of the study's own runs) in the W&B project where "
+        "its runs are, and print their addresses. A later call updates both.",
     )
-    dashboard.add_argument("--entity", help="W&B user or team (default: as the study says)")
-    dashboard.add_argument("--project", help="W&B project (default: as the study says)")
+    dashboard.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
     dashboard.add_argument(
-        "--dry-run", action="store_true", help="print its JSON; needs no network and no account"
+        "--dry-run",
+        action="store_true",
+        help="print what would be saved as JSON; needs no network and no account",
     )
     return parser
 
@@ -378,25 +379,9 @@ def _sync(args: argparse.Namespace, _: str) -> int:
 
 
 def _dashboard(args: argparse.Namespace, _: str) -> int:
-    if not args.wandb:
-        raise ConfigError("dashboard needs to know which one", fix="add --wandb")
-    config = load_study(args.config)
-    from fourierkd.tracking import workspace
-    from fourierkd.tracking.login import default_project
+    from sweeps.dashboard import dashboard
 
-    project = args.project or config.wandb.get("project") or default_project()
-    entity = args.entity or config.wandb.get("entity")
-    from sweeps.points import common_parameters
-
-    shown: dict[str, Any] = {
-        "parameters": common_parameters(config.space),
-        "losses": config.losses(),
-    }
-    if args.dry_run:
-        view = workspace.workspace_json(project, entity, config.metric, config.name, **shown)
-        print(json.dumps(view, indent=1, sort_keys=True))
-    else:
-        print(workspace.save_workspace(project, entity, config.metric, config.name, **shown))
+    print(*dashboard(args.work_dir, dry_run=args.dry_run), sep="\n")
     return 0
 
 
