@@ -1,6 +1,6 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
 ``... report WORK_DIR``, ``... figures WORK_DIR``, ``... status [WORK_DIR]``,
-``... sync WORK_DIR``, ``... dashboard WORK_DIR``.
+``... sync WORK_DIR``, ``... dashboard WORK_DIR``, ``... import SOURCE``.
 
 In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something out, 2 for bad input
     (one line on stderr), 130 after Ctrl-C.
@@ -21,7 +21,7 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
-from fourierkd.records import Options  # noqa: E402
+from fourierkd.records import MAXIMIZE, MINIMIZE, Options  # noqa: E402
 from sweeps.study import StudyConfig  # noqa: E402
 from sweeps.study_file import load_study  # noqa: E402
 from sweeps.study_rules import check_number  # noqa: E402
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sync": _sync,
         "figures": _figures,
         "dashboard": _dashboard,
+        "import": _import,
     }
     return commands[args.command](args, f"python sweeps/run.py {shlex.join(arguments)}")
 
@@ -196,6 +197,36 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print what would be saved as JSON; needs no network and no account",
     )
+    imported = commands.add_parser(
+        "import",
+        help="make a results table of runs that are in W&B, for notebooks and comparisons",
+        description="Write results.csv and results.parquet of runs of W&B, ours or others. What "
+        "W&B does not know of them (teacher, data, schedule) stays empty, and they are compared "
+        "with each other alone, as final runs where they are of no study of ours.",
+    )
+    imported.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help=".wandb files, folders of them, or wandb:ENTITY/PROJECT of a server",
+    )
+    imported.add_argument(
+        "--out", type=Path, required=True, metavar="D", help="folder of the table, replaced"
+    )
+    imported.add_argument(
+        "--metric",
+        required=True,
+        metavar="KEY",
+        help="of a run's summary, such as test/mIoU, or val/mIoU.max for the best of a curve",
+    )
+    imported.add_argument("--minimize", action="store_true", help="smaller scores are better")
+    for name, what in (("method", "a run's method"), ("seed", "its seed")):
+        imported.add_argument(
+            f"--{name}-key",
+            default=name,
+            metavar="KEY",
+            help=f"of a run's config, holds {what}; default {name}",
+        )
     return parser
 
 
@@ -382,6 +413,21 @@ def _dashboard(args: argparse.Namespace, _: str) -> int:
     from sweeps.dashboard import dashboard
 
     print(*dashboard(args.work_dir, dry_run=args.dry_run), sep="\n")
+    return 0
+
+
+def _import(args: argparse.Namespace, _: str) -> int:
+    from sweeps.imported import import_runs
+
+    lines = import_runs(
+        args.sources,
+        args.out,
+        metric=args.metric,
+        direction=MINIMIZE if args.minimize else MAXIMIZE,
+        method_key=args.method_key,
+        seed_key=args.seed_key,
+    )
+    print(*lines, sep="\n")
     return 0
 
 
