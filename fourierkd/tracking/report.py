@@ -59,12 +59,14 @@ def study_report(shown: Shown, words: Words, *, online: bool = True) -> Any:
 
     place = {"entity": shown.entity, "project": shown.project} if online else {}
 
-    def part(title: str, tables: Sequence[str], runs: Sequence[str], own: Sequence[Any]) -> Any:
-        """A heading, tables and panels; nothing where there are neither."""
+    def part(
+        title: str, tables: Sequence[str], runs: Sequence[str], own: Sequence[Any], note: str = ""
+    ) -> list[Any]:
+        """A heading, tables with a note, and panels; nothing where there are neither."""
         there = [words.tables[name] for name in tables if name in words.tables]
         grid = _grid(title, place, runs, own) if own and runs else None
-        blocks = [*map(wr.MarkdownBlock, there), *([grid] if grid else [])]
-        return [wr.H2(title), *blocks] if blocks else []
+        said = [*map(wr.MarkdownBlock, there), *([wr.P(note)] if there and note else [])]
+        return [wr.H2(title), *said, *([grid] if grid else [])] if said or grid else []
 
     metric = shown.metric
     of_tuning = [n for n in words.tables if n not in (*RESULT_TABLES, *CLASS_TABLES)]
@@ -75,8 +77,7 @@ def study_report(shown: Shown, words: Words, *, online: bool = True) -> Any:
         *_listed("", words.verdicts),
         *_listed("To be read with care", words.warnings),
         *map(wr.P, words.notes),
-        *part("Result", RESULT_TABLES, words.finals, result),
-        *([wr.P(words.intervals)] if words.intervals else []),
+        *part("Result", RESULT_TABLES, words.finals, result, words.intervals),
         *part("Classes", CLASS_TABLES, words.finals, classes),
         *part("Spectra", (), words.finals, panels.spectra_panels(shown.spectra, by=BY)),
         *part("Predictions", (), words.finals, panels.prediction_panels(shown.predictions)),
@@ -107,8 +108,9 @@ def _grid(title: str, place: Mapping[str, Any], runs: Sequence[str], own: Sequen
 
     left = 0
     for panel in own:
-        wide = WIDTH if isinstance(panel, wr.MediaBrowser) else WIDTH // 2
-        panel.layout = wr.Layout(x=left % WIDTH, y=0, w=wide, h=HEIGHT)
+        times = 2 if isinstance(panel, wr.MediaBrowser) else 1  # a row of pictures a run
+        wide = times * WIDTH // 2
+        panel.layout = wr.Layout(x=left % WIDTH, y=0, w=wide, h=times * HEIGHT)
         left += wide
     chosen = expr.And(expr.Metric("ID").isin(sorted(runs)))
     return wr.PanelGrid(runsets=[wr.Runset(**place, name=title, filters=chosen)], panels=list(own))
