@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourierkd.errors import ConfigError, DataError, near
-from fourierkd.records import TEST, VAL, Direction, Phase, State
+from fourierkd.records import TEST, VAL, Direction, Phase, State, checked_direction
 from sweeps.study_record import STUDY_NAME
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def import_runs(
         out: folder of the table; no study's.
         metric: key of the score in a run's summary, such as ``test/mIoU``, or ``val/mIoU.max``
             where the summary keeps the best of a curve.
-        direction: which scores are better.
+        direction: which scores are better; a run of ours knows it of its own metric.
         method_key, seed_key: keys of its config that hold its method and its seed; points lead
             into containers.
 
@@ -115,9 +115,11 @@ def _row(
         )
     seed, trial = _at(config, seed_key), config.get("trial")
     phase = config.get("phase")
-    ours = "run" in config and phase in {*_OF_A_STUDY, Phase.SINGLE.value}
+    ours = isinstance(config.get("run"), Mapping) and phase in {*_OF_A_STUDY, Phase.SINGLE.value}
     split, name = _split_and_name(metric, ours=ours)
     state, reason = _ended(run)
+    if ours and name == config.get("metric"):  # it knows which way is better
+        direction = checked_direction(config["run"].get("direction", direction))
     row = {
         "study": config.get("study") or run.project or None,
         "phase": phase if phase in _OF_A_STUDY else Phase.FINAL.value,

@@ -147,6 +147,14 @@ def test_a_key_says_split_and_metric_or_not(key, ours, split, name):
     assert _split_and_name(key, ours=ours) == (split, name)
 
 
+def test_a_run_of_ours_knows_which_way_its_metric_is_better(runs, tmp_path):
+    known = OF_OURS | {"metric": "error", "run": {"direction": "minimize"}}
+    runs.append(past("a", config=known, summary={"test/error": 3.0, "test/mIoU": 70.0}))
+    for metric, direction in (("error", "minimize"), ("mIoU", "maximize")):
+        main(["import", "x", "--out", str(tmp_path), "--metric", f"test/{metric}"])
+        assert load_results(tmp_path)["direction"].tolist() == [direction]
+
+
 def test_smaller_can_be_better(runs, tmp_path):
     runs += foreign()
     main(["import", "old", "--out", str(tmp_path), *KEYS, "--minimize"])
