@@ -152,17 +152,6 @@ def choices(space: Space) -> dict[str, list[Any]]:
     }
 
 
-def common_parameters(space: Space) -> list[str]:
-    """Names of the parameters that every trial has, whatever it chooses."""
-
-    def outer(value: Any, name: str) -> list[str]:
-        if isinstance(value, NODES):
-            return [name]
-        return [n for part, item in items(value) for n in outer(item, f"{name}.{part}")]
-
-    return [name for key, value in space.items() for name in outer(value, parameter_name(key))]
-
-
 def _fill(value: Any, name: str, trial: SuggestsValues, parameters: Parameters) -> Any:
     if isinstance(value, Float):
         chosen: Any = trial.suggest_float(

@@ -1,6 +1,6 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
 ``... report WORK_DIR``, ``... figures WORK_DIR``, ``... status [WORK_DIR]``,
-``... sync WORK_DIR``, ``... dashboard --wandb``.
+``... sync WORK_DIR``, ``... dashboard WORK_DIR``, ``... import SOURCE``.
 
 In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something out, 2 for bad input
     (one line on stderr), 130 after Ctrl-C.
@@ -9,13 +9,11 @@ In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something ou
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 REPO = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):  # run as a script: Python put this file's own folder first
@@ -23,7 +21,7 @@ if __package__ in (None, ""):  # run as a script: Python put this file's own fol
 
 from fourierkd.errors import EXIT_INTERRUPTED, ConfigError, exit_on_error  # noqa: E402
 from fourierkd.options import add_options, parse_options  # noqa: E402
-from fourierkd.records import Options  # noqa: E402
+from fourierkd.records import MAXIMIZE, MINIMIZE, Options  # noqa: E402
 from sweeps.executors.base import LOG_NAME, Executor  # noqa: E402
 from sweeps.study import StudyConfig  # noqa: E402
 from sweeps.study_file import load_study  # noqa: E402
@@ -70,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sync": _sync,
         "figures": _figures,
         "dashboard": _dashboard,
+        "import": _import,
     }
     return commands[args.command](args, f"python sweeps/run.py {shlex.join(arguments)}")
 
@@ -188,16 +187,49 @@ def _parser() -> argparse.ArgumentParser:
         ".pdf and .svg into its folder figures. Files of those names are replaced.",
     )
     figures.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
-    dashboard = commands.add_parser("dashboard", help="make a study's W&B workspace")
-    _add_config(dashboard)
-    dashboard.add_argument(
-        "--wandb", action="store_true", help="a Weights & Biases workspace (required)"
+    dashboard = commands.add_parser(
+        "dashboard",
+        help="make a study's workspace and report in W&B, from its files, also while it runs",
+        description="Save a workspace (all runs of the study, live) and a report (the answer, the "
+        "tables and the panels of report.html, of the study's own runs) in the W&B project where "
+        "its runs are, and print their addresses. A later call updates both.",
     )
-    dashboard.add_argument("--entity", help="W&B user or team (default: as the study says)")
-    dashboard.add_argument("--project", help="W&B project (default: as the study says)")
+    dashboard.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
     dashboard.add_argument(
-        "--dry-run", action="store_true", help="print its JSON; needs no network and no account"
+        "--dry-run",
+        action="store_true",
+        help="print what would be saved as JSON; needs no network and no account",
     )
+    imported = commands.add_parser(
+        "import",
+        help="make a results table of runs that are in W&B, for notebooks and comparisons",
+        description="Write results.csv and results.parquet of runs of W&B, ours or others. What "
+        "W&B does not know of them (teacher, data, schedule) stays empty, and they are compared "
+        "with each other alone, as final runs where they are of no study of ours.",
+    )
+    imported.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help=".wandb files, folders of them, or wandb:ENTITY/PROJECT of a server",
+    )
+    imported.add_argument(
+        "--out", type=Path, required=True, metavar="D", help="folder of the table, replaced"
+    )
+    imported.add_argument(
+        "--metric",
+        required=True,
+        metavar="KEY",
+        help="of a run's summary, such as test/mIoU, or val/mIoU.max for the best of a curve",
+    )
+    imported.add_argument("--minimize", action="store_true", help="smaller scores are better")
+    for name, what in (("method", "a run's method"), ("seed", "its seed")):
+        imported.add_argument(
+            f"--{name}-key",
+            default=name,
+            metavar="KEY",
+            help=f"of a run's config, holds {what}; default {name}",
+        )
     return parser
 
 
@@ -409,25 +441,24 @@ def _sync(args: argparse.Namespace, _: str) -> int:
 
 
 def _dashboard(args: argparse.Namespace, _: str) -> int:
-    if not args.wandb:
-        raise ConfigError("dashboard needs to know which one", fix="add --wandb")
-    config = load_study(args.config)
-    from fourierkd.tracking import workspace
-    from fourierkd.tracking.login import default_project
+    from sweeps.dashboard import dashboard
 
-    project = args.project or config.wandb.get("project") or default_project()
-    entity = args.entity or config.wandb.get("entity")
-    from sweeps.points import common_parameters
+    print(*dashboard(args.work_dir, dry_run=args.dry_run), sep="\n")
+    return 0
 
-    shown: dict[str, Any] = {
-        "parameters": common_parameters(config.space),
-        "losses": config.losses(),
-    }
-    if args.dry_run:
-        view = workspace.workspace_json(project, entity, config.metric, config.name, **shown)
-        print(json.dumps(view, indent=1, sort_keys=True))
-    else:
-        print(workspace.save_workspace(project, entity, config.metric, config.name, **shown))
+
+def _import(args: argparse.Namespace, _: str) -> int:
+    from sweeps.imported import import_runs
+
+    lines = import_runs(
+        args.sources,
+        args.out,
+        metric=args.metric,
+        direction=MINIMIZE if args.minimize else MAXIMIZE,
+        method_key=args.method_key,
+        seed_key=args.seed_key,
+    )
+    print(*lines, sep="\n")
     return 0
 
 

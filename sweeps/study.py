@@ -11,10 +11,9 @@ from fourierkd import methods
 from fourierkd.fingerprint import digest
 from fourierkd.records import Direction, Metric
 from sweeps.executors.base import Needs
-from sweeps.fingerprint import config_sources, data_identity, literal, roles
+from sweeps.fingerprint import config_sources, data_identity, literal
 from sweeps.space import METHOD, Methods, describe
 
-LOSSES = "model.losses."
 STUDENT_ALONE = {METHOD: methods.STUDENT_ALONE}
 DEFAULT_PRUNER = {"type": "MedianPruner", "n_startup_trials": 4, "n_min_trials": 2}
 # Kendall's tau of a validation with the end, 33 full runs over 5 seeds, default study of commit
@@ -196,14 +195,6 @@ class StudyConfig:
         else:
             names.append(searched)
         return [name for name in dict.fromkeys(names) if name not in (None, methods.STUDENT_ALONE)]
-
-    def losses(self) -> list[str]:
-        """Names of the losses that a run may have, as far as methods and options tell them."""
-        there = roles(self.config, self.options)
-        own = [loss for name in self.all_methods() for loss in methods.read_method(name).at(there)]
-        options = [self.space, *self.arms.values(), *self.reference_arms.values()]
-        keys = [key.split(".") for some in options for key in some if key.startswith(LOSSES)]
-        return list(dict.fromkeys([*own, *(key[2] for key in keys)]))
 
     @property
     def first_final_seed(self) -> int:

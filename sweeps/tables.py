@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from optuna.trial import FrozenTrial
 
+    from fourierkd.analysis.view import StudyView
+
 TABLES_NAME, FIGURES_NAME = "tables", "figures"
 UNFINISHED = "Unfinished: more runs belong to this study. The same command goes on with it."
 
@@ -175,11 +177,9 @@ def figures(work_dir: Path) -> list[str]:
     from fourierkd.analysis.paper_study import write_figures
     from fourierkd.analysis.paper_tables import write_tables
     from fourierkd.analysis.study_tables import study_tables
-    from fourierkd.analysis.view import view_of
 
-    work_dir = work_dir.absolute()
-    found, studies = _from_files(work_dir)
-    view = view_of(found, work_dir, _info(work_dir, found, Account().merged(work_dir)))
+    view, studies = study_view(work_dir)
+    work_dir = view.work_dir
     tables = write_tables(study_tables(view).values(), work_dir / TABLES_NAME)
     drawn = write_figures(view, studies, work_dir / FIGURES_NAME)
     unfinished = "" if noted(work_dir).finished else " (unfinished)"
@@ -187,6 +187,19 @@ def figures(work_dir: Path) -> list[str]:
         f"tables:  {work_dir / TABLES_NAME}: {len(tables)} files{unfinished}",
         f"figures: {work_dir / FIGURES_NAME}: {len(drawn)} files{unfinished}",
     ]
+
+
+def study_view(work_dir: Path) -> tuple[StudyView, Mapping[str | None, optuna.Study]]:
+    """What a report of a study is about, from the files alone, and Optuna's studies.
+
+    Raises:
+        StudyError: as ``report``.
+    """
+    from fourierkd.analysis.view import view_of
+
+    work_dir = work_dir.absolute()
+    found, studies = _from_files(work_dir)
+    return view_of(found, work_dir, _info(work_dir, found, Account().merged(work_dir))), studies
 
 
 def _from_files(work_dir: Path) -> tuple[pd.DataFrame, Mapping[str | None, optuna.Study]]:

@@ -19,6 +19,10 @@ from nbclient import NotebookClient
 
 from fourierkd.analysis import compare, compare_pairs, load_results, sentences
 from fourierkd.analysis.results import results_table, write_results
+from fourierkd.records import MAXIMIZE
+from fourierkd.tracking import past_runs
+from fourierkd.tracking.past_runs import PastRun
+from sweeps.imported import import_runs
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -98,6 +102,36 @@ def test_several_studies_stand_side_by_side(
         assert shown is not None
         words = re.findall(r">(better|worse|equivalent|undecided)</td>", shown[0])
         assert words == list(found["verdict"])
+
+
+def test_older_runs_of_wandb_stand_beside_a_study(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With verdicts of their own, and no score of theirs tested against one of the study."""
+    scores = {"cwd": (70.0, 71.0, 72.5), "plain": (60.0, 61.2, 62.0)}
+    runs = [
+        PastRun(
+            id=f"{method}{seed}",
+            name=method,
+            project="old",
+            place=f"{method}{seed}.wandb",
+            state="finished",
+            config={"method": method, "seed": seed},
+            summary={"test/mIoU": score},
+        )
+        for method, own in scores.items()
+        for seed, score in enumerate(own)
+    ]
+    monkeypatch.setattr(past_runs, "runs_in_files", lambda _: runs)
+    old = tmp_path / "old"
+    import_runs(["wandb"], old, metric="test/mIoU", direction=MAXIMIZE)
+    named = os.pathsep.join(map(str, [STUDY, old]))
+    outputs = _outputs(ROOT / "notebooks" / "02_compare.ipynb", named, monkeypatch)
+    pages = "".join(o.data.get("text/html", "") for o in outputs if "data" in o)
+    assert "71.17 ± 1.3 (3)" in pages
+    shown = re.search(r"<caption>old</caption>.*?</table>", pages, flags=re.DOTALL)
+    assert shown is not None
+    assert re.findall(r">(better|worse|equivalent|undecided)</td>", shown[0]) == ["better"]
 
 
 def _outputs(path: Path, study: Path | str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:

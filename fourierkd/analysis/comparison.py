@@ -267,8 +267,20 @@ def scored_runs(
     whole = runs[(runs["state"] == State.COMPLETE) & runs["score"].notna()]
     if whole["split"].nunique() > 1:
         raise DataError("methods are compared on one split", value=sorted(whole["split"].unique()))
+    _check_known(whole)
     check_teachers(whole)
     return runs, {str(method): _by_seed(whole, method) for method in runs["method"].unique()}
+
+
+def _check_known(whole: pd.DataFrame) -> None:
+    """Refuse runs whose data is known beside runs of which nobody knows it, as imported ones."""
+    data = whole.reindex(columns=["data"])["data"]
+    if 0 < data.isna().sum() < len(data):
+        raise DataError(
+            "runs that are compared have the same data, and it is not known of all",
+            value=sorted(whole.loc[data.isna(), "method"].unique()),
+            fix="compare imported runs with each other, and those of a study with each other",
+        )
 
 
 def _by_seed(whole: pd.DataFrame, method: str) -> pd.Series:

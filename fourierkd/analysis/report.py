@@ -11,9 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from fourierkd.analysis import agreement, classes, costs, factorial, figures, report_tables, tuning
-from fourierkd.analysis.cautions import cautions
+from fourierkd.analysis.answer import answer_of
 from fourierkd.analysis.gap import teacher_scores
-from fourierkd.analysis.headline import headline
 from fourierkd.analysis.page import STUDY, figure_html, write_page
 from fourierkd.analysis.parallel import parallel_figure
 from fourierkd.analysis.predictions import predictions
@@ -34,7 +33,7 @@ from fourierkd.analysis.study_tables import (
 from fourierkd.analysis.teachers import covered
 from fourierkd.analysis.text_tables import TextTable
 from fourierkd.analysis.view import StudyView, view_of
-from fourierkd.analysis.words import how, margin_words, sentences
+from fourierkd.analysis.words import how, margin_words
 from fourierkd.records import Metric, class_score
 
 if TYPE_CHECKING:
@@ -75,19 +74,19 @@ def write_report(
     work_dir, facts = Path(work_dir), dict(info or {})
     view = view_of(table, work_dir, facts)
     metric, comparison = view.metric.name, view.comparison
-    compared = view.measure | {"baseline": view.baseline}
+    answer = answer_of(view)
     tables = study_tables(view)
     drawn = predictions(view.shown, work_dir, view.palette)
     values = {
         "generator": STUDY,
         "sections": _sections(tables, shown=bool(drawn)),
-        "headline": headline(table, **compared),
+        "headline": answer.headline,
         "title": facts.get("title") or most_common(table["study"]) or "Runs",
         "unfinished": bool(facts.get("unfinished")),
         "subtitle": report_tables.subtitle(table, metric),
-        "verdicts": sentences(comparison, metric) if len(comparison) else [],
-        "warnings": [*cautions(view), *(facts.get("warnings") or [])],
-        "notes": list(facts.get("notes") or []),
+        "verdicts": answer.verdicts,
+        "warnings": answer.warnings,
+        "notes": answer.notes,
         "facts": report_tables.fact_rows(
             table, facts, f"{metric} on {view.split}, {view.metric.direction}d"
         ),
@@ -102,7 +101,7 @@ def write_report(
         "covered": covered(table),
         "teacher": report_tables.teacher_words(teacher_scores(table, metric), metric),
         "margin": margin_words(comparison, metric) if len(comparison) else "",
-        "components": _components(view),
+        "of_parts": _of_parts(view),
         "published": beside_published(table, work_dir, metric=metric),
         "plots": _plots(view),
         "classes": _classes(view),
@@ -137,16 +136,12 @@ def _sections(tables: Mapping[str, TextTable], *, shown: bool) -> dict[str, str]
     }
 
 
-def _components(view: StudyView) -> dict[str, Any]:
-    """Words on the parts of a component study; empty where it is none, or has no final run."""
+def _of_parts(view: StudyView) -> list[str]:
+    """Notes on the design of a component study; empty where it is none, or has no final run."""
     points = view.facts.get("parts")
     if not points or view.finals.empty:
-        return {}
-    found = factorial.effects(view.table, points, **view.measure)
-    return {
-        "sentences": factorial.effect_sentences(found, view.metric.name),
-        "notes": [*factorial.left_out(view.table, points), *factorial.design_sentences(points)],
-    }
+        return []
+    return [*factorial.left_out(view.table, points), *factorial.design_sentences(points)]
 
 
 def _classes(view: StudyView) -> dict[str, Any]:

@@ -95,6 +95,15 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
     return _typed(pd.DataFrame([_row(run, base) for run in runs]))
 
 
+def table_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """A results table of rows that were made elsewhere; what they lack is empty.
+
+    Args:
+        rows: columns of ``results_table`` -> value.
+    """
+    return _typed(pd.DataFrame([dict(row) for row in rows]))
+
+
 def write_results(table: pd.DataFrame, work_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Write ``results.csv`` and ``results.parquet`` into ``work_dir``, each replaced as a whole.
 

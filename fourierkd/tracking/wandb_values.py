@@ -12,6 +12,8 @@ import numpy as np
 from fourierkd.records import Request
 from fourierkd.run_dir import RunDir, read_json
 
+PHASE_METHOD = "phase_method"  # config key: what a study's runs are grouped by, ``final pkd``
+
 
 def run_config(run_dir: RunDir, request: Request, config: dict[str, Any]) -> dict[str, Any]:
     """The W&B config: what tells runs apart at the top, the resolved config as ``run``."""
@@ -22,6 +24,7 @@ def run_config(run_dir: RunDir, request: Request, config: dict[str, Any]) -> dic
     plain: dict[str, Any] = _plain(
         {
             **top,
+            PHASE_METHOD: f"{asked['phase']} {asked['method']}",
             "parameters": parameters,
             "metric": config.get("metric"),
             "commit": environment.get("commit"),

@@ -41,10 +41,8 @@ def test_every_arm_but_the_student_alone_is_a_point_of_the_space(name):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_losses_and_spectra_carry_their_methods_name(name):
+def test_losses_carry_their_methods_name(name):
     study = STUDIES[name]
-    heads = ["iou"] if study.metric == "bbox_mAP" else []
-    assert sorted(study.losses()) == sorted(["feature_l2", "fourier", "pkd", "spectral_l2", *heads])
     for method in ("pkd", "feature_l2"):
         losses = load_config(study.config, study.arms[method]).model.losses
         assert list(losses) == [method]

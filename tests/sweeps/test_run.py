@@ -12,7 +12,7 @@ import pytest
 from tiny_study import FAKE, REPO, outcome, write_study
 
 from fourierkd.analysis import load_results
-from fourierkd.errors import ConfigError, FourierKDError, exit_on_error
+from fourierkd.errors import FourierKDError, exit_on_error
 from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
 from sweeps.executors.local import LocalExecutor
@@ -165,28 +165,6 @@ def test_a_full_disk_stops_the_study_and_its_file_stays_readable(start_cli, stra
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert outcome(tmp_path / "work") == straight
-
-
-def test_dashboard_as_json_needs_no_account(study_file, capsys, monkeypatch):
-    pytest.importorskip("wandb_workspaces")
-    monkeypatch.setenv("WANDB_API_KEY", "")
-    arguments = [
-        "dashboard",
-        str(study_file),
-        "--wandb",
-        "--dry-run",
-        "--entity",
-        "me",
-        "--project",
-        "p",
-    ]
-    assert main(arguments) == 0
-    assert "tiny" in json.dumps(json.loads(capsys.readouterr().out))
-
-
-def test_dashboard_asks_which_one(study_file):
-    with pytest.raises(ConfigError, match="add --wandb"):
-        main(["dashboard", str(study_file)])
 
 
 JOURNAL_LINES = ["", "5", "{}", "[]", '{"op_code": "x"}', '{"op_code": 99, "worker_id": "a"}']

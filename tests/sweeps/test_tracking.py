@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from tiny_study import REPO
 
 from fourierkd.run_dir import RunDir, read_json
 from fourierkd.tracking.wandb_values import loggable
+from sweeps.run import main
 from sweeps.storage import RUNS_NAME
 from tests.tracking.wandb_loopback import FAKE_KEY, LoopbackServer
 from tests.wandb_files import sync
@@ -213,6 +216,37 @@ def check_whole(study: Study, server: LoopbackServer) -> int:
     return len(runs)
 
 
+def log_in(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", FAKE_KEY)
+
+
+def check_dashboard(server: LoopbackServer) -> None:
+    """Workspace and report show what is logged: each key, of the runs that a panel is of."""
+    of = {
+        name: {*run.summary, *(key for row in run.rows for key in row)}
+        for name, run in server.runs.items()
+    }
+    kinds = {view["type"]: json.loads(view["spec"]) for view in server.views.values()}
+    sections = kinds["project-view"]["section"]["panelBankConfig"]["sections"]
+    shown = [(list(of), section["panels"]) for section in sections]
+    for block in kinds["runs"]["blocks"]:
+        if block["type"] == "panel-grid":
+            ids = block["metadata"]["runSets"][0]["filters"]["filters"][0]["value"]
+            shown.append((ids, block["metadata"]["panelBankSectionConfig"]["panels"]))
+    seen = set()
+    for ids, panels in shown:
+        there = set().union(*(of[identity] for identity in ids))
+        for panel in panels:
+            config = panel["config"]
+            wanted = {*config.get("metrics", ()), *config.get("mediaKeys", ())}
+            assert wanted <= there, panel
+            pattern = config.get("metricRegex")
+            assert pattern is None or any(re.fullmatch(pattern, key) for key in there), panel
+            seen.update(wanted)
+    assert {key.split("/")[0] for key in seen} >= {"test", "best", "val", "spectra", "predictions"}
+
+
 def pictures(study: Study) -> int:
     return sum(len(labels) for r in study.runs() for labels in r.saved_pictures().values())
 
@@ -254,8 +288,7 @@ def test_each_run_of_a_short_study_is_whole(
 ) -> None:
     """One run is killed alone, one together with the study, which then goes on."""
     if mode == "online":
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", FAKE_KEY)
+        log_in(server, monkeypatch)
     data = {
         "data_root": str(tmp_path / "data"),
         "prepare_data.size": 60,
@@ -282,3 +315,35 @@ def test_each_run_of_a_short_study_is_whole(
     number = check_whole(study, server)
     assert counted == f"{number} of {number} runs tracked whole"
     assert pictures(study) >= number - 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("student", "teacher", "metric"),
+    [
+        ("pspnet_fourier.py", "pspnet_teacher.py", "mIoU"),
+        ("retinanet_fourier.py", "retinanet_teacher.py", "bbox_mAP"),
+    ],
+)
+def test_the_dashboard_of_a_comparison_shows_what_is_logged(
+    student: str,
+    teacher: str,
+    metric: str,
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log_in(server, monkeypatch)
+    data = {
+        "data_root": str(tmp_path / "data"),
+        "prepare_data.size": 60,
+        "prepare_data.val_size": 8,
+        "prepare_data.test_size": 8,
+    }
+    config, work = tmp_path / "short.py", tmp_path / "work"
+    names = {"config": str(CONFIGS / student), "teacher": str(CONFIGS / teacher)}
+    config.write_text(SHAPES.format(**names, metric=metric, data=data))
+    methods = ["--methods", "student_alone,pkd", "--seeds", "1", "--jobs", "1"]
+    assert main(["compare", str(config), *methods, "--work-dir", str(work)]) == 0
+    assert main(["dashboard", str(work)]) == 0
+    check_dashboard(server)

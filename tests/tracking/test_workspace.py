@@ -1,4 +1,4 @@
-"""The workspace as code: equal to its snapshot, without network, whole after save and load."""
+"""The workspace as code: equal to its snapshot, without network, panels for what runs have."""
 
 from __future__ import annotations
 
@@ -6,19 +6,42 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
-from wandb_loopback import ENTITY, LoopbackServer
 
-from fourierkd.engine.predictions import choose
-from fourierkd.errors import ConfigError
-from fourierkd.tracking.workspace import save_workspace, workspace_json
+from fourierkd.tracking.panels import Shown, as_json
+from fourierkd.tracking.workspace import study_workspace
 
-SHOWN = {
-    "parameters": ["loss_weight", "mask", "sphere_radius", "noise"],
-    "losses": ["fourier"],
-}
+SEGMENTATION = Shown(
+    project="fourierkd",
+    entity="lab",
+    study="shapes_seg",
+    metric="mIoU",
+    parameters=["loss_weight", "mask", "sphere_radius", "noise"],
+    spectra=["fourier"],
+    predictions=["1", "worst", "best"],
+)
+DETECTION = Shown(
+    project="p",
+    entity=None,
+    study="det",
+    metric="bbox_mAP",
+    parameters=["mask.low_pass.cutoff"],
+    spectra=["pkd.0", "pkd.1", "pkd.2"],
+    predictions=["1", "2"],
+)
+COMPARISON = Shown(project="p", entity="e", study="seg_compare", metric="mIoU", spectra=["cwd"])
 SNAPSHOT = Path(__file__).parent / "snapshots" / "workspace.json"
+
+
+def view_of(shown: Shown) -> dict[str, Any]:
+    return as_json(study_workspace(shown)._to_model())
+
+
+def panels_of(view: dict[str, Any]) -> list[dict[str, Any]]:
+    sections = view["spec"]["section"]["panelBankConfig"]["sections"]
+    return [panel for section in sections for panel in section["panels"]]
 
 
 def test_the_workspace_equals_its_snapshot(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,82 +49,48 @@ def test_the_workspace_equals_its_snapshot(home: Path, monkeypatch: pytest.Monke
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    view = workspace_json("fourierkd", "lab", "mIoU", "shapes_seg", **SHOWN)
-    text = json.dumps(view, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(view_of(SEGMENTATION), indent=1, sort_keys=True) + "\n"
     if os.environ.get("UPDATE_SNAPSHOTS"):
         SNAPSHOT.write_text(text)
     assert text == SNAPSHOT.read_text()
-    assert json.loads(text) == workspace_json("fourierkd", "lab", "mIoU", "shapes_seg", **SHOWN)
+    assert json.loads(text) == view_of(SEGMENTATION)
 
 
 def test_it_compares_methods_by_curves_bars_spectra_and_parameters() -> None:
-    view = workspace_json(
-        "p", None, "bbox_mAP", "det", parameters=["mask.low_pass.cutoff"], losses=["a.0"]
-    )
-    section = view["spec"]["section"]
-    panels = [p for s in section["panelBankConfig"]["sections"] for p in s["panels"]]
+    view = view_of(DETECTION)
+    panels = panels_of(view)
     by_type = {panel["viewType"]: panel["config"] for panel in panels}
     curves = [p["config"] for p in panels if p["viewType"] == "Run History Line Plot"]
     assert [c["metrics"] for c in curves[:2]] == [["val/bbox_mAP"], ["train/loss"]]
-    assert all(c["xAxis"] == "iter" and c["groupBy"] == "method.value" for c in curves)
     bars = [p["config"] for p in panels if p["viewType"] == "Bar Chart"]
-    assert [(b["metrics"], b["groupBy"]) for b in bars] == [
-        (["test/bbox_mAP"], "method.value"),
-        (["best/bbox_mAP"], "method.value"),
-    ]
+    assert [b["metrics"] for b in bars] == [["test/bbox_mAP"], ["best/bbox_mAP"]]
+    assert all(c["xAxis"] == "iter" for c in curves)
+    # a final run is never averaged with a trial of its method
+    assert {c["groupBy"] for c in [*curves, *bars]} == {"phase_method.value"}
     pictures = [p["config"]["mediaKeys"] for p in panels if p["viewType"] == "Media Browser"]
-    names = [choice.name for choice in choose({f"{k}.png": float(k) for k in range(9)})]
-    assert pictures == [["spectra/a.0"], [f"predictions/{name}" for name in names]]
+    levels = ["spectra/pkd.0", "spectra/pkd.1", "spectra/pkd.2"]
+    assert pictures == [levels, ["predictions/1", "predictions/2"]]
     assert [c["accessor"] for c in by_type["Parallel Coordinates Plot"]["columns"]] == [
         "config:parameters.value.mask_low_pass_cutoff",
         "summary:best/bbox_mAP",
     ]
     assert "Run Comparer" in by_type
-    (filters,) = section["runSets"][0]["filters"]["filters"]
+    (filters,) = view["spec"]["section"]["runSets"][0]["filters"]["filters"]
     assert (filters["key"]["name"], filters["value"]) == ("group", "det")
 
 
-def test_without_a_study_all_runs_are_shown() -> None:
-    view = workspace_json("p", "e", "mIoU", **SHOWN)
-    assert view["displayName"] == "fourierkd"
-    assert view["spec"]["section"]["runSets"][0]["filters"]["filters"] == []
-
-
-def test_saving_needs_a_login(home: Path) -> None:
-    with pytest.raises(ConfigError, match=r"wandb login.*--dry-run"):
-        save_workspace("fourierkd", None, "mIoU", "shapes_seg", **SHOWN)
-
-
-def test_a_saved_workspace_is_loaded_whole(server: LoopbackServer) -> None:
-    import wandb_workspaces.workspaces as ws
-
-    url = save_workspace("fourierkd", None, "mIoU", "shapes_seg", **SHOWN)
-    assert url.startswith(f"{server.url}/{ENTITY}/fourierkd?nw=")
-    (view,) = server.views.values()
-    assert (view["entityName"], view["projectName"]) == (ENTITY, "fourierkd")
-    loaded = ws.Workspace.from_url(url)
-    kinds = [type(panel).__name__ for section in loaded.sections for panel in section.panels]
-    assert kinds == [
-        *["BarPlot"] * 2,
-        *["LinePlot"] * 2,
-        *["MediaBrowser", "LinePlot", "LinePlot", "LinePlot"],
-        *["LinePlot", "MediaBrowser"],
-        *["ParallelCoordinatesPlot", "ParameterImportancePlot"],
-        "RunComparer",
+def test_what_a_comparison_has_not_gets_no_panel() -> None:
+    sections = view_of(COMPARISON)["spec"]["section"]["panelBankConfig"]["sections"]
+    assert [section["name"] for section in sections] == [
+        "Result",
+        "Learning curves",
+        "Spectra",
+        "Classes and predictions",
+        "Runs side by side",
     ]
-    saved = json.loads(view["spec"])
-    expected = workspace_json("fourierkd", ENTITY, "mIoU", "shapes_seg", **SHOWN)["spec"]
-    assert saved["section"]["runSets"] == expected["section"]["runSets"]
-
-
-def test_a_refusal_is_one_line(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = server.graphql
-
-    def refuse(query: str, variables: dict[str, object]) -> dict[str, object]:
-        if "UpsertView2" in query:
-            return {"errors": [{"message": "permission denied"}]}
-        return original(query, variables)
-
-    monkeypatch.setattr(server, "graphql", refuse)
-    with pytest.raises(ConfigError, match=r"did not take the workspace.*--dry-run"):
-        save_workspace("fourierkd", "others", "mIoU", **SHOWN)
+    pictures = [
+        panel["config"]["mediaKeys"]
+        for panel in panels_of(view_of(COMPARISON))
+        if panel["viewType"] == "Media Browser"
+    ]
+    assert pictures == [["spectra/cwd"]]

@@ -1,13 +1,14 @@
 """The smallest W&B server, for tests of real online runs: GraphQL and uploads on 127.0.0.1.
 
 It answers what wandb 0.31 asks in ``wandb.init(mode="online")``, log, images, tables, resume,
-``wandb sync`` and workspace save and load, and keeps in memory what arrives: ``runs[name]`` with
-config, rows, summary and files.
+``wandb sync``, save and load of workspaces and reports, and keeps in memory what arrives:
+``runs[name]`` with config, rows, summary and files, ``views[id]`` as they were saved.
 """
 
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import re
 import threading
@@ -57,6 +58,9 @@ def run_node(run: Run) -> dict[str, Any]:
         "notes": "",
         "historyLineCount": len(run.rows),
         "user": {"name": ENTITY, "username": ENTITY},
+        "config": json.dumps(run.config),
+        "summaryMetrics": json.dumps(run.summary),
+        "systemMetrics": "{}",
     }
 
 
@@ -66,6 +70,7 @@ class LoopbackServer:
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
         self.views: dict[str, dict[str, Any]] = {}
+        self._numbers = itertools.count()  # of views, never twice
         self.artifacts: list[dict[str, Any]] = []
         self.operations: list[str] = []
         self.uploads: dict[str, bytes] = {}
@@ -172,9 +177,13 @@ class LoopbackServer:
         }
 
     def answer_runs(self, v: dict[str, Any]) -> dict[str, Any]:
-        """Runs by name, as the public API lists them."""
-        names = json.loads(v["filters"])["name"]["$in"]
-        found = [run for name, run in self.runs.items() if name in names]
+        """Runs by name, or all of a project, as the public API lists them."""
+        wanted = json.loads(v.get("filters") or "{}").get("name")
+        found = [
+            run
+            for name, run in self.runs.items()
+            if (name in wanted["$in"] if wanted else run.fields.get("project") == v["project"])
+        ]
         edges = [{"node": run_node(run), "cursor": run.name} for run in found]
         page = {"endCursor": None, "hasNextPage": False}
         runs = {"edges": edges, "pageInfo": page}
@@ -235,15 +244,55 @@ class LoopbackServer:
         return {"commitArtifact": {"artifact": {"id": v["artifactID"], "digest": "d"}}}
 
     def answer_upsert_view2(self, v: dict[str, Any]) -> dict[str, Any]:
-        self.views[v["name"]] = {"id": f"view-{v['name']}", **v}
-        return {
-            "upsertView": {"view": {"id": f"view-{v['name']}", "name": v["name"]}, "inserted": True}
-        }
+        """Save a view: a new one without ``id``, else in place of that one, which must be there."""
+        identity = v.get("id") or b64encode(f"View:{next(self._numbers)}".encode()).decode()
+        if v.get("id") and identity not in self.views:
+            return {"upsertView": None}
+        inserted = identity not in self.views
+        self.views[identity] = {**v, "id": identity}
+        return {"upsertView": {"view": self._view(identity), "inserted": inserted}}
+
+    answer_upsert_view = answer_upsert_view2
 
     def answer_view(self, v: dict[str, Any]) -> dict[str, Any]:
-        view = self.views.get(v["viewName"])
-        nodes = [{"node": {k: view[k] for k in ("id", "displayName", "spec")}}] if view else []
+        found = [i for i, view in self.views.items() if view["name"] == v["viewName"]]
+        nodes = [{"node": self._view(identity)} for identity in found]
         return {"project": {"allViews": {"edges": nodes}}}
+
+    def answer_specific_report(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"view": self._view(v["reportId"]) if v["reportId"] in self.views else None}
+
+    def _view(self, identity: str) -> dict[str, Any]:
+        view = self.views[identity]
+        keys = ("id", "type", "name", "displayName", "description", "spec")
+        project = {"id": "p", "name": view["projectName"], "entityName": view["entityName"]}
+        now = "2026-01-01T00:00:00Z"
+        known = {key: view.get(key) for key in keys}
+        return {**known, "project": project, "createdAt": now, "updatedAt": now}
+
+    def _projects(self) -> list[str]:
+        return sorted({run.fields.get("project") or "uncategorized" for run in self.runs.values()})
+
+    def answer_project_internal_id(self, v: dict[str, Any]) -> dict[str, Any]:
+        there = v["projectName"] in self._projects()
+        return {"project": {"id": "p", "internalId": "cA=="} if there else None}
+
+    def answer_get_projects(self, v: dict[str, Any]) -> dict[str, Any]:
+        nodes = [
+            {
+                "__typename": "Project",
+                "id": name,
+                "name": name,
+                "entityName": v["entity"],
+                "createdAt": "2026-01-01T00:00:00Z",
+                "isBenchmark": False,
+                "user": None,
+            }
+            for name in self._projects()
+        ]
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        edges = [{"node": node} for node in nodes]
+        return {"models": {"pageInfo": page, "edges": edges}}
 
     def stream(self, run_name: str, body: dict[str, Any]) -> dict[str, Any]:
         """Take one file_stream request: lines addressed by offset, exit code at the end."""
