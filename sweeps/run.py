@@ -1,6 +1,6 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
 ``... report WORK_DIR``, ``... figures WORK_DIR``, ``... status [WORK_DIR]``,
-``... sync WORK_DIR``, ``... dashboard --wandb``.
+``... sync WORK_DIR``, ``... dashboard --wandb``, ``... dashboard WORK_DIR --optuna``.
 
 In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something out, 2 for bad input
     (one line on stderr), 130 after Ctrl-C.
@@ -195,6 +195,15 @@ def _parser() -> argparse.ArgumentParser:
     dashboard.add_argument(
         "--dry-run", action="store_true", help="print its JSON; needs no network and no account"
     )
+    dashboard.add_argument(
+        "--optuna",
+        action="store_true",
+        help="Optuna's dashboard on this machine, of a work dir in place of CONFIG (default: "
+        f"work_dirs/{DEFAULT_CONFIG.stem}); only reads, also while the study runs",
+    )
+    dashboard.add_argument(
+        "--port", type=int, default=8080, help="of --optuna; default 8080, 0: any that is free"
+    )
     return parser
 
 
@@ -377,9 +386,19 @@ def _sync(args: argparse.Namespace, _: str) -> int:
     return 0 if whole else EXIT_MISSING
 
 
+def _optuna(args: argparse.Namespace) -> int:
+    from sweeps.optuna_page import serve
+
+    default = args.config == DEFAULT_CONFIG
+    serve(Path("work_dirs") / DEFAULT_CONFIG.stem if default else args.config, args.port)
+    return 0
+
+
 def _dashboard(args: argparse.Namespace, _: str) -> int:
+    if args.optuna:
+        return _optuna(args)
     if not args.wandb:
-        raise ConfigError("dashboard needs to know which one", fix="add --wandb")
+        raise ConfigError("dashboard needs to know which one", fix="add --wandb or --optuna")
     config = load_study(args.config)
     from fourierkd.tracking import workspace
     from fourierkd.tracking.login import default_project
