@@ -133,7 +133,8 @@ def serve(tmp_path):
 def test_it_leaves_a_running_study_alone(start_cli, serve, tmp_path, straight):
     work_dir = tmp_path / "work"
     process = start_cli("--set", "final_seeds=0", "options.fake.sleep=0.03")
-    wait_for(lambda: (work_dir / "optuna.log").exists() and trials_of(work_dir), process, 120.0)
+    journal = work_dir / "optuna.log"  # which exists before it names a study
+    wait_for(lambda: journal.exists() and '"op_code":4' in journal.read_text(), process, 120.0)
     process.send_signal(signal.SIGSTOP)  # until the dashboard has loaded its packages
     address = serve(work_dir)
     process.send_signal(signal.SIGCONT)
@@ -149,7 +150,7 @@ def test_it_leaves_a_running_study_alone(start_cli, serve, tmp_path, straight):
     assert process.wait() == 0, process.communicate()
     assert len(seen) > 1  # it was looked at while it ran, and more came
     assert outcome(work_dir) == straight
-    entries = [json.loads(line) for line in (work_dir / "optuna.log").read_text().splitlines()]
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
     writers = {entry["worker_id"].rpartition("-")[0] for entry in entries}
     assert len(writers) == 1  # the coordinator
 
