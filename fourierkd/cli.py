@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fourierkd import errors
+from fourierkd.commands.browse import add_browse_parser
 from fourierkd.commands.completion import SHELLS, completion_script
 from fourierkd.commands.new_parser import add_new_parser
 from fourierkd.commands.report import add_report_parser
@@ -184,6 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     spectra.set_defaults(func=spectra_command)
 
+    _add_cfg_options(add_browse_parser(commands))
     add_report_parser(commands)
     _add_cfg_options(add_doctor_parser(commands))
     add_data_parser(commands, check=check_command)

@@ -248,6 +248,18 @@ def check_taps(taps: Any) -> dict[str, tuple[Any, Any]]:
     return found
 
 
+def taps_as_written(taps: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """The key ``taps`` that ``check_taps`` reads back.
+
+    >>> taps_as_written({"feature": ("a", "a"), "logits": ("b", "c")})
+    {'feature': 'a', 'logits': {'student': 'b', 'teacher': 'c'}}
+    """
+    return {
+        role: student if student == teacher else {"student": student, "teacher": teacher}
+        for role, (student, teacher) in taps.items()
+    }
+
+
 def with_taps(name: str, entry: Any, taps: Mapping[str, tuple[Any, Any]]) -> Any:
     """An entry of ``model.losses`` with its paths in place of the role that it names as ``tap``.
 

@@ -1,6 +1,6 @@
 """The studies' command line: ``python sweeps/run.py study [CONFIG]``, ``... compare CONFIG``,
 ``... report WORK_DIR``, ``... figures WORK_DIR``, ``... status [WORK_DIR]``,
-``... sync WORK_DIR``, ``... dashboard WORK_DIR``, ``... import SOURCE``.
+``... sync WORK_DIR``, ``... dashboard WORK_DIR [--optuna]``, ``... import SOURCE``.
 
 In flow arguments, out flows an exit code: 0, 1 where ``sync`` left something out, 2 for bad input
     (one line on stderr), 130 after Ctrl-C.
@@ -199,6 +199,14 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run",
         action="store_true",
         help="print what would be saved as JSON; needs no network and no account",
+    )
+    dashboard.add_argument(
+        "--optuna",
+        action="store_true",
+        help="Optuna's dashboard instead, on this machine; only reads, also while the study runs",
+    )
+    dashboard.add_argument(
+        "--port", type=int, default=8080, help="of --optuna; default 8080, 0: any that is free"
     )
     imported = commands.add_parser(
         "import",
@@ -441,6 +449,13 @@ def _sync(args: argparse.Namespace, _: str) -> int:
 
 
 def _dashboard(args: argparse.Namespace, _: str) -> int:
+    if args.optuna:
+        if args.dry_run:
+            raise ConfigError("--dry-run is of W&B's dashboard", fix="leave it or --optuna out")
+        from sweeps.optuna_page import serve
+
+        serve(args.work_dir, args.port)
+        return 0
     from sweeps.dashboard import dashboard
 
     print(*dashboard(args.work_dir, dry_run=args.dry_run), sep="\n")

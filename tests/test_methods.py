@@ -147,7 +147,8 @@ def test_a_run_config_takes_a_method_and_options_go_on_from_there(own):
     moved = load_config(SEG, {"method": "pkd", "model.losses.pkd.student_tap": "x"}).model.losses
     assert (moved.pkd.student_tap, moved.pkd.teacher_tap) == ("x", "backbone.layer4")
     assert "method" not in config
-    assert "taps" not in config  # the run folder's config says it all
+    assert config["taps"]["feature"] == {"student": "backbone.layer3", "teacher": ["x", "y"]}
+    assert config["taps"]["logits"] == "decode_head.conv_seg"
     det = load_config(DET, {"method": "published"}).model.losses.to_dict()
     assert det["iou"]["student_head"] == det["iou"]["teacher_head"] == "bbox_head"
     without = {"method": "published", "taps.head": None}

@@ -1,8 +1,9 @@
 """A run config: in flow a file and dotted options, out flows one checked MMEngine config.
 
 The file is an MMEngine text config. ``mmdet::…`` and ``mmseg::…`` in ``_base_`` mean the installed
-package's own configs, ``method`` and ``taps`` become ``model.losses``, options replace values
-(never merge), ``{data_root}`` is filled in, and a mistyped key is refused.
+package's own configs, ``method`` and ``taps`` become ``model.losses`` (``taps`` stay beside it, for
+whoever trains the pair again), options replace values (never merge), ``{data_root}`` is filled in,
+and a mistyped key is refused.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ def _replaced(values: dict[str, Any], options: Mapping[str, Any]) -> tuple[dict[
     for key, value in first.items():
         replace_at(values, key, value)
     taps = methods.check_taps(values.pop("taps", None) or {})
+    if taps:
+        values["taps"] = methods.taps_as_written(taps)
     method = values.pop("method", None)
     alone = method == methods.STUDENT_ALONE
     if method is not None and not alone:

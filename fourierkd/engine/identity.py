@@ -84,7 +84,10 @@ def changed_keys(run_dir: RunDir, config: RunConfig) -> list[str]:
         old = read_literals(run_dir.config)
     except ConfigError:  # a module's objects are in it
         return ["(one that config.py cannot say)"]
-    return sorted(different_keys(old, _plain(config.to_dict())))
+    now = _plain(config.to_dict())
+    if "taps" not in old:  # begun by a version that did not keep them
+        now.pop("taps", None)
+    return sorted(different_keys(old, now))
 
 
 def _placeless(value: Any) -> Any:

@@ -226,7 +226,9 @@ class KDRunner(Runner):
         )
 
     def write_row(self, values: dict[str, Any], *, iteration: int) -> dict[str, Any]:
-        """Append one row to scalars.jsonl, send it to the tracker, and return it; rank 0 writes."""
+        """Append one row to scalars.jsonl, send it to the tracker and to the back-ends that the
+        config gives its visualizer, and return it; rank 0 writes.
+        """
         row = {
             "iter": iteration,
             "epoch": self.epoch,
@@ -235,6 +237,8 @@ class KDRunner(Runner):
         }
         if leads():
             self.run_dir.append(row)
+            numbers = {name: value for name, value in values.items() if value is not None}
+            self.visualizer.add_scalars(numbers, step=iteration)
         if self.tracker is not None:
             with self.clock.part("tracking"):
                 self.tracker.log(row)

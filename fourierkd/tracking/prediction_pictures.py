@@ -19,6 +19,7 @@ from fourierkd.tracking.figures import GAP, INK, MARGIN, PALE, text_width, write
 
 SMALLEST_PANEL, LARGEST_PANEL = 192, 384  # px of a panel's longer side
 NARROWEST = 176  # px of a column, so that its note fits
+LEGEND_LINE = 20  # px
 WIDEST_NAME = 0.4  # of a panel's width
 THRESHOLD = 0.3  # the lowest score of a box that is drawn, as MMDetection's demos have it
 COLOURS = (
@@ -104,20 +105,17 @@ def prediction_page(
         title: one line above the panels.
         notes: panel -> what stands beside its name.
     """
-    height, width = panel_size(*image.shape[:2])
-    shrinks = height < image.shape[0]
-    shown = cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-    )
-    scaled = {name: _scaled(answer, image, height, width) for name, answer in answers.items()}
-    legend = _legend(scaled, names)
+    shown = panel_of(image)
+    height, width = shown.shape[:2]
+    scaled = {name: scaled_answer(answer, image, height, width) for name, answer in answers.items()}
+    legend = legend_of(scaled, names)
     panels = {INPUT: shown}
-    panels |= {name: _painted(shown, answer, names) for name, answer in scaled.items()}
+    panels |= {name: painted(shown, answer, names) for name, answer in scaled.items()}
 
     column, top = max(width, NARROWEST), 50
     total = 2 * MARGIN + len(panels) * column + (len(panels) - 1) * GAP
-    lines = _legend_lines(legend, total - 2 * MARGIN)
-    page = np.full((top + height + 12 + 20 * len(lines) + 6, total, 3), 255, np.uint8)
+    lines = legend_lines(legend, total - 2 * MARGIN)
+    page = np.full((top + height + 12 + LEGEND_LINE * len(lines) + 6, total, 3), 255, np.uint8)
     write_text(page, MARGIN, 16, title, 15, INK, "left")
     places = {}
     for k, (name, panel) in enumerate(panels.items()):
@@ -128,14 +126,7 @@ def prediction_page(
         write_text(page, left, top - 11, name, 13, INK, "left")
         start = left + text_width(name, 13) + 7
         write_text(page, start, top - 10, notes.get(name, ""), 11, PALE, "left")
-    for row, line in enumerate(lines):
-        y = top + height + 22 + 20 * row
-        for left, label in line:
-            page[y - 6 : y + 6, MARGIN + left : MARGIN + left + 12] = PALE
-            swatch = page[y - 5 : y + 5, MARGIN + left + 1 : MARGIN + left + 11]
-            swatch[:] = colour_of(label, names)
-            text = _entry(label, legend)
-            write_text(page, MARGIN + left + 17, y, text, 11, INK, "left")
+    draw_legend(page, top + height + 22, lines, legend, names)
     return Page(page, places, legend, scaled)
 
 
@@ -149,6 +140,14 @@ def panel_size(height: int, width: int) -> tuple[int, int]:
     return (height * scale, width * scale) if longer < SMALLEST_PANEL else (height, width)
 
 
+def panel_of(image: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3) in the size of ``panel_size``."""
+    height, width = panel_size(*image.shape[:2])
+    shrinks = height < image.shape[0]
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+    return cv2.resize(image, (width, height), interpolation=kind)
+
+
 def colour_of(label: int, names: Sequence[str]) -> RGB:
     """RGB of a class: the palette's in turn, grey for a background, white for what is no class."""
     if not 0 <= label < len(names):
@@ -159,8 +158,8 @@ def colour_of(label: int, names: Sequence[str]) -> RGB:
     return COLOURS[(label - before) % len(COLOURS)]
 
 
-def _scaled(answer: Answer, image: np.ndarray, height: int, width: int) -> Answer:
-    """In px of the panel."""
+def scaled_answer(answer: Answer, image: np.ndarray, height: int, width: int) -> Answer:
+    """An answer on an image (H, W, 3), in px of a panel of that size."""
     if isinstance(answer, Boxes):
         return answer.scaled(width / image.shape[1], height / image.shape[0])
     labels = np.clip(answer, -1, 65534).astype(np.uint16)  # -1 is none, as 65535
@@ -169,7 +168,8 @@ def _scaled(answer: Answer, image: np.ndarray, height: int, width: int) -> Answe
     return resized.astype(kind)
 
 
-def _legend(answers: Mapping[str, Answer], names: Sequence[str]) -> dict[int, str]:
+def legend_of(answers: Mapping[str, Answer], names: Sequence[str]) -> dict[int, str]:
+    """Class -> its name, of all that are drawn; what is no class is ``NO_CLASS``."""
     found: set[int] = set()
     for answer in answers.values():
         labels = answer.drawn().labels if isinstance(answer, Boxes) else answer
@@ -180,7 +180,7 @@ def _legend(answers: Mapping[str, Answer], names: Sequence[str]) -> dict[int, st
     return legend | ({min(others): NO_CLASS} if others else {})
 
 
-def _legend_lines(legend: Mapping[int, str], width: int) -> list[list[tuple[int, int]]]:
+def legend_lines(legend: Mapping[int, str], width: int) -> list[list[tuple[int, int]]]:
     """Lines of (left, class), broken at ``width`` px."""
     lines: list[list[tuple[int, int]]] = []
     left = width
@@ -194,11 +194,37 @@ def _legend_lines(legend: Mapping[int, str], width: int) -> list[list[tuple[int,
     return lines
 
 
+def draw_legend(
+    page: np.ndarray,
+    top: int,
+    lines: Sequence[Sequence[tuple[int, int]]],
+    legend: Mapping[int, str],
+    names: Sequence[str],
+) -> None:
+    """Draw swatches and names, in place, ``LEGEND_LINE`` px a line.
+
+    Args:
+        page: (h, w, 3), uint8, RGB.
+        top: the middle of the first line, in px.
+        lines, legend: of ``legend_lines`` and ``legend_of``.
+        names: of the classes.
+    """
+    for row, line in enumerate(lines):
+        y = top + LEGEND_LINE * row
+        for left, label in line:
+            page[y - 6 : y + 6, MARGIN + left : MARGIN + left + 12] = PALE
+            swatch = page[y - 5 : y + 5, MARGIN + left + 1 : MARGIN + left + 11]
+            swatch[:] = colour_of(label, names)
+            text = _entry(label, legend)
+            write_text(page, MARGIN + left + 17, y, text, 11, INK, "left")
+
+
 def _entry(label: int, legend: Mapping[int, str]) -> str:
     return legend[label] if legend[label] == NO_CLASS else f"{label} {legend[label]}"
 
 
-def _painted(image: np.ndarray, answer: Answer, names: Sequence[str]) -> np.ndarray:
+def painted(image: np.ndarray, answer: Answer, names: Sequence[str]) -> np.ndarray:
+    """A label map in flat colours with numbers, or the image with boxes; (H, W, 3), uint8, RGB."""
     if isinstance(answer, Boxes):
         return _with_boxes(image, answer.drawn(), names)
     table = np.array([colour_of(k, names) for k in range(len(names) + 1)], np.uint8)

@@ -135,3 +135,14 @@ def test_a_tuple_is_the_list_that_a_file_gives_back(make_run):
     assert changed_keys(run_dir, config) == []
     other = load_config(HERE / "toy_config.py", {**options, "teacher_metric.acc": [1, 2.0]})
     assert changed_keys(run_dir, other) == ["teacher_metric.acc.1"]
+
+
+def test_taps_are_kept_and_an_older_version_did_not_keep_them(make_run):
+    run_dir = make_run()
+    config = load_config(HERE / "toy_config.py", {"taps": {"feature": "features"}})
+    lines = config.pretty_text.splitlines(keepends=True)
+    run_dir.config.write_text("".join(line for line in lines if not line.startswith("taps = ")))
+    assert changed_keys(run_dir, config) == []
+    other = load_config(HERE / "toy_config.py", {"taps": {"feature": "norm"}})
+    run_dir.config.write_text(other.pretty_text)
+    assert changed_keys(run_dir, config) == ["taps.feature"]

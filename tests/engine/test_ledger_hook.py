@@ -168,6 +168,21 @@ def test_images_at_equal_distances_and_of_one_size_together():
     assert sum(len(inputs) for inputs, _ in fixed_images(few, model)[0]) == 3
 
 
+def test_a_student_alone_is_looked_at_again_where_it_is_trained_from_its_run_folder(
+    make_run, distilled
+):
+    """A run's config.py keeps the taps, though a student alone has no loss that compares maps."""
+    first = make_run("first", alone(distilled) | {"train_cfg.max_iters": 5})
+    run(first, resume=False)
+    again = make_run("again", config=str(first.config))
+    assert run(again, resume=False).iters == 5
+    table, before = read_ledger(again), read_ledger(first)
+    keys = ["iter", "layer", "low", "high"]
+    assert list(table["layer"].unique()) == ["features", "head"]
+    assert table[keys].equals(before[keys])
+    assert table["student_power"].equals(before["student_power"])  # NaN where a band is empty
+
+
 def test_a_config_without_taps_has_none_and_says_why(make_run, capfd):
     run_dir = make_run()
     run(run_dir, resume=False)

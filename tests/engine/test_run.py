@@ -128,6 +128,13 @@ def test_visualizers_of_the_task_packages_write_into_the_run_folder(make_run, tm
             p.relative_to(run_dir.path).as_posix() for p in run_dir.path.rglob("*.p[yn]*")
         )
         assert made == ["config.py", "vis_data/config.py", "vis_data/vis_image/iteration_6.png"]
+        told = (run_dir.path / "vis_data/scalars.json").read_text().splitlines()
+        shown = [row for row in map(json.loads, told) if "val/acc" in row]
+        ours = [row for row in run_dir.rows() if "val/acc" in row]
+        assert [(row["step"], row["val/acc"]) for row in shown] == [
+            (row["iter"], row["val/acc"]) for row in ours
+        ]
+        assert [row["step"] for row in shown] == [5, 10]
         assert not any(p.is_dir() and p.name[:2] == "20" for p in run_dir.path.iterdir())
 
 

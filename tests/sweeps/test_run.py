@@ -12,7 +12,7 @@ import pytest
 from tiny_study import FAKE, REPO, outcome, write_study
 
 from fourierkd.analysis import load_results
-from fourierkd.errors import FourierKDError, exit_on_error
+from fourierkd.errors import ConfigError, FourierKDError, exit_on_error
 from fourierkd.run_dir import RunDir
 from sweeps.coordinator import run_study
 from sweeps.executors.local import LocalExecutor
