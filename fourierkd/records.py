@@ -308,6 +308,7 @@ class Result(Record):
         iters: trained, those of earlier processes included.
         seconds: ``total`` and by part.
         parameters: numbers of student, losses, teacher, and of those inherited.
+        peak_mib: of memory, as ``engine.cost.peak_of_process`` has it; None: not known.
         conditions: what makes it comparable.
         teacher_maps: how many were kept, or why none was.
         checkpoints: that are left.
@@ -324,6 +325,7 @@ class Result(Record):
     iters: int = 0
     seconds: Mapping[str, float | None] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
+    peak_mib: float | None = None
     conditions: Conditions = field(default_factory=Conditions)
     teacher_maps: Json | None = None
     checkpoints: Checkpoints = field(default_factory=Checkpoints)

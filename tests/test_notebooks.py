@@ -1,7 +1,9 @@
 """Every notebook is stored without outputs, defines nothing long, and runs on the stored study.
 
 ``tests/data/study`` holds the results table of a real default study with a few of its run folders'
-scalars and pictures; ``FOURIERKD_STUDY`` names another work dir to run on.
+scalars and pictures; ``FOURIERKD_STUDY`` names another work dir to run on. ``shapes_low`` beside it
+and ``shapes_det`` are small comparisons of each task, with what 03 and 04 read: spectral ledgers,
+arrays of classes, pictures of predictions.
 """
 
 from __future__ import annotations
@@ -10,24 +12,32 @@ import ast
 import os
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from fourierkd.analysis import compare, compare_pairs, load_results, sentences
+from fourierkd.analysis import classes, compare, compare_pairs, load_results, sentences
 from fourierkd.analysis.results import results_table, write_results
-from fourierkd.records import MAXIMIZE
+from fourierkd.analysis.study_tables import found_classes, study_tables
+from fourierkd.analysis.view import StudyView, view_of
+from fourierkd.records import MAXIMIZE, class_score
 from fourierkd.tracking import past_runs
 from fourierkd.tracking.past_runs import PastRun
 from sweeps.imported import import_runs
+from tests.pages import numbers
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDY = Path(os.environ.get("FOURIERKD_STUDY", ROOT / "tests" / "data" / "study")).absolute()
+TASKS = [ROOT / "tests" / "data" / name for name in ("shapes_low", "shapes_det")]
 MAX_LINES = 5
+PATIENCE = 900  # seconds a cell, on a busy machine
 
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -58,11 +68,15 @@ def test_defines_nothing_long(path: Path) -> None:
 
 
 @by_name
-def test_runs_on_the_stored_study(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_on_the_stored_studies(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """01 on one study, 02 to 04 on those of all tasks, side by side."""
     assert STUDY.is_dir(), f"{STUDY} must hold a study's results table and pictures"
-    outputs = _outputs(path, STUDY, monkeypatch)
-    if path.stem == "01_study":
-        _check_study(outputs)
+    alone = path.stem == "01_study"
+    outputs = _outputs(path, STUDY if alone else os.pathsep.join(map(str, TASKS)), monkeypatch)
+    checks = {"01_study": _check_study, "03_spectra": _check_spectra}
+    checks["04_predictions_and_classes"] = _check_classes
+    if path.stem in checks:
+        checks[path.stem](outputs)
 
 
 def test_the_margin_and_the_intervals_are_those_of_the_study(
@@ -142,7 +156,8 @@ def _outputs(path: Path, study: Path | str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::DeprecationWarning")
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    client = NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", resources=resources)
+    client.execute()
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
     return outputs
@@ -162,6 +177,96 @@ def _check_study(outputs: list[Any]) -> None:
     assert "heatmap" in kinds  # a spectrum
     titles = [figure["layout"].get("xaxis", {}).get("title", {}).get("text") for figure in shown]
     assert "frequency (fraction of Nyquist)" in titles
+
+
+def _check_spectra(outputs: list[Any]) -> None:
+    """The numbers of the ledgers of each study, a picture a level, and one minus another."""
+    text, tables = _streams(outputs), _tables(outputs)
+    for study in TASKS:
+        assert re.search(rf"{study.name}: (\d+) of \1 runs have a spectral ledger", text)
+    levels = 0
+    for study in TASKS:
+        table = load_results(study)
+        runs = table[(table["phase"] == "final") & (table["method"] == "pkd")]
+        ends = [sorted((study / run / "spectra").glob("*"))[-1] for run in runs["run_dir"]]
+        last = pd.concat([pd.read_parquet(path) for path in ends])
+        assert last["iter"].nunique() == 1
+        for layer, own in last.groupby("layer"):
+            levels += 1
+            means = own.groupby(["low", "high"], sort=False)["share_error"].mean()
+            shown = tables[f"{study.name}, {layer}: share_error"]["pkd"]
+            assert list(shown) == ["–" if np.isnan(v) else f"{v:+.3f}" for v in means]
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert levels == 2 + 3
+    assert len(pictures) == 2 * levels + len(TASKS)
+
+
+def _check_classes(outputs: list[Any]) -> None:
+    """What the first plot, the tables and the curves have is what the report says."""
+    figures = [o.data["application/vnd.plotly.v1+json"] for o in outputs if _is_figure(o)]
+    tables, text = _tables(outputs), _streams(outputs)
+    for study, first in zip(TASKS, figures, strict=False):
+        view = view_of(load_results(study), study, {})
+        report = study_tables(view)["classes"]
+        methods = [head.text for head in report.heads[1:]]
+        said = {row[0].text: [cell.text for cell in row[1:]] for row in report.rows}
+        shown = tables[f"{study.name}: {class_score(view.metric.name)} (test)"]
+        assert {name: list(shown.loc[name, methods]) for name in said} == said
+        found = found_classes(view)
+        assert classes.sentence(found, methods[1], methods[0], _score(view)) in text
+        drawn = first["data"][0]  # the best method's differences, with their intervals
+        own = found[found["method"] == methods[1]]
+        assert (drawn["name"], numbers(drawn["x"])) == (methods[1], list(own["difference"]))
+        assert first["layout"]["xaxis"]["title"]["text"].startswith(f"{study.name}: ")
+    kinds = [{trace["type"] for trace in figure["data"]} for figure in figures]
+    assert kinds.count({"heatmap"}) == 2  # of segmentation: methods, and minus the baseline
+    matrices = next(figure for figure in figures if figure["data"][0]["type"] == "heatmap")
+    seeds = [np.load(p) for p in sorted(TASKS[0].glob("runs/final_pkd_*/classes_test.npz"))]
+    counts = sum(seed["confusion"] for seed in seeds)
+    pkd = next(i for i, a in enumerate(matrices["layout"]["annotations"]) if "pkd" in a["text"])
+    diagonal = np.diag(100 * counts / counts.sum(1, keepdims=True))
+    assert np.allclose(np.diag(_array(matrices["data"][pkd]["z"])), diagonal)
+    sizes = [f for f in figures if f["layout"]["xaxis"].get("ticktext", [""])[0] == "small"]
+    assert len(sizes) == 1
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == 2 * len(TASKS)  # an image, and the worst of each method
+
+
+def _score(view: StudyView) -> str:
+    return f"{class_score(view.metric.name)} ({view.split})"
+
+
+def _array(values: Any) -> np.ndarray:
+    """A table of numbers as plotly writes it."""
+    if not isinstance(values, dict):
+        return np.array(values, dtype=float)
+    shape = [int(part) for part in values["shape"].split(",")]
+    return np.array(numbers(values)).reshape(shape)
+
+
+def _streams(outputs: list[Any]) -> str:
+    return "".join(output.text for output in outputs if output.get("name") == "stdout")
+
+
+def _tables(outputs: list[Any]) -> dict[str, pd.DataFrame]:
+    """Caption -> the texts of a table that is shown."""
+    pages = "".join(o.data.get("text/html", "") for o in outputs if "data" in o)
+    found = {}
+    for table in re.findall(r"<table.*?</table>", pages, flags=re.DOTALL):
+        caption = re.search(r"<caption>(.*?)</caption>", table)
+        head, body = (_rows(part) for part in table.split("<tbody>"))
+        if caption is not None:
+            index = [row[0] for row in body]
+            found[caption[1]] = pd.DataFrame(
+                [row[1:] for row in body], index=index, columns=head[0][1:]
+            )
+    return found
+
+
+def _rows(part: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", part, flags=re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows]
+    return [[unescape(cell).strip() for cell in row] for row in cells]
 
 
 def _is_figure(output: Any) -> bool:

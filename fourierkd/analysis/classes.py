@@ -219,6 +219,7 @@ def class_figure(found: pd.DataFrame, *, label: str, palette: Mapping[str, Style
             hovertemplate=f"{escape(method)}, %{{text}}: %{{x:+.3f}}<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": "#475569", "width": 1})
+    figure.update_xaxes(range=_range(found[found["method"].isin(list(palette))]))
     figure.update_yaxes(
         tickvals=list(range(len(order))),
         ticktext=[escape(name) for name in order],
@@ -227,3 +228,18 @@ def class_figure(found: pd.DataFrame, *, label: str, palette: Mapping[str, Style
     )
     figure.update_xaxes(title=label)
     return figure
+
+
+def _range(drawn: pd.DataFrame) -> list[float] | None:
+    """Of the axis of differences: an interval of two seeds can be a hundred times as wide as they
+    are, and then runs out of it. None where nothing is known.
+    """
+    known = drawn.dropna(subset="difference")
+    if known.empty:
+        return None
+    low, high = min(0.0, known["difference"].min()), max(0.0, known["difference"].max())
+    span = (high - low) or 1.0
+    limits = known[np.isfinite(known["diff_low"])]
+    bottom = max(low - span, min(limits["diff_low"].min(), low)) if len(limits) else low
+    top = min(high + span, max(limits["diff_high"].max(), high)) if len(limits) else high
+    return [bottom - 0.04 * span, top + 0.04 * span]

@@ -1,7 +1,7 @@
 """What the final runs of each method cost: in flow a results table and measured steps, out rows.
 
-Iterations, added parameters and seconds are those of the runs; operations and memory of a step were
-measured before them, where the comparison asked for it (``compare --budget``).
+Iterations, parameters, seconds and the memory of a process are those of the runs; operations and
+memory of a step were measured before them, where the comparison asked for it (``--budget``).
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ EQUAL = {"iterations": "equal iterations", "seconds": "equal seconds", "flops": 
 # Column of ``cost_table`` -> its head, in words that fit a terminal, and how numbers are written.
 COLUMNS = {
     "iterations": ("iters", "{:.0f}"),
+    "student": ("params", "{:,.0f}"),
     "parameters": ("params added", "{:,.0f}"),
     "gflop": ("GFLOP a step", "{:,.4g}"),
     "step": ("s a step", "{:.3g}"),
     "peak_mib": ("MiB at peak", "{:,.0f}"),
+    "run_mib": ("MiB of a run", "{:,.0f}"),
     "seconds": ("s in all", "{:,.1f}"),
     "ratio": ("ratio", "{:.2f}"),
 }
@@ -36,10 +38,12 @@ def cost_table(table: pd.DataFrame, costs: Mapping[str, Cost], *, baseline: str)
         baseline: the method that ``ratio`` is taken over.
 
     Returns:
-        One row per method, the cheapest first: ``method, iterations`` (median), ``parameters``
-        (added to those that are trained), ``gflop`` (of a step, NaN where not measured), ``step``
-        (seconds an iteration, over all runs), ``peak_mib`` (of a step, as ``gflop``), ``seconds``
-        (of a run's training, mean; no validation and no set-up) and ``ratio`` of these.
+        One row per method, the cheapest first: ``method, iterations`` (median), ``student``
+        (parameters that are deployed), ``parameters`` (that are trained beside them), ``gflop`` (of
+        a step, NaN where not measured), ``step`` (seconds an iteration, over all runs),
+        ``peak_mib`` (of a step, as ``gflop``), ``run_mib`` (most memory of any run, see
+        ``records.Result``), ``seconds`` (of a run's training, mean; no validation and no set-up)
+        and ``ratio`` of these.
     """
     runs = table[(table["phase"] == Phase.FINAL) & (table["state"] == State.COMPLETE)]
     rows = [
@@ -55,10 +59,12 @@ def _row(method: str, runs: pd.DataFrame, measured: Cost | None) -> dict[str, An
     return {
         "method": method,
         "iterations": runs["iters"].median(),
+        "student": runs["parameters_student"].max(),
         "parameters": runs["parameters_added"].max(),
         "gflop": measured and measured.gflop,
         "step": runs["seconds_train"].sum() / runs["iters"].sum(),
         "peak_mib": measured and measured.peak_mib,
+        "run_mib": runs["peak_mib"].max(),
         "seconds": runs["seconds_train"].mean(),
     }
 

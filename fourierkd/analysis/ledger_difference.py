@@ -33,7 +33,7 @@ def ledger_difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
         DataError: the runs looked at other images or teachers, at maps of other sizes, or have no
             level in common.
     """
-    ours, theirs = _one_loss_a_layer(ours), _one_loss_a_layer(theirs)
+    ours, theirs = one_loss_a_layer(ours), one_loss_a_layer(theirs)
     for column, what in (("images_digest", "images"), ("teacher_sha256", "teacher")):
         a, b = ours[column].iloc[0], theirs[column].iloc[0]
         if not _same(a, b):
@@ -79,7 +79,7 @@ def last_validation(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["iter"] == table["iter"].max()]
 
 
-def _one_loss_a_layer(table: pd.DataFrame) -> pd.DataFrame:
+def one_loss_a_layer(table: pd.DataFrame) -> pd.DataFrame:
     """Without the levels of a second loss at one layer; one a loss compares goes before others."""
     levels = table[LEVEL].drop_duplicates()
     first = levels.sort_values("loss", key=lambda loss: loss.isna(), kind="stable")

@@ -30,7 +30,7 @@ NOTE = (
     "bands: rings of the spectrum, fractions of Nyquist; 0: the map's mean, which no share has. "
     "grey: no value"
 )
-_ONE = {
+TITLES = {
     "share_error": "share error\n(variance 1; red: student has more)",
     "amplitude_error": "amplitude error\n(after the connector; red: student has more)",
     "coherence": "coherence\n(1: equal but for a factor, 0: unrelated)",
@@ -50,7 +50,7 @@ def ledger_figure(table: pd.DataFrame, *, name: str) -> Figure:
         table: what ``ledger.read_ledger`` gives.
         name: of the run.
     """
-    return _figure(table, {name: table}, _ONE, title=name)
+    return _figure(table, {name: table}, TITLES, title=name)
 
 
 def difference_figure(
@@ -103,7 +103,7 @@ def _figure(
         part.suptitle("\n".join(_words(own, runs)), fontsize=9, x=0.005, ha="left")
         axes = part.subplots(1, len(shown) + 1, squeeze=False)[0]
         for ax, name in zip(axes, shown, strict=False):
-            image = _heat(ax, own, name)
+            image = heat(ax, own, name)
             ax.set_title(quantities[name], fontsize=9)
             part.colorbar(image, ax=ax, extend="both", fraction=0.05).ax.tick_params(labelsize=7)
         _shares(axes[-1], own, runs)
@@ -126,8 +126,8 @@ def _words(own: pd.DataFrame, runs: Mapping[str, pd.DataFrame]) -> list[str]:
     return [f"{name}: {words}; maps of {size}" for name, words in found.items()]
 
 
-def _heat(ax: Axes, own: pd.DataFrame, name: str) -> Any:
-    """Bands up, iterations to the right."""
+def heat(ax: Axes, own: pd.DataFrame, name: str) -> Any:
+    """Draw a column of one level: bands up, iterations to the right, from -1 (blue) to 1 (red)."""
     from matplotlib import colormaps
 
     values = own.pivot(index=["low", "high"], columns="iter", values=name).sort_index()

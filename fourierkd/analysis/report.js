@@ -11,13 +11,27 @@ const watcher = new IntersectionObserver(entries => {
 }, {rootMargin: "600px"});
 figures.forEach(place => watcher.observe(place));
 
-for (const [event, width] of [["beforeprint", 690], ["afterprint", null]])
-  window.addEventListener(event, () => figures.forEach(place => {
-    draw(place);
-    const share = place.closest(".two:not(.uneven)") ? 0.485 : 1;
-    Plotly.relayout(place, width ? {width: width * share, autosize: false}
-                                 : {width: null, autosize: true});
-  }));
+// Paper cannot be scrolled: what is too wide for it is made smaller. The table of runs breaks its lines.
+const fit = (table, width) => {
+  table.style.zoom = "";
+  if (!width) return;
+  const wrap = table.parentElement;
+  wrap.style.width = `${width}px`;
+  table.style.zoom = Math.min(1, width / table.offsetWidth);
+  wrap.style.width = "";
+};
+const PAPER = 690; // px between the margins
+for (const [event, width] of [["beforeprint", PAPER], ["afterprint", null]])
+  window.addEventListener(event, () => {
+    const share = place => place.closest(".two:not(.uneven)") ? 0.485 : 1;
+    figures.forEach(place => {
+      draw(place);
+      Plotly.relayout(place, width ? {width: width * share(place), autosize: false}
+                                   : {width: null, autosize: true});
+    });
+    for (const table of document.querySelectorAll(".wrap > table:not(.runs)"))
+      fit(table, width && width * share(table));
+  });
 
 // Tables sort by the head that is pressed, then the other way round; cells without a value stay last.
 const sortBy = (table, heads, column) => {

@@ -54,7 +54,9 @@ _TAIL = (
     "seconds",
     "seconds_train",
     "iters",
+    "parameters_student",
     "parameters_added",
+    "peak_mib",
     "state",
     "reason",
     "run_dir",
@@ -64,10 +66,18 @@ _TAIL = (
     *_CONDITIONS,
 )
 # a table that was written before these is read too
-_NEW = ("tunes", "direction", "machine", "parameters_added", *_CONDITIONS)
+_NEW = (
+    "tunes",
+    "direction",
+    "machine",
+    "parameters_student",
+    "parameters_added",
+    "peak_mib",
+    *_CONDITIONS,
+)
 RUNNING = "running"  # state of a run without a result
-_INTEGERS = ("trial", "seed", "iters", "parameters_added", "threads")
-_NUMBERS = ("value", "seconds", "seconds_train")
+_INTEGERS = ("trial", "seed", "iters", "parameters_student", "parameters_added", "threads")
+_NUMBERS = ("value", "seconds", "seconds_train", "peak_mib")
 
 
 def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -> pd.DataFrame:
@@ -83,7 +93,8 @@ def results_table(run_dirs: Iterable[RunDir], *, work_dir: Path | None = None) -
         (``tunes``: the method whose own search a run belongs to, see ``records.Request``), then
         ``val_<metric>``, ``test_<metric>``, ``val_class.<name>``, ``test_class.<name>`` (what the
         metric is of each class), ``param.<name>``, then ``seconds, seconds_train, iters,
-        parameters_added`` (that the method has beside the student's), ``state, reason, run_dir,
+        parameters_student, parameters_added`` (that the method trains beside the student's),
+        ``peak_mib`` (memory of the run, see ``records.Result``), ``state, reason, run_dir,
         versions, commit, machine`` and the other fields of
         ``records.Conditions``, which make rows comparable. ``value`` is the metric on ``split``:
         of the test split where the run was scored there, else the best validation value. A run
@@ -309,7 +320,9 @@ def _outcome(result: Result, request: Request) -> dict[str, Any]:
         row |= {f"{split}_class.{name}": value for name, value in classes.items()}
     row |= {k: v for k, v in asdict(result.conditions).items() if v is not None}
     row |= {"iters": result.iters, "state": result.state.value, "reason": result.reason}
+    row["parameters_student"] = result.parameters.get("student")
     row["parameters_added"] = result.parameters.get("losses")
+    row["peak_mib"] = result.peak_mib
     if result.metric is not None:
         row |= {"metric": result.metric.name, "direction": result.metric.direction.value}
     row["value"] = result.score(TEST) if request.test_split else result.value

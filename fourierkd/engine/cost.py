@@ -120,6 +120,20 @@ def peak_mib(part: Part, device: torch.device) -> float | None:
         return None
 
 
+def peak_of_process(device: torch.device) -> float | None:
+    """Most memory that this process had so far, in MiB.
+
+    On CUDA what the allocator handed out: weights, optimizer, maps. On Linux the resident size,
+    libraries and data included; elsewhere unknown.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        return _status_mib("VmHWM")
+    except OSError:
+        return None
+
+
 def _status_mib(key: str) -> float:
     found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     if found is None:

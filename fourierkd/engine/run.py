@@ -30,6 +30,7 @@ from fourierkd.distill.register import register_all
 from fourierkd.distill.taps import isolated_random_state
 from fourierkd.engine.class_counts import check_class_counts
 from fourierkd.engine.clock import Clock
+from fourierkd.engine.cost import peak_of_process
 from fourierkd.engine.data_at_start import check_at_start
 from fourierkd.engine.environment import environment
 from fourierkd.engine.forked import (
@@ -288,6 +289,11 @@ class _Job:
             counts["inherited"] = sum(part["values"] for part in report.values())
         return counts
 
+    def _peak_mib(self) -> float | None:
+        if self.runner is None:
+            return None
+        return peak_of_process(next(self.runner.bare_model.parameters()).device)
+
     def _classes(self, best: int | None) -> dict[str, dict[str, float | None]]:
         """By split: each class's part of the metric, of the best checkpoint."""
         if self.metric is None:
@@ -332,6 +338,7 @@ class _Job:
             iters=runner.iterations if runner is not None else 0,
             seconds=self.clock.report(),
             parameters=self._parameters(),
+            peak_mib=self._peak_mib(),
             conditions=Conditions.of(
                 self.facts, teacher_sha256(runner.bare_model) if runner is not None else None
             ),

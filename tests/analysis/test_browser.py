@@ -116,6 +116,33 @@ def test_figures_wait_for_their_reader_and_all_are_printed(open_page: Open) -> N
     assert page.evaluate(drawn) == everything
 
 
+PAPER = """() => {
+  const inner = document.querySelector("main").getBoundingClientRect().right;
+  const shown = [...document.querySelectorAll("table, figure, img, .main-svg, p, dl")];
+  const cut = shown.filter(part => part.getBoundingClientRect().right > inner + 1);
+  return cut.map(part => part.id || part.outerHTML.slice(0, 80));
+}"""
+
+
+def test_on_paper_nothing_is_cut_off_and_nothing_is_dark(open_page: Open) -> None:
+    """As printed from dark mode, with the names of a study of many methods."""
+    page = open_page("study", color_scheme="dark", viewport={"width": 703, "height": 994})
+    names = "[...document.querySelectorAll('#table-pairs tbody td')]"
+    page.evaluate(f"{names}.forEach(cell => cell.prepend('a_method_of_a_very_long_name'))")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert "table-pairs" in page.evaluate(PAPER)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(PAPER) == []
+    white, black = "rgb(255, 255, 255)", "rgb(31, 41, 55)"
+    style = "getComputedStyle(document.body)"
+    assert page.evaluate(f"[{style}.backgroundColor, {style}.color]") == [white, black]
+    kept = "['thead', 'tr', 'figure', '.plot'].map(part => getComputedStyle("
+    kept += "document.querySelector(part)).breakInside)"
+    assert page.evaluate(kept) == ["avoid"] * 4
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.querySelector('#table-pairs').style.zoom") == ""
+
+
 def column(page: Any, table: str, place: int) -> list[str]:
     cells = f"#table-{table} tbody tr > :nth-child({place})"
     return [text.strip() for text in page.locator(cells).all_inner_texts()]

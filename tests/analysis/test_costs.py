@@ -24,9 +24,10 @@ def final(build_run: Build, name: str, train: float, **own: Any) -> RunDir:
     )
     result = run.read_result()
     assert result is not None
-    run.write_result(
-        replace(result, seconds={"total": 99.0, "train": train}, parameters={"losses": 1234})
-    )
+    seconds = {"total": 99.0, "train": train}
+    counts = {"student": 56789, "losses": 1234, "teacher": 99999}
+    peak = None if name == "dear" else 512.4 + own.get("seed", 0)
+    run.write_result(replace(result, seconds=seconds, parameters=counts, peak_mib=peak))
     return run
 
 
@@ -45,15 +46,22 @@ def table(build_run: Build) -> pd.DataFrame:
 def test_a_row_is_what_runs_and_steps_say(table: pd.DataFrame) -> None:
     found = cost_table(table, {"dear": STEP}, baseline="alone")
     assert cost_rows(found) == [
-        ("alone", ["200", "1,234", "–", "0.2", "–", "40.0", "1.00"]),
-        ("dear", ["200", "1,234", "2.5", "0.3", "40", "60.0", "1.50"]),
+        ("alone", ["200", "56,789", "1,234", "–", "0.2", "–", "513", "40.0", "1.00"]),
+        ("dear", ["200", "56,789", "1,234", "2.5", "0.3", "40", "–", "60.0", "1.50"]),
     ]
     assert heads(found)[-1] == "ratio"
     unknown = cost_table(table, {}, baseline="gone")
-    assert heads(unknown) == ["iters", "params added", "s a step", "s in all"]
+    assert heads(unknown) == [
+        "iters",
+        "params",
+        "params added",
+        "s a step",
+        "MiB of a run",
+        "s in all",
+    ]
     assert [cells for _, cells in cost_rows(unknown)] == [
-        ["200", "1,234", "0.2", "40.0"],
-        ["200", "1,234", "0.3", "60.0"],
+        ["200", "56,789", "1,234", "0.2", "513", "40.0"],
+        ["200", "56,789", "1,234", "0.3", "–", "60.0"],
     ]
 
 

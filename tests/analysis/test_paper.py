@@ -59,6 +59,19 @@ def test_latex_is_escaped_and_its_rows_are_whole() -> None:
     assert r"3\|4" in markdown(table)
 
 
+def test_latex_takes_every_character_of_a_methods_name() -> None:
+    odd = r"a_b & 50% <c> ± ~^\ {x} #1 $y |v| –"
+    row = [Cell(odd, badge="= tuned"), Cell("1.0")]
+    table = TextTable("odd", "x", [name("method"), Head(odd)], [row])
+    lines = latex(table).splitlines()
+    safe = (
+        r"a\_b \& 50\% \textless{}c\textgreater{} $\pm$ \textasciitilde{}\textasciicircum{}"
+        r"\textbackslash{} \{x\} \#1 \$y \textbar{}v\textbar{} --"
+    )
+    assert lines[lines.index(r"\toprule") + 1] == rf"method & {safe} \\"
+    assert lines[lines.index(r"\midrule") + 1] == rf"{safe} (= tuned) & 1.0 \\"
+
+
 def test_every_figure_of_the_page_is_drawn(view: StudyView, tmp_path: Path) -> None:
     names = {path.stem for path in write_figures(view, {}, tmp_path)}
     page = page_of(write_report(view.work_dir, view.table, None, view.facts))

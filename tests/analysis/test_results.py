@@ -117,7 +117,8 @@ def test_columns_and_types(study_runs: list[RunDir]) -> None:
     table = results_table(study_runs)
     head = ["study", "phase", "method", "trial", "tunes", "seed"]
     head += ["split", "metric", "direction", "value"]
-    tail = ["seconds", "seconds_train", "iters", "parameters_added", "state", "reason", "run_dir"]
+    tail = ["seconds", "seconds_train", "iters", "parameters_student", "parameters_added"]
+    tail += ["peak_mib", "state", "reason", "run_dir"]
     tail += ["versions", "commit"]
     tail += ["machine", "teacher_sha256", "data", "config_hash", "device", "threads", "host"]
     assert list(table.columns[:10]) == head

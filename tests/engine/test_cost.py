@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from fourierkd.engine.cost import flops, peak_mib, time_in_turns
+from fourierkd.engine.cost import flops, peak_mib, peak_of_process, time_in_turns
 
 CPU = torch.device("cpu")
 
@@ -37,3 +38,13 @@ def test_parts_are_measured_in_turns():
     seconds = time_in_turns(parts, CPU, iters=3, warmup=1)
     assert order == list("abababab")
     assert [len(values) for values in seconds.values()] == [3, 3]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_peak_of_a_process_stays_when_memory_is_given_back() -> None:
+    before = peak_of_process(CPU)
+    torch.ones(64 * 2**20)  # 256 MiB, freed at once
+    after = peak_of_process(CPU)
+    assert before is not None
+    assert after is not None
+    assert after >= max(before, 256)

@@ -277,10 +277,9 @@ def test_where_no_search_has_begun(finished, tmp_path):
         main(["dashboard", str(finished), "--optuna"])
 
 
-def test_the_default_is_the_default_study(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(StudyError, match="work_dirs/shapes_low"):
-        main(["dashboard", "--optuna"])
+def test_not_beside_a_dry_run(finished):
+    with pytest.raises(ConfigError, match="--dry-run is of W&B's dashboard"):
+        main(["dashboard", str(finished), "--optuna", "--dry-run"])
 
 
 @pytest.mark.parametrize("port", ["taken", 70000])
