@@ -134,7 +134,10 @@ def test_only_the_distillation_differs_from_the_student_alone(name):
     for key in ("teacher", "losses", "inherit"):
         pair["model"].pop(key, None)
     assert pair.pop("teacher_metric")  # a claim for the doctor
-    assert pair == load_config(CONFIGS / f"{alone}.py").to_dict()
+    own = load_config(CONFIGS / f"{alone}.py").to_dict()
+    # What can be compared: a pair of two families of heads leaves the student's head out.
+    assert pair.pop("taps").items() <= own.pop("taps").items()
+    assert pair == own
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -74,7 +74,7 @@ def test_every_program_of_the_readme_is_installed() -> None:
     lines = [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
     words = [[w for w in shlex.split(line, comments=True) if "=" not in w] for line in lines]
     programs = {w[0] if w[0] != "jupyter" else f"jupyter-{w[1]}" for w in words if w}
-    assert programs >= {"fourierkd", "python", "optuna-dashboard", "jupyter-lab"}
+    assert programs >= {"fourierkd", "python", "jupyter-lab"}
     bin_folder = Path(sys.executable).parent
     assert {p for p in programs - {"xdg-open", "eval"} if not (bin_folder / p).exists()} == set()
 

@@ -109,9 +109,11 @@ def _replaced(values: dict[str, Any], options: Mapping[str, Any]) -> tuple[dict[
     first = {key: value for key, value in options.items() if key.split(".")[0] in METHOD_KEYS}
     for key, value in first.items():
         replace_at(values, key, value)
-    taps = methods.check_taps(values.pop("taps", None) or {})
+    taps = methods.check_taps(values.get("taps") or {})
     if taps:
         values["taps"] = methods.taps_as_written(taps)
+    else:
+        values.pop("taps", None)
     method = values.pop("method", None)
     alone = method == methods.STUDENT_ALONE
     if method is not None and not alone:

@@ -440,12 +440,12 @@ def test_a_killed_child_is_a_failed_trial_with_its_log(run_tiny):
 def test_a_child_that_is_killed_or_hangs_or_loses_a_worker_goes_on_from_its_checkpoint(
     run_tiny, straight, capsys, how
 ):
-    patience = {"patience": 2.0} if how == "hang_once" else {}
+    patience = {"patience": 5.0} if how == "hang_once" else {}
     work_dir = run_tiny(trials=4, final_seeds=0, rung_trials=0, **patience, options__fake__fail=how)
     assert outcome(work_dir) == straight[:3]
     why = {
         "kill_once": "killed by signal 9",
-        "hang_once": "it gave no sign of life for 2 s",
+        "hang_once": "it gave no sign of life for 5 s",
         "lose_once": "stopped from outside (LostWorkerError: a data loader's worker died)",
     }[how]
     lines = [line for line in capsys.readouterr().out.splitlines() if why in line]
@@ -471,8 +471,8 @@ def test_a_server_that_loads_is_no_run_that_hangs(run_tiny, study_file, tmp_path
     """Its packages may take a minute; ``patience`` is that with a run whose process there is."""
     keys = {"trials": 3, "final_seeds": 0, "rung_trials": 0}
     work_dir = run_tiny(**keys)
-    more = load_study(study_file, {**keys, "trials": 4, "patience": 0.7})
-    slow = ("sh", "-c", 'sleep 3; exec "$@"', "sh", *FAKE)
+    more = load_study(study_file, {**keys, "trials": 4, "patience": 4.0})
+    slow = ("sh", "-c", 'sleep 8; exec "$@"', "sh", *FAKE)
     run_study(more, work_dir, executor=LocalExecutor(work_dir / "worker.log", command=slow))
     assert "no sign of life" not in capsys.readouterr().out
     assert [t.state.name for t in trials_of(work_dir)] == ["COMPLETE"] * 3
