@@ -283,7 +283,7 @@ def serve(work_dir: Path, port: int, tell: Callable[[str], object] = print) -> N
         StudyError: no search has begun there, or its journal is damaged.
     """
     try:
-        import optuna_dashboard  # noqa: F401
+        import optuna_dashboard  # noqa: F401 - an extra; is it there
     except ImportError:
         raise ConfigError(
             "--optuna needs optuna-dashboard", fix="pip install 'fourierkd[dashboard]'"

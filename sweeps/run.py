@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write results.csv, results.parquet and report.html of a work dir from its "
         "files alone: a study that runs, was stopped, or came from another machine.",
     )
-    report.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
+    _add_work_dir(report)
     sync = commands.add_parser(
         "sync",
         help="upload a study's runs to W&B, each once, and say what arrived",
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
         "then ask the server what it has. Safe to call again; runs at work are left for later. "
         "Exit code 1 where something is missing there.",
     )
-    sync.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
+    _add_work_dir(sync)
     figures = commands.add_parser(
         "figures",
         help="the report's tables as Markdown and LaTeX, its figures as PDF and SVG",
@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         "dir alone: each table as .md and .tex (booktabs) into its folder tables, each figure as "
         ".pdf and .svg into its folder figures. Files of those names are replaced.",
     )
-    figures.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
+    _add_work_dir(figures)
     dashboard = commands.add_parser(
         "dashboard",
         help="make a study's workspace and report in W&B, from its files, also while it runs",
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         "tables and the panels of report.html, of the study's own runs) in the W&B project where "
         "its runs are, and print their addresses. A later call updates both.",
     )
-    dashboard.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
+    _add_work_dir(dashboard)
     dashboard.add_argument(
         "--dry-run",
         action="store_true",
@@ -239,6 +239,10 @@ def _parser() -> argparse.ArgumentParser:
             help=f"of a run's config, holds {what}; default {name}",
         )
     return parser
+
+
+def _add_work_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="work dir of a study")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:

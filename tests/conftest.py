@@ -41,6 +41,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
+def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A W&B server on this machine, and somebody logged in to it."""
+    from tests.tracking.wandb_loopback import FAKE_KEY, LoopbackServer
+
+    with LoopbackServer() as running:
+        monkeypatch.setenv("WANDB_BASE_URL", running.url)
+        monkeypatch.setenv("WANDB_API_KEY", FAKE_KEY)
+        yield running
+        import wandb
+
+        wandb.teardown()
+
+
+@pytest.fixture
 def few_threads():
     """As OMP_NUM_THREADS says, else one: with tiny tensors they only wait for each other."""
     import torch

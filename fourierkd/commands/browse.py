@@ -92,6 +92,7 @@ def browse(
     from fourierkd.commands.labelled import Batches
     from fourierkd.config.load import load_config
     from fourierkd.engine.prepare import prepared_data
+    from fourierkd.tracking.figures import write_png
     from fourierkd.tracking.label_sheets import label_sheet
 
     cfg = load_config(config, options)
@@ -115,18 +116,10 @@ def browse(
         if _SHEET.fullmatch(old.name) and old not in paths:
             old.unlink()
     for path, sheet in zip(paths, sheets, strict=True):
-        _write_png(path, sheet)
+        write_png(path, sheet)
     rows = counts.rows()
     write_atomic(folder / LABELS, csv_text(rows))
     return [*_lines(rows, counts.images, counts.ignored), *_files(paths, folder / LABELS)]
-
-
-def _write_png(path: Path, pixels: Any) -> None:
-    import cv2
-    import numpy as np
-
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
-    write_atomic(path, encoded.tobytes())
 
 
 def _lines(rows: list[dict[str, Any]], images: int, ignored: int) -> list[str]:

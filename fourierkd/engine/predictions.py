@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-import cv2
 import mmcv
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from fourierkd.engine.runner import KDRunner
 from fourierkd.errors import DataError, FourierKDError, one_line
 from fourierkd.records import VAL
 from fourierkd.run_dir import Row, RunDir, json_text, write_atomic
+from fourierkd.tracking.figures import write_png
 from fourierkd.tracking.prediction_pictures import (
     BEST,
     FIXED_IMAGES,
@@ -81,8 +81,7 @@ def write_predictions(runner: KDRunner) -> None:
 def save_predictions(run_dir: RunDir, drawn: Sequence[tuple[Row, Page]]) -> None:
     """Write pictures and arrays, then the index: killed before its last line, a run has none."""
     for row, page in drawn:
-        _, encoded = cv2.imencode(".png", np.ascontiguousarray(page.pixels[..., ::-1]))
-        write_atomic(run_dir.prediction_picture(row["name"]), encoded.tobytes())
+        write_png(run_dir.prediction_picture(row["name"]), page.pixels)
     write_atomic(run_dir.prediction_arrays, _packed(drawn))
     write_atomic(run_dir.predictions, "".join(json_text(row) + "\n" for row, _ in drawn))
 

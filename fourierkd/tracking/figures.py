@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from fourierkd.errors import ConfigError
+from fourierkd.run_dir import write_atomic
 
 SMALLEST_PANEL, LARGEST_PANEL = 176, 352  # px of a panel's longer side
 MARGIN, GAP = 14, 18
@@ -23,6 +25,12 @@ DIVERGING_ANCHORS = (
     (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (255, 255, 255),
     (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
 )  # fmt: skip
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write an RGB picture, (height, width, 3) bytes, whole or not at all."""
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
+    write_atomic(path, encoded.tobytes())
 
 
 def spectra_picture(

@@ -15,6 +15,7 @@ from fourierkd.engine.predictions import FIXED_IMAGES, choose
 from fourierkd.engine.run import run
 from fourierkd.records import Phase, single_request
 from fourierkd.run_dir import Row, RunDir
+from fourierkd.tracking import figures
 from tests.engine.test_run import Killed
 
 SHAPES = Path(__file__).resolve().parents[2] / "configs" / "shapes"
@@ -169,7 +170,8 @@ def test_killed_between_two_files_it_has_no_index_and_goes_on_to_a_whole_one(
             raise Killed
         write(path, data)
 
-    monkeypatch.setattr(predictions, "write_atomic", die)
+    for module in (predictions, figures):  # the latter writes the pictures
+        monkeypatch.setattr(module, "write_atomic", die)
     with pytest.raises(Killed):
         run(cut, resume=False)
     assert len(list(cut.pictures.glob("predictions_*.png"))) == 2

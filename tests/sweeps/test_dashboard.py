@@ -5,7 +5,6 @@ table, saved once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,10 @@ from sweeps.coordinator import run_study
 from sweeps.dashboard import _parameters
 from sweeps.run import main
 from sweeps.tables import stored_runs
-from tests.tracking.wandb_loopback import ENTITY, FAKE_KEY, LoopbackServer
+from tests.tracking.wandb_loopback import ENTITY
 
 ONLINE = {"mode": "online", "project": "lab"}
 OFFLINE = {"mode": "offline", "project": "lab"}
-
-
-@pytest.fixture
-def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
-    """A W&B server, and somebody logged in to it."""
-    with LoopbackServer() as running:
-        monkeypatch.setenv("WANDB_BASE_URL", running.url)
-        monkeypatch.setenv("WANDB_API_KEY", FAKE_KEY)
-        yield running
 
 
 def tracked(work: Path) -> dict[str, str]:

@@ -95,6 +95,29 @@ study = dict(
 CONFIGS = REPO / "configs" / "shapes"
 
 
+TASKS = pytest.mark.parametrize(
+    ("student", "teacher", "metric"),
+    [
+        ("pspnet_fourier.py", "pspnet_teacher.py", "mIoU"),
+        ("retinanet_fourier.py", "retinanet_teacher.py", "bbox_mAP"),
+    ],
+)
+
+
+def short_study(folder: Path, student: str, teacher: str, metric: str) -> Path:
+    """Config of a study of minutes, with data of its own."""
+    data = {
+        "data_root": str(folder / "data"),
+        "prepare_data.size": 60,
+        "prepare_data.val_size": 8,
+        "prepare_data.test_size": 8,
+    }
+    names = {"config": str(CONFIGS / student), "teacher": str(CONFIGS / teacher)}
+    config = folder / "short.py"
+    config.write_text(SHAPES.format(**names, metric=metric, data=data))
+    return config
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A W&B server, and a home of somebody who never logged in to it."""
@@ -270,13 +293,7 @@ def test_each_run_of_a_toy_study_is_whole_also_a_killed_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["offline", "online"])
-@pytest.mark.parametrize(
-    ("student", "teacher", "metric"),
-    [
-        ("pspnet_fourier.py", "pspnet_teacher.py", "mIoU"),
-        ("retinanet_fourier.py", "retinanet_teacher.py", "bbox_mAP"),
-    ],
-)
+@TASKS
 def test_each_run_of_a_short_study_is_whole(
     student: str,
     teacher: str,
@@ -289,21 +306,7 @@ def test_each_run_of_a_short_study_is_whole(
     """One run is killed alone, one together with the study, which then goes on."""
     if mode == "online":
         log_in(server, monkeypatch)
-    data = {
-        "data_root": str(tmp_path / "data"),
-        "prepare_data.size": 60,
-        "prepare_data.val_size": 8,
-        "prepare_data.test_size": 8,
-    }
-    config = tmp_path / "short.py"
-    config.write_text(
-        SHAPES.format(
-            config=str(CONFIGS / student),
-            teacher=str(CONFIGS / teacher),
-            metric=metric,
-            data=data,
-        )
-    )
+    config = short_study(tmp_path, student, teacher, metric)
     study = Study(config, tmp_path / "work")
     study.kill("baseline_student_alone", 5)
     study.kill("trial_001", 8, coordinator=True)
@@ -318,13 +321,7 @@ def test_each_run_of_a_short_study_is_whole(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("student", "teacher", "metric"),
-    [
-        ("pspnet_fourier.py", "pspnet_teacher.py", "mIoU"),
-        ("retinanet_fourier.py", "retinanet_teacher.py", "bbox_mAP"),
-    ],
-)
+@TASKS
 def test_the_dashboard_of_a_comparison_shows_what_is_logged(
     student: str,
     teacher: str,
@@ -334,15 +331,7 @@ def test_the_dashboard_of_a_comparison_shows_what_is_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log_in(server, monkeypatch)
-    data = {
-        "data_root": str(tmp_path / "data"),
-        "prepare_data.size": 60,
-        "prepare_data.val_size": 8,
-        "prepare_data.test_size": 8,
-    }
-    config, work = tmp_path / "short.py", tmp_path / "work"
-    names = {"config": str(CONFIGS / student), "teacher": str(CONFIGS / teacher)}
-    config.write_text(SHAPES.format(**names, metric=metric, data=data))
+    config, work = short_study(tmp_path, student, teacher, metric), tmp_path / "work"
     methods = ["--methods", "student_alone,pkd", "--seeds", "1", "--jobs", "1"]
     assert main(["compare", str(config), *methods, "--work-dir", str(work)]) == 0
     assert main(["dashboard", str(work)]) == 0

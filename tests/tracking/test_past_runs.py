@@ -80,7 +80,7 @@ def test_a_server_gives_what_its_files_would(server: LoopbackServer, tmp_path: P
     assert run.config["model"] == {"kd": "cwd"}
     assert run.summary["val/mIoU"] == file.summary["val/mIoU"] == {"max": 30.0}
     assert runs_of_project(f"{ENTITY}/none") == []
-    server.answer_runs = lambda _: {"project": None}  # type: ignore[method-assign]
+    server.answer_runs = lambda _: {"project": None}  # type: ignore[method-assign] # a server that knows none
     with pytest.raises(RunError, match="does not give the runs of gone"):
         runs_of_project("gone")
 

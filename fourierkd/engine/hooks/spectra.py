@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmengine.hooks import Hook
@@ -32,7 +31,7 @@ from fourierkd.spectral.frequency import (
 )
 from fourierkd.spectral.half import full_plane
 from fourierkd.spectral.masks import AllPass, mask_weights
-from fourierkd.tracking.figures import spectra_picture
+from fourierkd.tracking.figures import spectra_picture, write_png
 
 MOST_BINS = 16
 
@@ -141,8 +140,7 @@ class SpectraHook(Hook):
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         write_atomic(runner.run_dir.picture(iteration, name, ".npz"), buffer.getvalue())
-        _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-        write_atomic(runner.run_dir.picture(iteration, name), encoded.tobytes())
+        write_png(runner.run_dir.picture(iteration, name), picture)
 
 
 @torch.no_grad()
